@@ -1,0 +1,33 @@
+//! The words of the house as types: volumes, snapshots, pools, classes, nodes, routes, sizes and names.
+//!
+//! No I/O and no async: everything here is a plain value that can be compared, printed and parsed.
+
+mod attributes;
+mod bytes;
+mod class;
+mod ids;
+mod nearest;
+mod node;
+mod pool;
+mod route;
+mod selector;
+mod snapshot;
+mod volume;
+
+pub use attributes::{Attribute, Offer, Offers, Requirement, Requirements};
+pub use bytes::{Bytes, NoUnit, ParseBytesError};
+pub use class::{Class, ClassError, PoolList, Wishes};
+pub use ids::{
+    BackendName, ClassName, Handle, IdError, InstanceId, NodeName, OperationId, PoolName, SnapshotName,
+    VolumeId,
+};
+pub use nearest::nearest;
+pub use node::NodeIdentity;
+pub use pool::{Capacity, Labels, Pool, Topology};
+pub use route::{LocalSource, Route};
+pub use selector::{Selector, SelectorError};
+pub use snapshot::SnapshotState;
+pub use volume::{
+    AccessMode, Filesystem, Layout, Owner, Provisioning, Source, VolumeOption, VolumeOptions, VolumeSpec,
+    VolumeState,
+};

@@ -1,0 +1,141 @@
+//! Durable records: bytes with revisions, compare-and-set, a fenced lease, and a watch.
+//!
+//! A store knows no volume. All writers present the fencing number of the lease they hold, so one that
+//! lost its lease cannot write any more.
+
+mod memory;
+mod sqlite;
+#[cfg(test)]
+mod suite;
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+pub use memory::MemoryStore;
+pub use sqlite::SqliteStore;
+
+/// A family of records, such as `volume`.
+pub type Kind = &'static str;
+
+/// Names one record.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    pub kind: Kind,
+    pub id: Arc<str>,
+}
+
+/// Grows with each write to the store; a record carries that of its last write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Revision(pub u64);
+
+/// Grows with each change of the lease's holder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Fence(pub u64);
+
+/// A record as stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub key: Key,
+    pub value: Arc<[u8]>,
+    pub revision: Revision,
+}
+
+/// One change; several in one commit happen together or not at all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Write {
+    pub key: Key,
+    /// The revision the writer has seen; `None`: it believes that there is no such record.
+    pub expected: Option<Revision>,
+    /// The new content; `None` deletes.
+    pub value: Option<Arc<[u8]>>,
+}
+
+/// The right to write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    pub holder: String,
+    pub fence: Fence,
+    /// How long it lasts without renewal; `None`: as long as the process lives.
+    pub expires_in: Option<Duration>,
+}
+
+/// What a watcher is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Put(Entry),
+    Deleted(Key, Revision),
+    /// The watcher was too slow or the history is gone: load everything again.
+    Lagged,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote the record since it was read.
+    #[error("{key} was changed by another writer (expected {expected:?}, found {found:?})")]
+    Conflict { key: Key, expected: Option<Revision>, found: Option<Revision> },
+    /// The lease is held by somebody else now; stop writing.
+    #[error("the writer's fencing number {presented:?} is stale: the lease has moved on to {current:?}")]
+    Fenced { presented: Fence, current: Fence },
+    /// Another instance holds the store.
+    #[error("the store is in use by {holder}; stop that instance or choose another store")]
+    Held { holder: String },
+    /// The content is not what this program wrote. Nothing was changed.
+    #[error("the store {place} is damaged: {problem}; it was left as it is: {advice}")]
+    Damaged { place: String, problem: String, advice: String },
+    #[error("the store did not answer: {operation}")]
+    Unavailable { operation: &'static str, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+}
+
+/// Durable records.
+#[async_trait]
+pub trait Store: fmt::Debug + Send + Sync + 'static {
+    /// Becomes the writer.
+    ///
+    /// # Behavior
+    /// The fencing number is larger than any handed out before. A single-process store grants it once per
+    /// open; a shared one when nobody else's lease is alive.
+    ///
+    /// # Errors
+    /// `Held` names who has it.
+    async fn acquire(&self, holder: &str) -> Result<Lease, StoreError>;
+
+    /// Keeps the lease. `Fenced` when it was lost.
+    async fn renew(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Gives the lease up, so that another can have it at once. Idempotent.
+    async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
+
+    /// Every record of a kind, ordered by id.
+    async fn list(&self, kind: Kind) -> Result<Vec<Entry>, StoreError>;
+
+    async fn find(&self, key: &Key) -> Result<Option<Entry>, StoreError>;
+
+    /// Writes durably, all or nothing.
+    ///
+    /// # Behavior
+    /// When it returns `Ok`, the change survives power loss. Concurrent commits may share one flush to disk.
+    /// A dropped future may or may not have committed. The returned revision is that of all written records.
+    ///
+    /// # Errors
+    /// `Fenced` before anything else is looked at; `Conflict` for the first record whose revision differs.
+    async fn commit(&self, fence: Fence, writes: Vec<Write>) -> Result<Revision, StoreError>;
+
+    /// Changes of a kind committed after this call returned, in order.
+    async fn watch(&self, kind: Kind) -> Result<BoxStream<'static, Change>, StoreError>;
+}
+
+impl Key {
+    pub fn new(kind: Kind, id: impl AsRef<str>) -> Key {
+        Key { kind, id: id.as_ref().into() }
+    }
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} `{}`", self.kind, self.id)
+    }
+}
