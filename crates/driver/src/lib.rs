@@ -1,1 +1,214 @@
-//! driver
+//! What a backend must do.
+//!
+//! A [`Driver`] that exists is usable: opening one, from its config, is the family's business. Optional
+//! abilities are small traits behind accessors; [`Capabilities`] are derived from the accessors and so cannot
+//! lie. The [`conformance`] suite proves each claim.
+
+mod capabilities;
+pub mod config;
+pub mod conformance;
+mod error;
+pub mod memory;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use model::{
+    BackendName, Bytes, Handle, InstanceId, Labels, NodeIdentity, Pool, PoolName, Provisioning, Route,
+    SnapshotName, SnapshotState, VolumeId, VolumeSpec, VolumeState,
+};
+
+pub use capabilities::Capabilities;
+pub use error::{DriverError, ErrorKind, Retry};
+
+pub type Result<T, E = DriverError> = std::result::Result<T, E>;
+
+/// What a mutation found: `Changed` did it now, `Unchanged` found it done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome<T> {
+    Changed(T),
+    Unchanged(T),
+}
+
+/// Who a driver is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DriverInfo {
+    pub backend: BackendName,
+    /// `storageDriverName` of its config.
+    pub driver: &'static str,
+    /// Tags what it makes.
+    pub instance: InstanceId,
+}
+
+/// A volume to be made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateVolume {
+    pub handle: Handle,
+    pub volume: VolumeId,
+    pub pool: PoolName,
+    pub spec: VolumeSpec,
+}
+
+/// A volume to be made with the content of another one on the same backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CloneVolume {
+    pub create: CreateVolume,
+    pub source: Handle,
+    /// `None`: the content at this moment.
+    pub snapshot: Option<SnapshotName>,
+}
+
+/// A volume of somebody else's to be taken under our tag.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportVolume {
+    /// Its name on the backend now.
+    pub original: String,
+    /// Its name on the backend afterwards.
+    pub handle: Handle,
+    pub volume: VolumeId,
+    pub labels: Labels,
+}
+
+/// A backend that has been opened.
+///
+/// # Behavior
+/// - Every call is idempotent by handle. What it makes carries the instance's tag; the same name without our
+///   tag is `Conflict`, never adopted.
+/// - Dropping a future leaves a state that [`observe`](Driver::observe) reports truly.
+/// - Calls for different handles may run at the same time; the caller serialises those for one handle.
+#[async_trait]
+pub trait Driver: fmt::Debug + Send + Sync + 'static {
+    /// Identity only: never fails, never blocks.
+    fn info(&self) -> &DriverInfo;
+
+    /// The name that a volume of this id has on the backend. Pure; two ids may share one (the caller refuses
+    /// the second).
+    ///
+    /// # Errors
+    /// `Invalid` when the backend cannot have such a name.
+    fn handle(&self, volume: &VolumeId) -> Result<Handle>;
+
+    /// Where volumes can be placed now, with their space.
+    async fn pools(&self) -> Result<Vec<Pool>>;
+
+    /// The volume as the backend has it, whoever's it is; `None` if there is none of this handle.
+    async fn observe(&self, handle: &Handle) -> Result<Option<VolumeState>>;
+
+    /// Every volume that carries our tag.
+    async fn list(&self) -> Result<Vec<VolumeState>>;
+
+    /// # Behavior
+    /// Exists with our tag and this id, of the same layout: `Unchanged`, whatever its size.
+    ///
+    /// # Errors
+    /// `Conflict` for another tag, id or layout; `NoCapacity` names free and asked.
+    async fn create(&self, request: &CreateVolume) -> Result<Outcome<VolumeState>>;
+
+    /// # Behavior
+    /// Absent is `Unchanged`. Its snapshots go with it.
+    ///
+    /// # Errors
+    /// `InUse` while permitted to a node; `Conflict` when it does not carry our tag.
+    async fn delete(&self, handle: &Handle) -> Result<Outcome<()>>;
+
+    /// Lets one node reach the volume and says by which route.
+    async fn permit(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<Route>>;
+
+    /// Absent, volume or permit, is `Unchanged`. Only `node.name` must be known.
+    async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>>;
+
+    fn resize(&self) -> Option<&dyn Resize> {
+        None
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    fn import(&self) -> Option<&dyn Import> {
+        None
+    }
+}
+
+/// Growing while in use.
+#[async_trait]
+pub trait Resize: Send + Sync {
+    /// # Behavior
+    /// At least this size already: `Unchanged`. Never shrinks.
+    async fn grow(&self, handle: &Handle, size: Bytes) -> Result<Outcome<VolumeState>>;
+}
+
+/// Pictures of a volume at one instant, kept beside it.
+#[async_trait]
+pub trait Snapshots: Send + Sync {
+    async fn take(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<SnapshotState>>;
+
+    /// Absent is `Unchanged`.
+    async fn delete_snapshot(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<()>>;
+
+    async fn list_snapshots(&self, handle: &Handle) -> Result<Vec<SnapshotState>>;
+
+    /// Puts the snapshot's content, and size, in the volume's place.
+    ///
+    /// # Behavior
+    /// Repeating it is harmless while nobody writes. The snapshot and its siblings stay.
+    ///
+    /// # Errors
+    /// `InUse` while permitted to a node.
+    async fn restore(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<VolumeState>>;
+
+    fn clones(&self) -> Option<&dyn Clones> {
+        None
+    }
+}
+
+/// New volumes with the content of others.
+#[async_trait]
+pub trait Clones: Send + Sync {
+    /// Idempotent as [`Driver::create`].
+    async fn clone_volume(&self, request: &CloneVolume) -> Result<Outcome<VolumeState>>;
+}
+
+/// Taking over volumes that exist already.
+#[async_trait]
+pub trait Import: Send + Sync {
+    /// What is there by this name and could be imported.
+    async fn find(&self, original: &str) -> Result<Option<VolumeState>>;
+
+    /// Puts our tag on it and gives it its new name. Done already: `Unchanged`.
+    async fn import(&self, request: &ImportVolume) -> Result<Outcome<VolumeState>>;
+}
+
+impl<T> Outcome<T> {
+    pub fn into_inner(self) -> T {
+        match self {
+            Outcome::Changed(value) | Outcome::Unchanged(value) => value,
+        }
+    }
+
+    pub fn is_changed(&self) -> bool {
+        matches!(self, Outcome::Changed(_))
+    }
+
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Outcome::Changed(value) => Outcome::Changed(f(value)),
+            Outcome::Unchanged(value) => Outcome::Unchanged(f(value)),
+        }
+    }
+}
+
+impl CreateVolume {
+    /// The refusal for a pool that cannot take it.
+    pub fn no_capacity(&self, free: Bytes) -> DriverError {
+        let kind = match self.spec.provisioning {
+            Provisioning::Thin => "for thin volumes",
+            Provisioning::Thick => "for thick volumes",
+        };
+        DriverError::new(
+            ErrorKind::NoCapacity,
+            "create volume",
+            format!("pool `{}` has {free} free {kind}; {} were asked for", self.pool, self.spec.size),
+        )
+    }
+}

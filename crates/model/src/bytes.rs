@@ -137,7 +137,7 @@ impl fmt::Display for Bytes {
         let step = (self.0.ilog2() / 10) as usize;
         let scale = 1u64 << (step * 10);
         let unit = UNITS[step - 1];
-        if self.0 % scale == 0 {
+        if self.0.is_multiple_of(scale) {
             f.pad(&format!("{}{unit}", self.0 / scale))
         } else {
             let hundredths = u128::from(self.0) * 100 / u128::from(scale);

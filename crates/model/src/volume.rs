@@ -152,6 +152,7 @@ VolumeOption, "option", {
 
 pub type VolumeOptions = BTreeMap<VolumeOption, String>;
 
+#[allow(clippy::derivable_impls, reason = "the variants are made by the macro above")]
 impl Default for AccessMode {
     fn default() -> Self {
         AccessMode::ReadWriteOnce

@@ -1,0 +1,24 @@
+use serde::Serialize;
+
+use crate::Driver;
+
+/// What a driver can do beyond the mandatory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Capabilities {
+    pub resize: bool,
+    pub snapshots: bool,
+    pub clones: bool,
+    pub import: bool,
+}
+
+impl Capabilities {
+    /// Reads the accessors.
+    pub fn of(driver: &dyn Driver) -> Capabilities {
+        Capabilities {
+            resize: driver.resize().is_some(),
+            snapshots: driver.snapshots().is_some(),
+            clones: driver.snapshots().is_some_and(|s| s.clones().is_some()),
+            import: driver.import().is_some(),
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Backend files in Trident's format: what all families share.

@@ -1,0 +1,125 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jiff::Timestamp;
+use model::{Bytes, Handle, InstanceId, Layout, NodeName, PoolName, Provisioning, SnapshotName, VolumeId};
+
+use super::Faults;
+
+/// The array itself: volumes with a content that is one number, so that tests can follow data.
+#[derive(Debug)]
+pub struct MemoryArray {
+    pub faults: Arc<Faults>,
+    pub(super) total: Bytes,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) volumes: BTreeMap<Handle, Volume>,
+    /// Sum of their sizes, kept so that nothing costs more with many volumes.
+    pub(super) provisioned: Bytes,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Volume {
+    pub(super) owner: Option<InstanceId>,
+    pub(super) volume: Option<VolumeId>,
+    pub(super) pool: PoolName,
+    pub(super) size: Bytes,
+    pub(super) layout: Layout,
+    pub(super) provisioning: Provisioning,
+    pub(super) permitted: BTreeSet<NodeName>,
+    pub(super) content: u64,
+    pub(super) snapshots: BTreeMap<SnapshotName, Picture>,
+    pub(super) created: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Picture {
+    pub(super) content: u64,
+    pub(super) size: Bytes,
+    pub(super) created: Timestamp,
+}
+
+impl MemoryArray {
+    pub fn new(total: Bytes) -> Arc<MemoryArray> {
+        Arc::new(MemoryArray { faults: Faults::new(), total, state: Mutex::default() })
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// An application writes: the volume's content becomes this number.
+    pub fn write(&self, handle: &Handle, content: u64) {
+        if let Some(volume) = self.state().volumes.get_mut(handle) {
+            volume.content = content;
+        }
+    }
+
+    pub fn read(&self, handle: &Handle) -> Option<u64> {
+        self.state().volumes.get(handle).map(|v| v.content)
+    }
+
+    pub fn handles(&self) -> Vec<Handle> {
+        self.state().volumes.keys().cloned().collect()
+    }
+
+    /// Somebody deletes a volume behind our back.
+    pub fn lose(&self, handle: &Handle) {
+        self.state().remove(handle);
+    }
+
+    /// Somebody edits the permits behind our back.
+    pub fn set_permits(&self, handle: &Handle, nodes: impl IntoIterator<Item = NodeName>) {
+        if let Some(volume) = self.state().volumes.get_mut(handle) {
+            volume.permitted = nodes.into_iter().collect();
+        }
+    }
+
+    pub fn permits(&self, handle: &Handle) -> BTreeSet<NodeName> {
+        self.state().volumes.get(handle).map(|v| v.permitted.clone()).unwrap_or_default()
+    }
+
+    pub fn snapshots(&self, handle: &Handle) -> Vec<SnapshotName> {
+        self.state().volumes.get(handle).map(|v| v.snapshots.keys().cloned().collect()).unwrap_or_default()
+    }
+
+    /// A volume that no Leister made; `owner` tags it as another instance's.
+    pub fn plant(&self, handle: &Handle, size: Bytes, owner: Option<InstanceId>, content: u64) {
+        let volume = Volume {
+            owner,
+            volume: None,
+            pool: super::driver::pool_name(),
+            size,
+            layout: Layout::File,
+            provisioning: Provisioning::Thin,
+            permitted: BTreeSet::new(),
+            content,
+            snapshots: BTreeMap::new(),
+            created: Timestamp::UNIX_EPOCH,
+        };
+        self.state().insert(handle.clone(), volume);
+    }
+}
+
+impl State {
+    pub(super) fn insert(&mut self, handle: Handle, volume: Volume) {
+        self.provisioned = self.provisioned + volume.size;
+        self.volumes.insert(handle, volume);
+    }
+
+    pub(super) fn remove(&mut self, handle: &Handle) {
+        if let Some(volume) = self.volumes.remove(handle) {
+            self.provisioned = self.provisioned - volume.size;
+        }
+    }
+
+    pub(super) fn resize(&mut self, handle: &Handle, size: Bytes) {
+        if let Some(volume) = self.volumes.get_mut(handle) {
+            self.provisioned = self.provisioned - volume.size + size;
+            volume.size = size;
+        }
+    }
+}

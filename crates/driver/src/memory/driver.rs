@@ -1,0 +1,404 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use model::{
+    Attribute, BackendName, Bytes, Capacity, Handle, InstanceId, Labels, Layout, LocalSource, NodeIdentity,
+    Offer, Offers, Owner, Pool, PoolName, Provisioning, Route, SnapshotName, SnapshotState, VolumeId,
+    VolumeOption, VolumeState,
+};
+
+use super::array::{Picture, State, Volume};
+use super::{Call, MemoryArray};
+use crate::{
+    CloneVolume, Clones, CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, ImportVolume,
+    Outcome, Resize, Result, Snapshots,
+};
+
+/// The driver of a [`MemoryArray`].
+#[derive(Clone, Debug)]
+pub struct MemoryDriver {
+    info: DriverInfo,
+    array: Arc<MemoryArray>,
+}
+
+const POOL: &str = "memory";
+
+impl MemoryDriver {
+    pub fn open(backend: BackendName, instance: InstanceId, array: Arc<MemoryArray>) -> Arc<MemoryDriver> {
+        Arc::new(MemoryDriver { info: DriverInfo { backend, driver: POOL, instance }, array })
+    }
+
+    /// Runs one call between its two points of death, with its faults.
+    async fn call<T>(
+        &self,
+        call: Call,
+        operation: &'static str,
+        effect: impl FnOnce(&mut State) -> Result<T>,
+    ) -> Result<T> {
+        let fault = self.array.faults.before(call, operation).await?;
+        let result = effect(&mut self.array.state());
+        self.array.faults.after(fault, operation).await?;
+        result
+    }
+
+    fn seen(&self, handle: &Handle, volume: &Volume) -> VolumeState {
+        VolumeState {
+            handle: handle.clone(),
+            owner: match &volume.owner {
+                None => Owner::Nobody,
+                Some(owner) if *owner == self.info.instance => Owner::Ours,
+                Some(other) => Owner::Other(other.clone()),
+            },
+            volume: volume.volume.clone(),
+            pool: volume.pool.clone(),
+            size: volume.size,
+            used: None,
+            layout: volume.layout,
+            provisioning: volume.provisioning,
+            permitted: volume.permitted.clone(),
+            created: Some(volume.created),
+        }
+    }
+
+    fn ours<'a>(
+        &self,
+        state: &'a mut State,
+        handle: &Handle,
+        operation: &'static str,
+    ) -> Result<&'a mut Volume> {
+        let volume = state.volumes.get_mut(handle).ok_or_else(|| {
+            DriverError::new(ErrorKind::NotFound, operation, format!("no volume `{handle}`"))
+        })?;
+        if volume.owner.as_ref() == Some(&self.info.instance) {
+            Ok(volume)
+        } else {
+            Err(DriverError::new(
+                ErrorKind::Conflict,
+                operation,
+                format!("`{handle}` is not this instance's"),
+            ))
+        }
+    }
+
+    fn make(
+        &self,
+        state: &mut State,
+        request: &CreateVolume,
+        content: u64,
+        operation: &'static str,
+    ) -> Result<Outcome<VolumeState>> {
+        if let Some(volume) = state.volumes.get(&request.handle) {
+            let same = volume.owner.as_ref() == Some(&self.info.instance)
+                && volume.volume.as_ref() == Some(&request.volume)
+                && volume.layout == request.spec.layout;
+            return if same {
+                Ok(Outcome::Unchanged(self.seen(&request.handle, volume)))
+            } else {
+                let message = format!("`{}` exists and is another volume", request.handle);
+                Err(DriverError::new(ErrorKind::Conflict, operation, message))
+            };
+        }
+        let free = self.array.total - state.provisioned;
+        if request.spec.size > free {
+            return Err(request.no_capacity(free));
+        }
+        let volume = Volume {
+            owner: Some(self.info.instance.clone()),
+            volume: Some(request.volume.clone()),
+            pool: request.pool.clone(),
+            size: request.spec.size,
+            layout: request.spec.layout,
+            provisioning: request.spec.provisioning,
+            permitted: BTreeSet::new(),
+            content,
+            snapshots: BTreeMap::new(),
+            created: Timestamp::UNIX_EPOCH,
+        };
+        let seen = self.seen(&request.handle, &volume);
+        state.insert(request.handle.clone(), volume);
+        Ok(Outcome::Changed(seen))
+    }
+}
+
+pub(super) fn pool_name() -> PoolName {
+    PoolName::new(POOL).unwrap_or_else(|_| unreachable!("a legal name"))
+}
+
+#[async_trait]
+impl Driver for MemoryDriver {
+    fn info(&self) -> &DriverInfo {
+        &self.info
+    }
+
+    fn handle(&self, volume: &VolumeId) -> Result<Handle> {
+        Handle::new(volume).map_err(|e| DriverError::new(ErrorKind::Invalid, "name volume", e.to_string()))
+    }
+
+    async fn pools(&self) -> Result<Vec<Pool>> {
+        self.call(Call::Pools, "list pools", |state| {
+            let free = self.array.total - state.provisioned;
+            Ok(vec![Pool {
+                backend: self.info.backend.clone(),
+                name: pool_name(),
+                offers: Offers::from([
+                    (Attribute::BackendType, Offer::words([POOL])),
+                    (Attribute::Snapshots, Offer::Bool(true)),
+                    (Attribute::Clones, Offer::Bool(true)),
+                    (Attribute::ProvisioningType, Offer::words(["thin", "thick"])),
+                ]),
+                labels: Labels::new(),
+                topologies: Vec::new(),
+                layouts: BTreeSet::from([Layout::File, Layout::Block]),
+                shared: BTreeSet::from([Layout::File]),
+                accepts: BTreeSet::from([VolumeOption::UnixPermissions]),
+                capacity: Capacity {
+                    total: self.array.total,
+                    used: state.provisioned,
+                    provisioned: state.provisioned,
+                    free_thin: free,
+                    free_thick: free,
+                },
+                granularity: Bytes::new(1),
+                smallest: Bytes::new(1),
+                largest: None,
+                default_size: Bytes::gib(1),
+                default_provisioning: Provisioning::Thin,
+                default_filesystem: None,
+                default_options: BTreeMap::new(),
+            }])
+        })
+        .await
+    }
+
+    async fn observe(&self, handle: &Handle) -> Result<Option<VolumeState>> {
+        self.call(Call::Observe, "observe volume", |state| {
+            Ok(state.volumes.get(handle).map(|volume| self.seen(handle, volume)))
+        })
+        .await
+    }
+
+    async fn list(&self) -> Result<Vec<VolumeState>> {
+        self.call(Call::List, "list volumes", |state| {
+            let all = state.volumes.iter().map(|(handle, volume)| self.seen(handle, volume));
+            Ok(all.filter(|seen| seen.owner == Owner::Ours).collect())
+        })
+        .await
+    }
+
+    async fn create(&self, request: &CreateVolume) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Create, "create volume", |state| self.make(state, request, 0, "create volume")).await
+    }
+
+    async fn delete(&self, handle: &Handle) -> Result<Outcome<()>> {
+        self.call(Call::Delete, "delete volume", |state| {
+            if !state.volumes.contains_key(handle) {
+                return Ok(Outcome::Unchanged(()));
+            }
+            let volume = self.ours(state, handle, "delete volume")?;
+            if let Some(node) = volume.permitted.first() {
+                let message = format!("`{handle}` is permitted to node `{node}`");
+                return Err(DriverError::new(ErrorKind::InUse, "delete volume", message));
+            }
+            state.remove(handle);
+            Ok(Outcome::Changed(()))
+        })
+        .await
+    }
+
+    async fn permit(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<Route>> {
+        self.call(Call::Permit, "permit node", |state| {
+            let volume = self.ours(state, handle, "permit node")?;
+            let path = std::path::Path::new("/memory").join(handle.as_str());
+            let source = match volume.layout {
+                Layout::File => LocalSource::Directory { path, snapshots: None },
+                Layout::Block => LocalSource::Image { path },
+            };
+            let route = Route::Local { source };
+            Ok(match volume.permitted.insert(node.name.clone()) {
+                true => Outcome::Changed(route),
+                false => Outcome::Unchanged(route),
+            })
+        })
+        .await
+    }
+
+    async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>> {
+        self.call(Call::Forbid, "forbid node", |state| {
+            if !state.volumes.contains_key(handle) {
+                return Ok(Outcome::Unchanged(()));
+            }
+            Ok(match self.ours(state, handle, "forbid node")?.permitted.remove(&node.name) {
+                true => Outcome::Changed(()),
+                false => Outcome::Unchanged(()),
+            })
+        })
+        .await
+    }
+
+    fn resize(&self) -> Option<&dyn Resize> {
+        Some(self)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn import(&self) -> Option<&dyn Import> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Resize for MemoryDriver {
+    async fn grow(&self, handle: &Handle, size: Bytes) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Grow, "grow volume", |state| {
+            let volume = self.ours(state, handle, "grow volume")?.clone();
+            if volume.size >= size {
+                return Ok(Outcome::Unchanged(self.seen(handle, &volume)));
+            }
+            let free = self.array.total - state.provisioned;
+            if size - volume.size > free {
+                let message =
+                    format!("pool `{POOL}` has {free} free; {} more were asked for", size - volume.size);
+                return Err(DriverError::new(ErrorKind::NoCapacity, "grow volume", message));
+            }
+            state.resize(handle, size);
+            Ok(Outcome::Changed(self.seen(handle, &Volume { size, ..volume })))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Snapshots for MemoryDriver {
+    async fn take(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<SnapshotState>> {
+        self.call(Call::Take, "take snapshot", |state| {
+            let volume = self.ours(state, handle, "take snapshot")?;
+            if let Some(picture) = volume.snapshots.get(snapshot) {
+                return Ok(Outcome::Unchanged(shown(handle, snapshot, picture)));
+            }
+            let picture =
+                Picture { content: volume.content, size: volume.size, created: Timestamp::UNIX_EPOCH };
+            volume.snapshots.insert(snapshot.clone(), picture.clone());
+            Ok(Outcome::Changed(shown(handle, snapshot, &picture)))
+        })
+        .await
+    }
+
+    async fn delete_snapshot(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<()>> {
+        self.call(Call::DeleteSnapshot, "delete snapshot", |state| {
+            if !state.volumes.contains_key(handle) {
+                return Ok(Outcome::Unchanged(()));
+            }
+            Ok(match self.ours(state, handle, "delete snapshot")?.snapshots.remove(snapshot) {
+                Some(_) => Outcome::Changed(()),
+                None => Outcome::Unchanged(()),
+            })
+        })
+        .await
+    }
+
+    async fn list_snapshots(&self, handle: &Handle) -> Result<Vec<SnapshotState>> {
+        self.call(Call::ListSnapshots, "list snapshots", |state| {
+            let volume = self.ours(state, handle, "list snapshots")?;
+            Ok(volume.snapshots.iter().map(|(name, picture)| shown(handle, name, picture)).collect())
+        })
+        .await
+    }
+
+    async fn restore(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Restore, "restore snapshot", |state| {
+            let volume = self.ours(state, handle, "restore snapshot")?;
+            if let Some(node) = volume.permitted.first() {
+                let message = format!("`{handle}` is permitted to node `{node}`");
+                return Err(DriverError::new(ErrorKind::InUse, "restore snapshot", message));
+            }
+            let Some(picture) = volume.snapshots.get(snapshot).cloned() else {
+                let message = format!("`{handle}` has no snapshot `{snapshot}`");
+                return Err(DriverError::new(ErrorKind::NotFound, "restore snapshot", message));
+            };
+            volume.content = picture.content;
+            state.resize(handle, picture.size);
+            let volume = &state.volumes[handle];
+            Ok(Outcome::Changed(self.seen(handle, volume)))
+        })
+        .await
+    }
+
+    fn clones(&self) -> Option<&dyn Clones> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Clones for MemoryDriver {
+    async fn clone_volume(&self, request: &CloneVolume) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Clone, "clone volume", |state| {
+            if state.volumes.contains_key(&request.create.handle) {
+                return self.make(state, &request.create, 0, "clone volume");
+            }
+            let source = self.ours(state, &request.source, "clone volume")?;
+            let content = match &request.snapshot {
+                None => source.content,
+                Some(name) => source.snapshots.get(name).map(|p| p.content).ok_or_else(|| {
+                    let message = format!("`{}` has no snapshot `{name}`", request.source);
+                    DriverError::new(ErrorKind::NotFound, "clone volume", message)
+                })?,
+            };
+            self.make(state, &request.create, content, "clone volume")
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Import for MemoryDriver {
+    async fn find(&self, original: &str) -> Result<Option<VolumeState>> {
+        self.call(Call::Find, "find volume", |state| {
+            let found = state.volumes.iter().find(|(handle, _)| handle.as_str() == original);
+            Ok(found.map(|(handle, volume)| self.seen(handle, volume)))
+        })
+        .await
+    }
+
+    async fn import(&self, request: &ImportVolume) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Import, "import volume", |state| {
+            if let Some(volume) = state.volumes.get(&request.handle) {
+                let done = volume.volume.as_ref() == Some(&request.volume)
+                    && volume.owner.as_ref() == Some(&self.info.instance);
+                if done {
+                    return Ok(Outcome::Unchanged(self.seen(&request.handle, volume)));
+                }
+                if request.handle.as_str() != request.original {
+                    let message = format!("`{}` exists and is another volume", request.handle);
+                    return Err(DriverError::new(ErrorKind::Conflict, "import volume", message));
+                }
+            }
+            let original = Handle::new(&request.original)
+                .map_err(|e| DriverError::new(ErrorKind::Invalid, "import volume", e.to_string()))?;
+            let volume = state.volumes.get(&original).cloned().ok_or_else(|| {
+                DriverError::new(ErrorKind::NotFound, "import volume", format!("no volume `{original}`"))
+            })?;
+            if volume.owner.is_some() {
+                let message = format!("`{original}` carries an instance's tag");
+                return Err(DriverError::new(ErrorKind::Conflict, "import volume", message));
+            }
+            state.remove(&original);
+            let volume = Volume {
+                owner: Some(self.info.instance.clone()),
+                volume: Some(request.volume.clone()),
+                ..volume
+            };
+            let seen = self.seen(&request.handle, &volume);
+            state.insert(request.handle.clone(), volume);
+            Ok(Outcome::Changed(seen))
+        })
+        .await
+    }
+}
+
+fn shown(handle: &Handle, name: &SnapshotName, picture: &Picture) -> SnapshotState {
+    SnapshotState { volume: handle.clone(), name: name.clone(), created: picture.created, size: picture.size }
+}
