@@ -3,6 +3,7 @@
 //! A store knows no volume. All writers present the fencing number of the lease they hold, so one that
 //! lost its lease cannot write any more.
 
+mod feed;
 mod memory;
 mod sqlite;
 #[cfg(test)]
@@ -84,10 +85,14 @@ pub enum StoreError {
     #[error("the store is in use by {holder}; stop that instance or choose another store")]
     Held { holder: String },
     /// The content is not what this program wrote. Nothing was changed.
-    #[error("the store {place} is damaged: {problem}; it was left as it is: {advice}")]
+    #[error("the store {place} cannot be used: {problem}; it was left as it is; {advice}")]
     Damaged { place: String, problem: String, advice: String },
     #[error("the store did not answer: {operation}")]
-    Unavailable { operation: &'static str, #[source] source: Box<dyn std::error::Error + Send + Sync> },
+    Unavailable {
+        operation: &'static str,
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
 }
 
 /// Durable records.
