@@ -1,1 +1,50 @@
-fn main() {}
+//! The repository's own commands, behind `make`: checks, tests, and what they leave behind.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command speaks to a person")]
+
+use clap::{Parser, Subcommand};
+
+mod build;
+mod checkout;
+mod leftovers;
+mod run;
+mod suites;
+mod test;
+mod tidy;
+
+#[derive(Parser)]
+#[command(about = "The repository's own commands", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the rules of the house that a program can check
+    Tidy,
+    /// Run every check and every suite; the last line sums them up
+    Test,
+    /// Show the whole product at work
+    Demo,
+    /// Serve the instance `leister` in the foreground, its data in ./var/run
+    Run,
+    /// Measure
+    Bench,
+    /// List mounts, loop devices and processes that are still here
+    Leftovers,
+    /// Undo mounts and loop devices under ./var, and remove it
+    Clean,
+}
+
+fn main() -> anyhow::Result<()> {
+    let checkout = checkout::Checkout::find()?;
+    match Arguments::parse().command {
+        Command::Tidy => tidy::command(&checkout),
+        Command::Test => test::command(&checkout),
+        Command::Demo => run::demo(&checkout),
+        Command::Run => run::serve(&checkout),
+        Command::Bench => run::bench(&checkout),
+        Command::Leftovers => leftovers::command(&checkout),
+        Command::Clean => leftovers::clean(&checkout),
+    }
+}

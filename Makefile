@@ -1,0 +1,34 @@
+# The commands of this repository; `make help` lists them. They need root, a Rust toolchain, git and make on
+# Debian 12; everything else is installed by scripts/packages. What they leave is in ./var and in one cache folder.
+
+CACHE := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/leister
+
+# One cache for all checkouts, so that a fresh clone does not compile the dependencies again.
+export CARGO_TARGET_DIR := $(CACHE)/target
+export CARGO_INCREMENTAL := 0
+
+XTASK := cargo run --quiet --locked --package xtask --
+
+.PHONY: help test demo run bench clean packages
+
+help: ## list these commands
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+test: packages ## every check and every test; the last line sums them up
+	@$(XTASK) test
+
+demo: packages ## show the whole product at work on a pool of its own, then remove it
+	@$(XTASK) demo
+
+run: packages ## serve the instance `leister` in the foreground, its data in ./var/run
+	@$(XTASK) run
+
+bench: packages ## measure, beside Docker's local driver and bare btrfs (docs/limits-and-numbers.md)
+	@$(XTASK) bench
+
+clean: ## remove ./var (with the data of `make run`) and the cache
+	@$(XTASK) clean
+	@rm -rf "$(CACHE)"
+
+packages:
+	@scripts/packages

@@ -1,0 +1,204 @@
+//! Runs test executables and understands what they say.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+
+use crate::checkout::Checkout;
+use crate::leftovers;
+
+/// A suite that takes longer hangs.
+const LIMIT: Duration = Duration::from_secs(20 * 60);
+
+/// One test executable.
+#[derive(Debug, Clone)]
+pub(crate) struct Suite {
+    pub(crate) name: String,
+    pub(crate) executable: PathBuf,
+    /// Its package's folder.
+    pub(crate) folder: PathBuf,
+}
+
+/// What came of some tests.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) passed: usize,
+    pub(crate) failed: usize,
+    /// Test and reason.
+    pub(crate) skipped: BTreeMap<String, String>,
+    /// What a person needs to see of the failures.
+    pub(crate) story: String,
+}
+
+impl Outcome {
+    pub(crate) fn of_check(result: &Result<()>) -> Self {
+        match result {
+            Ok(()) => Self { passed: 1, ..Self::default() },
+            Err(error) => Self::failure(format!("{error:#}")),
+        }
+    }
+
+    fn failure(story: String) -> Self {
+        Self { failed: 1, story, ..Self::default() }
+    }
+
+    pub(crate) fn add(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.skipped.extend(other.skipped);
+        self.story += &other.story;
+    }
+
+    /// Reads what a test executable said. One that ended in another way than by its own verdict has failed.
+    ///
+    /// A test says that it could not run by a line `skipped: <reason>`.
+    fn parse(said: &str, ended_well: bool) -> Self {
+        let mut outcome = Self::default();
+        let mut verdict = false;
+        let mut failed_tests = Vec::new();
+        let mut speaker = None;
+        for line in said.lines() {
+            if let Some(counts) = line.strip_prefix("test result: ") {
+                verdict = true;
+                outcome.passed += count(counts, "passed");
+                outcome.failed += count(counts, "failed");
+                speaker = None;
+            } else if let Some(name) = line.strip_prefix("---- ").and_then(|l| l.strip_suffix(" stdout ----"))
+            {
+                speaker = Some(name.to_owned());
+            } else if let Some(test) = line.strip_prefix("test ").and_then(|l| l.strip_suffix(" ... FAILED"))
+            {
+                failed_tests.push(test.to_owned());
+            } else if let (Some(test), Some(reason)) = (&speaker, line.strip_prefix("skipped: ")) {
+                outcome.skipped.insert(test.clone(), reason.to_owned());
+            }
+        }
+        outcome.skipped.retain(|test, _| !failed_tests.contains(test));
+        outcome.passed = outcome.passed.saturating_sub(outcome.skipped.len());
+        if (!verdict || !ended_well) && outcome.failed == 0 {
+            outcome.failed = 1;
+        }
+        if outcome.failed > 0 {
+            outcome.story = story(said);
+        }
+        outcome
+    }
+}
+
+impl Suite {
+    /// Runs it to its end and keeps what it says in `./var/log`.
+    pub(crate) fn run(&self, checkout: &Checkout) -> (Outcome, Duration) {
+        let started = Instant::now();
+        let outcome = self.try_run(checkout).unwrap_or_else(|error| Outcome::failure(format!("{error:#}\n")));
+        (outcome, started.elapsed())
+    }
+
+    fn try_run(&self, checkout: &Checkout) -> Result<Outcome> {
+        let log = checkout.log(&self.name.replace(['/', ' '], "-"));
+        let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
+        let mut command = Command::new(&self.executable);
+        command.arg("--show-output").current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
+        let ended_well = bounded(environment(&mut command, checkout), LIMIT)?;
+        let said = std::fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
+        Ok(Outcome::parse(&String::from_utf8_lossy(&said), ended_well))
+    }
+}
+
+/// Tells a program of ours where this checkout's things are.
+pub(crate) fn environment<'a>(command: &'a mut Command, checkout: &Checkout) -> &'a mut Command {
+    command
+        .env("TMPDIR", checkout.temporary())
+        .env("LEISTER_BIN", checkout.bin("leister"))
+        .env("RUST_BACKTRACE", "1")
+        // Expected values are changed by hand, never by a test run.
+        .env("INSTA_UPDATE", "no")
+}
+
+/// Runs a command and all it starts to its end, or kills them at the limit.
+fn bounded(command: &mut Command, limit: Duration) -> Result<bool> {
+    let mut child = command.spawn().with_context(|| format!("{command:?} did not start"))?;
+    let pid = child.id();
+    let (sender, ended) = mpsc::channel();
+    let waiting = std::thread::spawn(move || sender.send(child.wait()));
+    let status = ended.recv_timeout(limit).or_else(|_| {
+        leftovers::kill_with_descendants(pid);
+        ended.recv()
+    });
+    // Its message has been received or can never be; there is nothing to learn from its end.
+    let _ = waiting.join();
+    Ok(status.context("nobody waited for the command")??.success())
+}
+
+/// The number before a word: `12 passed; 0 failed;`.
+fn count(counts: &str, word: &str) -> usize {
+    let words: Vec<_> = counts.split([' ', ';']).filter(|word| !word.is_empty()).collect();
+    let before = words.windows(2).find(|pair| pair[1] == word);
+    before.and_then(|pair| pair[0].parse().ok()).unwrap_or(0)
+}
+
+/// The failures' part, or the end of what was said before it broke off.
+fn story(said: &str) -> String {
+    const LINES: usize = 120;
+    let from = said.find("\nfailures:\n").unwrap_or(0);
+    let lines: Vec<_> = said[from..].trim().lines().collect();
+    let shown = if from == 0 { &lines[lines.len().saturating_sub(LINES)..] } else { &lines[..] };
+    shown.iter().flat_map(|line| [line, "\n"]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIXED: &str = "\nrunning 4 tests\ntest a ... ok\ntest b ... ok\ntest c ... FAILED\ntest d ... ok\n\
+        \nsuccesses:\n\n---- b stdout ----\nskipped: no loop devices\n\n\nsuccesses:\n    a\n    b\n    d\n\
+        \nfailures:\n\n---- c stdout ----\nskipped: not really\nthread 'c' panicked\n\n\nfailures:\n    c\n\
+        \ntest result: FAILED. 3 passed; 1 failed; 0 ignored; 0 measured; 0 filtered out; finished in 0.00s\n";
+
+    #[test]
+    fn a_skipped_test_counts_as_skipped_and_not_as_passed() {
+        let outcome = Outcome::parse(MIXED, false);
+        assert_eq!((outcome.passed, outcome.failed), (2, 1));
+        assert_eq!(outcome.skipped, BTreeMap::from([("b".to_owned(), "no loop devices".to_owned())]));
+        assert!(
+            outcome.story.starts_with("failures:") && outcome.story.contains("panicked"),
+            "{}",
+            outcome.story
+        );
+    }
+
+    #[test]
+    fn an_executable_that_ends_without_a_verdict_has_failed() {
+        for (said, ended_well, failed) in [
+            ("test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured\n", true, 0),
+            ("test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured\n", false, 1),
+            ("test a ... ok\n", true, 1),
+            ("memory allocation failed", false, 1),
+        ] {
+            assert_eq!(Outcome::parse(said, ended_well).failed, failed, "{said}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_with_what_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = format!("sleep 1000 & echo $! >{}/pid; wait", folder.path().display());
+        let started = Instant::now();
+        let well = bounded(Command::new("sh").arg("-c").arg(script), Duration::from_secs(1)).unwrap();
+        assert!(!well && started.elapsed() < Duration::from_secs(60));
+        let pid = std::fs::read_to_string(folder.path().join("pid")).unwrap();
+        let gone = |pid: &str| match std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())) {
+            Ok(stat) => stat.contains(") Z "),
+            Err(_) => true,
+        };
+        while !gone(&pid) {
+            assert!(started.elapsed() < Duration::from_secs(60), "process {pid} lives on");
+            std::thread::yield_now();
+        }
+    }
+}

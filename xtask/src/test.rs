@@ -1,0 +1,166 @@
+//! `make test`: every check and every suite, side by side where the machine has the cores, summed up in one line.
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::build;
+use crate::checkout::Checkout;
+use crate::leftovers;
+use crate::suites::{Outcome, Suite, environment};
+
+/// Suites that take longest begin first.
+const SLOW: &[&str] = &["tests/", "crates/leister", "crates/filer", "crates/linux", "crates/orchestrator"];
+
+pub(crate) fn command(checkout: &Checkout) -> Result<()> {
+    prepare(checkout)?;
+    let started = Instant::now();
+    let mut report = Report::new();
+
+    report.check("formatting", || cargo(checkout, &["fmt", "--all", "--check"]));
+    report.check("clippy", || {
+        cargo(
+            checkout,
+            &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+        )
+    });
+    let mut suites = Vec::new();
+    report.check("build", || {
+        suites = build::everything(checkout)?;
+        Ok(())
+    });
+    suites
+        .sort_by_key(|suite| SLOW.iter().position(|slow| suite.name.starts_with(slow)).unwrap_or(SLOW.len()));
+    let report = side_by_side(checkout, suites, report);
+    let mut report = report.into_inner().context("a suite's thread panicked")?;
+    report.check("examples in the documentation", || {
+        cargo(checkout, &["test", "--quiet", "--locked", "--workspace", "--doc"])
+    });
+    report.check("nothing left behind", || leftovers::none(&leftovers::find(&[checkout.temporary()])));
+    if report.sum.failed == 0 {
+        leftovers::sweep(&checkout.temporary())?;
+    }
+    report.finish(started.elapsed())
+}
+
+/// Makes the folders, and undoes what an interrupted run left.
+pub(crate) fn prepare(checkout: &Checkout) -> Result<()> {
+    leftovers::sweep(&checkout.temporary())?;
+    for folder in [checkout.temporary(), checkout.log("x").with_file_name("")] {
+        std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    }
+    Ok(())
+}
+
+fn cargo(checkout: &Checkout, arguments: &[&str]) -> Result<()> {
+    let mut cargo = checkout.cargo();
+    let status = environment(cargo.args(arguments), checkout).status().context("cargo did not start")?;
+    ensure!(status.success(), "`cargo {}` failed", arguments.join(" "));
+    Ok(())
+}
+
+fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, report: Report) -> Mutex<Report> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let waiting = Mutex::new(VecDeque::from(suites));
+    let report = Mutex::new(report);
+    let work = || {
+        // A poisoned lock means another worker panicked: the scope passes that on.
+        while let Some(suite) = waiting.lock().ok().and_then(|mut waiting| waiting.pop_front()) {
+            let (outcome, took) = suite.run(checkout);
+            if let Ok(mut report) = report.lock() {
+                report.add(&suite.name, outcome, took);
+            }
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(work);
+        }
+    });
+    report
+}
+
+struct Report {
+    sum: Outcome,
+    skips_fail: bool,
+}
+
+impl Report {
+    fn new() -> Self {
+        Self { sum: Outcome::default(), skips_fail: can_do_everything() }
+    }
+
+    fn check(&mut self, name: &str, check: impl FnOnce() -> Result<()>) {
+        let started = Instant::now();
+        let result = check();
+        self.add(name, Outcome::of_check(&result), started.elapsed());
+    }
+
+    fn add(&mut self, name: &str, mut outcome: Outcome, took: Duration) {
+        if self.skips_fail && !outcome.skipped.is_empty() {
+            outcome.failed += outcome.skipped.len();
+            for (test, reason) in std::mem::take(&mut outcome.skipped) {
+                outcome.story +=
+                    &format!("{test} was skipped on a machine that has all it needs: {reason}\n");
+            }
+        }
+        if outcome.passed + outcome.failed + outcome.skipped.len() > 0 {
+            let verdict = if outcome.failed == 0 { "ok    " } else { "FAILED" };
+            println!("{verdict} {:>7.1} s {:>5}  {name}", took.as_secs_f64(), outcome.passed);
+        }
+        for (test, reason) in &outcome.skipped {
+            println!("       skipped: {test}: {reason}");
+        }
+        for line in outcome.story.lines() {
+            println!("       {line}");
+        }
+        self.sum.add(outcome);
+    }
+
+    fn finish(self, took: Duration) -> Result<()> {
+        let Outcome { passed, failed, skipped, .. } = self.sum;
+        println!("in {} min {} s", took.as_secs() / 60, took.as_secs() % 60);
+        println!("{passed} passed, {failed} failed, {} skipped", skipped.len());
+        if failed > 0 {
+            // The line above is the last word.
+            std::process::exit(1);
+        }
+        Ok(())
+    }
+}
+
+/// Whether this machine has all that any test needs. A skip here would hide a fault.
+fn can_do_everything() -> bool {
+    let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    let has =
+        |wanted: &str| filesystems.lines().any(|line| line.trim_start_matches("nodev").trim() == wanted);
+    let on_path = |program: &str| {
+        std::env::var_os("PATH")
+            .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
+    };
+    rustix::process::geteuid().is_root()
+        && Path::new("/dev/loop-control").exists()
+        && ["btrfs", "ext4", "xfs", "overlay"].into_iter().all(has)
+        && ["dockerd", "docker", "docker-compose", "mkfs.btrfs", "mkfs.xfs", "mkfs.ext4"]
+            .into_iter()
+            .all(on_path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_skip_fails_where_the_machine_can_do_everything() {
+        for (skips_fail, failed, skipped) in [(true, 1, 0), (false, 0, 1)] {
+            let mut report = Report { sum: Outcome::default(), skips_fail };
+            let skips = [("a".to_owned(), "no loop devices".to_owned())].into();
+            report.add("sample", Outcome { passed: 1, skipped: skips, ..Outcome::default() }, Duration::ZERO);
+            let sum = &report.sum;
+            assert_eq!((sum.passed, sum.failed, sum.skipped.len()), (1, failed, skipped));
+        }
+    }
+}
