@@ -1,4 +1,4 @@
-//! Durable single-record commits per second, by committers and by records already there.
+//! Durable single-record commits per second, by committers and by records already there; listing and opening.
 //!
 //! Each committer creates and deletes records of its own, so that the number of records stays what it was.
 
@@ -16,7 +16,8 @@ fn commit(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
     for records in record_counts() {
         let folder = tempfile::tempdir().expect("a folder");
-        let store = Arc::new(SqliteStore::open(&folder.path().join("store.db")).expect("a store"));
+        let path = folder.path().join("store.db");
+        let store = Arc::new(SqliteStore::open(&path).expect("a store"));
         let fence = runtime.block_on(store.acquire("bench")).expect("the lease").fence;
         runtime.block_on(fill(&store, fence, records));
         let mut group = criterion.benchmark_group(format!("commit/{records} records"));
@@ -29,6 +30,8 @@ fn commit(criterion: &mut Criterion) {
         group.bench_function("list", |bencher| {
             bencher.iter(|| runtime.block_on(store.list(KIND)).expect("records").len());
         });
+        drop(store);
+        group.bench_function("open", |bencher| bencher.iter(|| SqliteStore::open(&path).expect("a store")));
         group.finish();
     }
 }

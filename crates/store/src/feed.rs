@@ -8,7 +8,7 @@ use tokio::sync::broadcast::error::RecvError;
 use crate::{Change, Kind};
 
 /// Changes a watcher may be behind, over all kinds, before it is told `Lagged`.
-pub(crate) const CAPACITY: usize = 16 * 1024;
+pub(crate) const CAPACITY: usize = 4096;
 
 /// Hands every change to every watcher of its kind.
 #[derive(Debug)]

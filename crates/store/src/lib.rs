@@ -101,8 +101,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Becomes the writer.
     ///
     /// # Behavior
-    /// The fencing number is larger than any handed out before. A single-process store grants it once per
-    /// open; a shared one when nobody else's lease is alive.
+    /// Granted when nobody else's lease is alive; in a store for one process that means within the open store.
+    /// The fencing number is larger than any handed out before, and all of those are stale from then on, also
+    /// when the same holder acquires again.
     ///
     /// # Errors
     /// `Held` names who has it.
@@ -111,7 +112,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Keeps the lease. `Fenced` when it was lost.
     async fn renew(&self, lease: &Lease) -> Result<(), StoreError>;
 
-    /// Gives the lease up, so that another can have it at once. Idempotent.
+    /// Gives the lease up, so that another can have it at once; its fencing number is stale then. Idempotent.
     async fn release(&self, lease: &Lease) -> Result<(), StoreError>;
 
     /// Every record of a kind, ordered by id.
@@ -122,14 +123,23 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Writes durably, all or nothing.
     ///
     /// # Behavior
-    /// When it returns `Ok`, the change survives power loss. Concurrent commits may share one flush to disk.
-    /// A dropped future may or may not have committed. The returned revision is that of all written records.
+    /// When it returns `Ok`, the change survives power loss. Concurrent commits may share one flush to disk;
+    /// each still gets a revision of its own, larger than all before. The returned revision is that of all
+    /// written records. A write sees those before it in the same commit. To delete what is absent (and expected
+    /// to be) is no change; without any write only the fence is checked, and the revision is that of the last
+    /// commit. A dropped future may or may not have committed, wholly.
     ///
     /// # Errors
-    /// `Fenced` before anything else is looked at; `Conflict` for the first record whose revision differs.
+    /// `Fenced` before anything else is looked at; `Conflict` for the first record whose revision differs;
+    /// `Unavailable` when the disk is full or fails: nothing is visible then, but after a crash the commit may
+    /// turn out to have happened, so read before deciding anew.
     async fn commit(&self, fence: Fence, writes: Vec<Write>) -> Result<Revision, StoreError>;
 
     /// Changes of a kind committed after this call returned, in order.
+    ///
+    /// # Behavior
+    /// A change is durable before it is told, and told before its `commit` returns. After `Lagged` the stream
+    /// goes on; what was missed is in the next `list`, and a change may be told that this list already shows.
     async fn watch(&self, kind: Kind) -> Result<BoxStream<'static, Change>, StoreError>;
 }
 

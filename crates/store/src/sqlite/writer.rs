@@ -37,9 +37,9 @@ impl Writer {
 
     /// Serves until all senders are gone and the queue is empty, then closes the file.
     pub(super) fn run(mut self, mut queue: mpsc::Receiver<Job>) {
-        let mut jobs = Vec::with_capacity(BATCH);
+        let mut jobs = Vec::new();
         while queue.blocking_recv_many(&mut jobs, BATCH) > 0 {
-            self.settle(jobs.drain(..).collect());
+            self.settle(std::mem::take(&mut jobs));
             self.checkpoint(LOG_PAGES, "PRAGMA wal_checkpoint(PASSIVE)");
         }
         self.checkpoint(0, "PRAGMA wal_checkpoint(TRUNCATE)");
