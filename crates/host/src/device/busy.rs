@@ -1,0 +1,110 @@
+//! Who holds a mount or a device.
+
+use std::fmt;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+/// A process or a device that keeps something in use.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    who: String,
+    how: String,
+}
+
+/// Processes that have something open below a mount point, or work there.
+pub(crate) fn of_mount(point: &Path) -> Vec<Holder> {
+    let below = crate::mount::Table::read().map(|t| {
+        t.below(point)
+            .map(|e| Holder { who: "a mount".to_owned(), how: format!("at {}", e.point.display()) })
+            .collect()
+    });
+    let mut holders: Vec<Holder> = below.unwrap_or_default();
+    for process in processes() {
+        let how = links(&process).into_iter().find(|(_, path)| path.starts_with(point));
+        if let Some((what, path)) = how {
+            holders.push(process.holder(format!("{what} {}", path.display())));
+        }
+    }
+    holders
+}
+
+/// Processes that have a block device open or see it mounted, and devices built on it.
+pub(crate) fn of_device((major, minor): (u32, u32), name: &str) -> Vec<Holder> {
+    let number = rustix::fs::makedev(major, minor);
+    let built = fs::read_dir(Path::new("/sys/block").join(name).join("holders"));
+    let mut holders: Vec<Holder> = built
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|e| Holder {
+            who: format!("the device {}", e.file_name().to_string_lossy()),
+            how: "built on it".to_owned(),
+        })
+        .collect();
+    let device = Path::new("/dev").join(name);
+    for process in processes() {
+        let open = open_files(&process.directory).into_iter();
+        let open = open.filter(|path| fs::metadata(path).is_ok_and(|m| m.rdev() == number)).count();
+        if open > 0 {
+            holders.push(process.holder("open".to_owned()));
+            continue;
+        }
+        let table = fs::read(process.directory.join("mountinfo")).unwrap_or_default();
+        let table = crate::mount::Table::parse(&table).unwrap_or_default();
+        let mounted = table.entries().iter().find(|e| e.device == (major, minor) || *e.source == *device);
+        if let Some(mounted) = mounted {
+            holders.push(process.holder(format!("mounted at {}", mounted.point.display())));
+        }
+    }
+    holders
+}
+
+/// The holders in one line; who it is may well be unknown, as the kernel counts users that have no process.
+pub(crate) fn describe(holders: &[Holder]) -> String {
+    const SHOWN: usize = 4;
+    if holders.is_empty() {
+        return "something this process cannot see (the kernel, or a process in another pid namespace)"
+            .to_owned();
+    }
+    let shown: Vec<String> = holders.iter().take(SHOWN).map(Holder::to_string).collect();
+    let more = holders.len().saturating_sub(SHOWN);
+    if more == 0 { shown.join(", ") } else { format!("{} and {more} more", shown.join(", ")) }
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.who, self.how)
+    }
+}
+
+struct Process {
+    pid: u32,
+    directory: PathBuf,
+}
+
+impl Process {
+    fn holder(&self, how: String) -> Holder {
+        let command = fs::read_to_string(self.directory.join("comm")).unwrap_or_default();
+        Holder { who: format!("{} pid {}", command.trim(), self.pid), how }
+    }
+}
+
+fn processes() -> impl Iterator<Item = Process> {
+    fs::read_dir("/proc").into_iter().flatten().flatten().filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        Some(Process { pid, directory: entry.path() })
+    })
+}
+
+/// What a process refers to by path. Processes that end meanwhile have nothing.
+fn links(process: &Process) -> Vec<(&'static str, PathBuf)> {
+    let own = [("working in", "cwd"), ("rooted in", "root"), ("running", "exe")];
+    let own = own.map(|(what, name)| (what, process.directory.join(name)));
+    let open = open_files(&process.directory).into_iter().map(|path| ("open file", path));
+    own.into_iter().chain(open).filter_map(|(what, link)| Some((what, fs::read_link(link).ok()?))).collect()
+}
+
+fn open_files(process: &Path) -> Vec<PathBuf> {
+    fs::read_dir(process.join("fd")).into_iter().flatten().flatten().map(|e| e.path()).collect()
+}

@@ -1,0 +1,115 @@
+//! Mounts, made detached and complete and then put in place in one step.
+
+mod attributes;
+mod options;
+mod table;
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+
+use rustix::fs::{CWD, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MoveMountFlags, OpenTreeFlags, UnmountFlags, fsconfig_create,
+    fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree, unmount as umount,
+};
+
+pub(crate) use options::Options;
+pub(crate) use table::{Entry, Table};
+
+use crate::error::{Doing, HostError, Result};
+
+/// Whether a bind takes the mounts below its source along.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    One,
+    All,
+}
+
+/// Shows `source` at the directory `target` too, as a mount of its own with these attributes.
+///
+/// # Behavior
+/// The mount appears with its attributes already in force: there is no moment at which a read-only one can be
+/// written. A symbolic link as target is refused.
+pub(crate) fn bind(source: &Path, target: &Path, depth: Depth, attributes: MountAttrFlags) -> Result<()> {
+    let doing = || format!("bind {} to {}", source.display(), target.display());
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    if depth == Depth::All {
+        flags |= OpenTreeFlags::AT_RECURSIVE;
+    }
+    let tree = open_tree(CWD, source, flags).doing(doing)?;
+    attributes::set_private(&tree, attributes).doing(doing)?;
+    put(&tree, target).doing(doing)
+}
+
+/// Mounts the filesystem of a device at the directory `target`.
+///
+/// # Errors
+/// Carries what the filesystem itself said about it.
+pub(crate) fn device(device: &Path, filesystem: &str, options: &Options, target: &Path) -> Result<()> {
+    let doing = || format!("mount {} ({filesystem}) at {}", device.display(), target.display());
+    let context = fsopen(filesystem, FsOpenFlags::FSOPEN_CLOEXEC).doing(doing)?;
+    let created = (|| {
+        fsconfig_set_string(context.as_fd(), "source", device)?;
+        if options.is_read_only() {
+            fsconfig_set_flag(context.as_fd(), "ro")?;
+        }
+        for (word, value) in &options.filesystem {
+            match value {
+                Some(value) => fsconfig_set_string(context.as_fd(), word.as_str(), value.as_str())?,
+                None => fsconfig_set_flag(context.as_fd(), word.as_str())?,
+            }
+        }
+        fsconfig_create(context.as_fd())
+    })();
+    created.map_err(|e| HostError::System {
+        doing: doing(),
+        hint: complaints(&context),
+        source: e.into(),
+    })?;
+    let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, options.attributes).doing(doing)?;
+    put(&mount, target).doing(doing)
+}
+
+/// Takes down whatever is mounted at `point`, what lies below it first.
+///
+/// # Behavior
+/// Nothing mounted there is as good. Never lazy: a mount in use stays.
+///
+/// # Errors
+/// The mount point that would not go, and why.
+pub(crate) fn unmount(point: &Path) -> Result<(), (std::path::PathBuf, io::Error)> {
+    const ROUNDS: usize = 64;
+    let failed = |error: HostError| (point.to_owned(), io::Error::other(error));
+    for _ in 0..ROUNDS {
+        let table = Table::read().map_err(failed)?;
+        // Children come after their parents; what was mounted last goes first.
+        let Some(last) = table.below(point).next_back().or_else(|| table.at(point)) else { return Ok(()) };
+        match umount(&last.point, UnmountFlags::NOFOLLOW) {
+            // Not a mount point any more: somebody else was quicker.
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Err(error) => return Err((last.point.clone(), error.into())),
+        }
+    }
+    Err((point.to_owned(), io::Error::other("mounts keep appearing here")))
+}
+
+fn put(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let target = rustix::fs::open(target, flags, Mode::empty())?;
+    let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+    move_mount(tree, "", &target, "", flags)
+}
+
+/// What the kernel wrote about a mount that failed.
+fn complaints(context: &OwnedFd) -> String {
+    let mut lines = Vec::new();
+    let mut buffer = [0; 1024];
+    while let Ok(n @ 1..) = rustix::io::read(context, &mut buffer[..]) {
+        let line = String::from_utf8_lossy(&buffer[..n]);
+        let line = line.trim();
+        lines.push(line.strip_prefix("e ").or(line.strip_prefix("w ")).unwrap_or(line).to_owned());
+    }
+    lines.join("; ")
+}

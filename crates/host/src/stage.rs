@@ -1,0 +1,151 @@
+//! The stage of a volume: the one place where it is mounted, and from which each reference is a bind.
+
+mod directory;
+pub(crate) mod format;
+mod image;
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use model::{LocalSource, Route, VolumeId};
+
+use crate::device::busy;
+use crate::error::{Doing, HostError, Result};
+use crate::filesystem::Tools;
+use crate::host::{Attached, Attachment};
+use crate::lock::{Hold, Locks, blocking};
+use crate::mount::{self, Table};
+
+pub(crate) use image::grow;
+
+/// Where things of one volume lie.
+#[derive(Clone, Debug)]
+pub(crate) struct Places {
+    pub(crate) volume: VolumeId,
+    pub(crate) mounts_root: PathBuf,
+}
+
+/// The stage's name among the references, none of which starts with a dot.
+pub(crate) const STAGE: &str = ".stage";
+/// Where snapshots are shown inside a volume.
+pub(crate) const SNAPSHOTS: &str = ".snapshot";
+
+impl Places {
+    pub(crate) fn directory(&self) -> PathBuf {
+        self.mounts_root.join(self.volume.as_str())
+    }
+
+    pub(crate) fn stage(&self) -> PathBuf {
+        self.directory().join(STAGE)
+    }
+
+    pub(crate) fn reference(&self, reference: &str) -> PathBuf {
+        self.directory().join(reference)
+    }
+}
+
+/// Makes the stage of a volume, or its bare device.
+pub(crate) async fn attach(
+    places: &Places,
+    route: &Route,
+    wanted: &Attachment,
+    tools: &Tools,
+    images: &Locks<(u64, u64)>,
+) -> Result<Attached> {
+    match route {
+        Route::Local { source: LocalSource::Directory { path, snapshots } } => {
+            let (places, path, snapshots) = (places.clone(), path.clone(), snapshots.clone());
+            let wanted = wanted.clone();
+            blocking(&tools.hold, move || directory::attach(&places, &path, snapshots.as_deref(), &wanted))
+                .await
+        }
+        Route::Local { source: LocalSource::Image { path } } => {
+            image::attach(places, path, wanted, tools, images).await
+        }
+    }
+}
+
+/// Takes down the stage and what is behind it. The caller has seen that no reference is left.
+pub(crate) async fn detach(places: &Places, hold: &Hold) -> Result<()> {
+    let places = places.clone();
+    blocking(hold, move || {
+        unmount(&places, &places.stage())?;
+        image::release(&places)?;
+        remove_empty(&places.directory())
+    })
+    .await
+}
+
+/// Unmounts with all that lies below, and says who is in the way.
+pub(crate) fn unmount(places: &Places, point: &Path) -> Result<()> {
+    match mount::unmount(point) {
+        Ok(()) => Ok(()),
+        Err((at, error)) if error.kind() == io::ErrorKind::ResourceBusy => Err(HostError::Busy {
+            volume: places.volume.clone(),
+            holders: busy::describe(&busy::of_mount(&at)),
+            subject: format!("the mount {}", at.display()),
+        }),
+        Err((at, error)) => Err(error).doing(|| format!("unmount {}", at.display())),
+    }
+}
+
+/// Removes empty directories that nothing is mounted on, down from `directory`; anything else stays.
+pub(crate) fn remove_empty(directory: &Path) -> Result<()> {
+    let entries = match fs::read_dir(directory) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        entries => entries.doing(|| format!("list {}", directory.display()))?,
+    };
+    for entry in entries.flatten() {
+        // `rmdir` refuses what is not an empty directory, and mount points: exactly what shall stay.
+        let _ = fs::remove_dir(entry.path());
+    }
+    let _ = fs::remove_dir(directory);
+    Ok(())
+}
+
+pub(crate) fn make_directory(path: &Path) -> Result<()> {
+    match fs::create_dir_all(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => {
+            Err(e).doing(|| format!("make the directory {}", path.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Gives the root of a volume its mode, once: later it is the user's to change.
+fn set_mode(stage: &Path, wanted: &Attachment) -> Result<()> {
+    let Some(mode) = wanted.permissions.filter(|_| !wanted.staged_before && !wanted.read_only) else {
+        return Ok(());
+    };
+    let doing = || format!("set the mode of {}", stage.display());
+    if fs::metadata(stage).doing(doing)?.permissions().mode() & 0o7777 == mode {
+        return Ok(());
+    }
+    fs::set_permissions(stage, fs::Permissions::from_mode(mode)).doing(doing)
+}
+
+/// Whether two paths lead to the same directory now.
+pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
+    let identity = |path| fs::metadata(path).ok().map(|m| (m.dev(), m.ino()));
+    identity(one).is_some_and(|one| identity(other) == Some(one))
+}
+
+fn check_read_only(places: &Places, staged: &mount::Entry, wanted: bool) -> Result<()> {
+    if staged.is_read_only() == wanted {
+        return Ok(());
+    }
+    let now = if wanted { "for writing" } else { "read-only" };
+    Err(HostError::Conflict {
+        volume: places.volume.clone(),
+        problem: format!("it is attached {now}; unmount all of it and detach it first"),
+    })
+}
+
+/// The names mounted in the directory of a volume, other than its stage.
+pub(crate) fn references(table: &Table, places: &Places) -> std::collections::BTreeSet<String> {
+    let directory = places.directory();
+    let direct = table.below(&directory).filter_map(|e| e.point.strip_prefix(&directory).ok()?.to_str());
+    direct.filter(|name| !name.contains('/') && *name != STAGE).map(str::to_owned).collect()
+}

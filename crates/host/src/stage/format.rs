@@ -1,0 +1,288 @@
+//! Whether a device may be formatted: the rule, and the record that a format has begun.
+//!
+//! The record exists because a tool that dies half-way leaves a device that is not blank any more. It is written,
+//! durably, after the device was proven blank and before a byte is written to it; it names the image by its
+//! identity; and it goes when the caller's own record says that the volume was staged.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use model::Filesystem;
+use serde::{Deserialize, Serialize};
+
+use crate::device::image::Identity;
+use crate::device::proof::Sight;
+use crate::error::{Doing, Result};
+use crate::filesystem::Probe;
+
+/// How far a format of ours has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) enum Phase {
+    Begun,
+    Done,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub(crate) struct FormatRecord {
+    format: u32,
+    pub(crate) image: Identity,
+    pub(crate) filesystem: Filesystem,
+    pub(crate) phase: Phase,
+}
+
+/// All that is known before deciding.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Evidence<'a> {
+    pub(crate) wanted: Filesystem,
+    pub(crate) read_only: bool,
+    /// The caller's record.
+    pub(crate) staged_before: bool,
+    /// A clone or an import.
+    pub(crate) may_hold_data: bool,
+    /// Of this very image.
+    pub(crate) record: Option<&'a FormatRecord>,
+    pub(crate) probe: &'a Probe,
+    pub(crate) sight: Sight,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Mount what is there.
+    Use,
+    Format {
+        over_remains: bool,
+    },
+}
+
+const RECORD_FORMAT: u32 = 1;
+const FILE: &str = ".format";
+
+/// The rule. A device is formatted only when blkid, our own reading and the records all say that it is blank, or
+/// when all of them agree that what lies there is the start of our own format.
+///
+/// # Errors
+/// The evidence against it, and what a person can do.
+pub(crate) fn next(evidence: &Evidence<'_>) -> Result<Next, String> {
+    let Evidence { wanted, staged_before, may_hold_data, .. } = *evidence;
+    let record = evidence.record.filter(|r| r.filesystem == wanted && !may_hold_data && !staged_before);
+    let phase = record.map(|r| r.phase);
+    match evidence.probe {
+        Probe::Ambiguous => {
+            Err("blkid finds several labels on it that contradict each other; look at it with \
+                                 `wipefs` and remove what is stale"
+                .to_owned())
+        }
+        Probe::Other(found) => Err(format!("it holds {found} instead of {wanted}{}", origin(evidence))),
+        Probe::Filesystem(found) if *found != wanted => Err(format!(
+            "it holds {found} and {wanted} is wanted{}; if the content is right, ask for {found}",
+            origin(evidence)
+        )),
+        Probe::Filesystem(_) if staged_before || may_hold_data => Ok(Next::Use),
+        Probe::Filesystem(found) => match phase {
+            Some(Phase::Done) => Ok(Next::Use),
+            Some(Phase::Begun) => allow(evidence, true),
+            None => Err(format!(
+                "it holds {found} although the record says that it was never staged; if the content is meant to \
+                 be used, import it, else erase it with `wipefs --all`"
+            )),
+        },
+        Probe::Nothing if staged_before => Err(format!(
+            "the record says that it was staged, but no filesystem is on it: {}; it is damaged or the wrong \
+             device; restore it from a snapshot or backup",
+            seen(evidence.sight)
+        )),
+        Probe::Nothing => match (phase, evidence.sight) {
+            (Some(Phase::Done), sight) => Err(format!(
+                "it was formatted a short while ago, but no filesystem is on it now: {}; delete the volume and \
+                 create it again",
+                seen(sight)
+            )),
+            (Some(Phase::Begun), _) => allow(evidence, true),
+            (None, Sight::Blank) => allow(evidence, false),
+            (None, Sight::Data { .. }) => Err(format!(
+                "blkid finds no label and the record says that it was never staged, but {}; erase it if nobody \
+                 needs that, or use the volume raw",
+                seen(evidence.sight)
+            )),
+        },
+    }
+}
+
+impl FormatRecord {
+    pub(crate) fn new(image: Identity, filesystem: Filesystem, phase: Phase) -> FormatRecord {
+        FormatRecord { format: RECORD_FORMAT, image, filesystem, phase }
+    }
+
+    /// What the directory of a volume keeps.
+    ///
+    /// # Errors
+    /// A record that cannot be read is not taken for none.
+    pub(crate) fn read(directory: &Path) -> Result<Option<FormatRecord>> {
+        let path = file(directory);
+        let doing = || format!("read the format record {}; if it is damaged, remove it", path.display());
+        let text = match fs::read(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read.doing(doing)?,
+        };
+        let record: FormatRecord = serde_json::from_slice(&text).map_err(io::Error::other).doing(doing)?;
+        if record.format != RECORD_FORMAT {
+            return Err(io::Error::other(format!("its format {} is unknown", record.format))).doing(doing);
+        }
+        Ok(Some(record))
+    }
+
+    /// Writes it so that a crash leaves the old one or the new one.
+    pub(crate) fn write(&self, directory: &Path) -> Result<()> {
+        let doing = || format!("write a format record in {}", directory.display());
+        let text = serde_json::to_vec(self).map_err(io::Error::other).doing(doing)?;
+        let fresh = directory.join(".format.new");
+        let mut file = File::create(&fresh).doing(doing)?;
+        file.write_all(&text).doing(doing)?;
+        file.sync_all().doing(doing)?;
+        fs::rename(&fresh, self::file(directory)).doing(doing)?;
+        File::open(directory).and_then(|d| d.sync_all()).doing(doing)
+    }
+
+    /// Durable before the filesystem is used: an old record must not come back over data.
+    pub(crate) fn remove(directory: &Path) -> Result<()> {
+        let doing = || format!("remove the format record in {}", directory.display());
+        match fs::remove_file(file(directory)) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            removed => {
+                removed.doing(doing)?;
+                File::open(directory).and_then(|d| d.sync_all()).doing(doing)
+            }
+        }
+    }
+}
+
+fn allow(evidence: &Evidence<'_>, over_remains: bool) -> Result<Next, String> {
+    if evidence.read_only {
+        return Err(
+            "it has no filesystem yet, and a read-only volume is not formatted; attach it for writing \
+                    once"
+                .to_owned(),
+        );
+    }
+    Ok(Next::Format { over_remains })
+}
+
+fn seen(sight: Sight) -> String {
+    match sight {
+        Sight::Blank => "all that was read is zero".to_owned(),
+        Sight::Data { at } => format!("byte {at} is not zero"),
+    }
+}
+
+fn origin(evidence: &Evidence<'_>) -> &'static str {
+    match (evidence.staged_before, evidence.may_hold_data) {
+        (true, _) => ", though it was staged before: it is damaged or the wrong device",
+        (false, true) => "",
+        (false, false) => ", though the record says that it was never staged",
+    }
+}
+
+fn file(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIGHTS: [Sight; 2] = [Sight::Blank, Sight::Data { at: 512 }];
+
+    fn record(phase: Phase) -> FormatRecord {
+        let image = Identity { device: 1, inode: 2, born: Some(3) };
+        FormatRecord::new(image, Filesystem::Ext4, phase)
+    }
+
+    fn probes() -> Vec<Probe> {
+        vec![
+            Probe::Nothing,
+            Probe::Filesystem(Filesystem::Ext4),
+            Probe::Filesystem(Filesystem::Xfs),
+            Probe::Other("LVM2_member".to_owned()),
+            Probe::Ambiguous,
+        ]
+    }
+
+    /// Every combination there is.
+    #[test]
+    fn only_three_agreeing_proofs_or_our_own_remains_lead_to_a_format() {
+        let records = [None, Some(record(Phase::Begun)), Some(record(Phase::Done))];
+        for probe in &probes() {
+            for (record, sight) in records.iter().flat_map(|r| SIGHTS.map(|s| (r.as_ref(), s))) {
+                for bits in 0..8u8 {
+                    let [read_only, staged_before, may_hold_data] = [1, 2, 4].map(|bit| bits & bit != 0);
+                    let evidence = Evidence {
+                        wanted: Filesystem::Ext4,
+                        read_only,
+                        staged_before,
+                        may_hold_data,
+                        record,
+                        probe,
+                        sight,
+                    };
+                    let ours = record.is_some_and(|r| r.phase == Phase::Begun)
+                        && !may_hold_data
+                        && matches!(probe, Probe::Nothing | Probe::Filesystem(Filesystem::Ext4));
+                    let blank = *probe == Probe::Nothing && sight == Sight::Blank;
+                    match next(&evidence) {
+                        Ok(Next::Format { over_remains }) => {
+                            assert!(!staged_before && !read_only, "{evidence:?}");
+                            assert!(if over_remains { ours } else { blank }, "{evidence:?}");
+                        }
+                        Ok(Next::Use) => {
+                            assert_eq!(*probe, Probe::Filesystem(Filesystem::Ext4), "{evidence:?}")
+                        }
+                        Err(reason) => assert!(reason.len() > 40, "{evidence:?}: {reason}"),
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_blank_device_is_formatted_and_one_that_was_staged_is_used() {
+        let blank = Evidence {
+            wanted: Filesystem::Ext4,
+            read_only: false,
+            staged_before: false,
+            may_hold_data: false,
+            record: None,
+            probe: &Probe::Nothing,
+            sight: Sight::Blank,
+        };
+        assert_eq!(next(&blank), Ok(Next::Format { over_remains: false }));
+        let probe = Probe::Filesystem(Filesystem::Ext4);
+        assert_eq!(next(&Evidence { staged_before: true, probe: &probe, ..blank }), Ok(Next::Use));
+        let lost = next(&Evidence { staged_before: true, ..blank }).unwrap_err();
+        assert!(lost.contains("damaged or the wrong device"), "{lost}");
+    }
+
+    #[test]
+    fn a_record_is_kept_replaced_and_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(FormatRecord::read(directory.path()).unwrap(), None);
+        for phase in [Phase::Begun, Phase::Done] {
+            record(phase).write(directory.path()).unwrap();
+            assert_eq!(FormatRecord::read(directory.path()).unwrap(), Some(record(phase)));
+        }
+        FormatRecord::remove(directory.path()).unwrap();
+        FormatRecord::remove(directory.path()).unwrap();
+        assert_eq!(FormatRecord::read(directory.path()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_record_is_an_error_and_not_none() {
+        let directory = tempfile::tempdir().unwrap();
+        for text in ["", "{", "{\"format\":2}"] {
+            fs::write(file(directory.path()), text).unwrap();
+            assert!(FormatRecord::read(directory.path()).is_err(), "{text}");
+        }
+    }
+}
