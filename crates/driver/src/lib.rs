@@ -141,11 +141,15 @@ pub trait Resize: Send + Sync {
 /// Pictures of a volume at one instant, kept beside it.
 #[async_trait]
 pub trait Snapshots: Send + Sync {
+    /// # Behavior
+    /// Exists: `Unchanged`, with the content of its first instant.
     async fn take(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<SnapshotState>>;
 
-    /// Absent is `Unchanged`.
+    /// Absent, snapshot or volume, is `Unchanged`.
     async fn delete_snapshot(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<()>>;
 
+    /// # Errors
+    /// `NotFound` when there is no such volume.
     async fn list_snapshots(&self, handle: &Handle) -> Result<Vec<SnapshotState>>;
 
     /// Puts the snapshot's content, and size, in the volume's place.
@@ -165,7 +169,12 @@ pub trait Snapshots: Send + Sync {
 /// New volumes with the content of others.
 #[async_trait]
 pub trait Clones: Send + Sync {
-    /// Idempotent as [`Driver::create`].
+    /// # Behavior
+    /// Idempotent as [`Driver::create`]. The clone lives alone: source and snapshot may go before it. It takes
+    /// neither the source's snapshots nor its permits.
+    ///
+    /// # Errors
+    /// `NotFound` without its source; `Invalid` for a size smaller than what is cloned.
     async fn clone_volume(&self, request: &CloneVolume) -> Result<Outcome<VolumeState>>;
 }
 
@@ -176,6 +185,9 @@ pub trait Import: Send + Sync {
     async fn find(&self, original: &str) -> Result<Option<VolumeState>>;
 
     /// Puts our tag on it and gives it its new name. Done already: `Unchanged`.
+    ///
+    /// # Errors
+    /// `Conflict` when it carries a tag, or when the new name is another volume's.
     async fn import(&self, request: &ImportVolume) -> Result<Outcome<VolumeState>>;
 }
 

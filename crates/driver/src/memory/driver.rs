@@ -340,13 +340,17 @@ impl Clones for MemoryDriver {
                 return self.make(state, &request.create, 0, "clone volume");
             }
             let source = self.ours(state, &request.source, "clone volume")?;
-            let content = match &request.snapshot {
-                None => source.content,
-                Some(name) => source.snapshots.get(name).map(|p| p.content).ok_or_else(|| {
+            let (content, size) = match &request.snapshot {
+                None => (source.content, source.size),
+                Some(name) => source.snapshots.get(name).map(|p| (p.content, p.size)).ok_or_else(|| {
                     let message = format!("`{}` has no snapshot `{name}`", request.source);
                     DriverError::new(ErrorKind::NotFound, "clone volume", message)
                 })?,
             };
+            if request.create.spec.size < size {
+                let message = format!("{} are less than the {size} of its source", request.create.spec.size);
+                return Err(DriverError::new(ErrorKind::Invalid, "clone volume", message));
+            }
             self.make(state, &request.create, content, "clone volume")
         })
         .await
