@@ -1,0 +1,2 @@
+//! The whole product at work.
+fn main() {}

@@ -1,0 +1,41 @@
+//! The rig itself, proven with Docker's own `local` driver: the baseline the benchmarks compare with.
+
+use anyhow::{Result, ensure};
+use docker_suite::{Engine, needs_the_machine};
+
+#[test]
+fn what_one_container_writes_another_reads() -> Result<()> {
+    needs_the_machine!();
+    let engine = Engine::shared()?;
+    engine.docker(&["volume", "create", "local-kept"])?.ok()?;
+    engine.shell("local-kept", "echo kept > /data/file && sync")?.ok()?;
+    let read = engine.shell("local-kept", "cat /data/file")?.ok()?;
+    ensure!(read == "kept", "{read:?}");
+    engine.docker(&["volume", "rm", "local-kept"])?.ok()?;
+    Ok(())
+}
+
+#[test]
+fn a_command_that_fails_in_a_container_fails_here() -> Result<()> {
+    needs_the_machine!();
+    let engine = Engine::shared()?;
+    let said = engine.shell("local-fails", "echo no >&2; exit 7")?;
+    engine.docker(&["volume", "rm", "local-fails"])?.ok()?;
+    ensure!((said.code, said.err.as_str()) == (Some(7), "no"), "{said:?}");
+    Ok(())
+}
+
+#[test]
+fn an_engine_leaves_nothing_behind_although_a_container_still_runs() -> Result<()> {
+    needs_the_machine!();
+    let engine = Engine::start()?;
+    engine.background("runs-on", "local-runs-on", "while true; do date > /data/now; sleep 1; done")?;
+    let pid = engine.pid();
+    let folder = engine.folder().to_path_buf();
+    drop(engine);
+    ensure!(!std::path::Path::new(&format!("/proc/{pid}")).exists(), "dockerd lives on");
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    ensure!(!mounts.contains(&*folder.to_string_lossy()), "{mounts}");
+    ensure!(!folder.exists(), "{} is still there", folder.display());
+    Ok(())
+}
