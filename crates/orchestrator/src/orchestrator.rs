@@ -1,0 +1,367 @@
+//! The public surface: reads that never wait, and work that outlives its caller.
+
+mod admin;
+mod inspect;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use model::{BackendName, InstanceId, NodeIdentity, OperationId, VolumeId, VolumeState};
+use store::Store;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use crate::backend::{Backend, BackendHealth, BackendOrigin, BackendView, Families, Registry};
+use crate::catalogue::Catalogue;
+use crate::doctor::Inspect;
+use crate::locks::Locks;
+use crate::metrics::Metrics;
+use crate::operation::{OperationView, Verb};
+use crate::request::{Answer, ImportRequest, Request};
+use crate::running::{Entered, Operation, Running, Ticket};
+use crate::writer::Writer;
+use crate::{Error, ErrorKind, Result, tasks};
+
+/// The orchestrator. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct Orchestrator {
+    inner: Arc<Inner>,
+}
+
+/// Who we are and how patient.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Tags what we make on backends.
+    pub instance: InstanceId,
+    /// This machine.
+    pub node: NodeIdentity,
+    pub periods: Periods,
+    pub limits: Limits,
+}
+
+/// How often and how long.
+#[derive(Clone, Debug)]
+pub struct Periods {
+    /// Between comparisons of backends with records.
+    pub drift: Duration,
+    /// Between probes of backends.
+    pub probe: Duration,
+    /// Between looks for unfinished work.
+    pub retry: Duration,
+    /// A permit without publication is left alone for this long.
+    pub grace: Duration,
+    /// The longest that one call to a backend may take.
+    pub call: Duration,
+    /// The longest that a request waits for a backend that is still being opened.
+    pub opening: Duration,
+    /// The same for a node that wants to mount: containers that start with the machine can wait.
+    pub opening_for_mount: Duration,
+}
+
+/// Calls at once, per backend and kind of work.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub create: usize,
+    pub publish: usize,
+    pub delete: usize,
+    pub read: usize,
+}
+
+pub(crate) struct Inner {
+    pub(crate) settings: Settings,
+    pub(crate) writer: Writer,
+    pub(crate) backends: Registry,
+    pub(crate) families: Arc<dyn Families>,
+    pub(crate) locks: Locks,
+    pub(crate) running: Running,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) stopping: CancellationToken,
+    pub(crate) inspectors: arc_swap::ArcSwap<Vec<Arc<dyn Inspect>>>,
+    pub(crate) retries: tasks::Retries,
+    pub(crate) strays: tasks::Strays,
+}
+
+impl Settings {
+    pub fn new(instance: InstanceId, node: NodeIdentity) -> Settings {
+        Settings { instance, node, periods: Periods::default(), limits: Limits::default() }
+    }
+}
+
+impl Default for Periods {
+    fn default() -> Periods {
+        Periods {
+            drift: Duration::from_secs(60),
+            probe: Duration::from_secs(15),
+            retry: Duration::from_secs(5),
+            grace: Duration::from_secs(300),
+            call: Duration::from_secs(90),
+            opening: Duration::from_millis(750),
+            opening_for_mount: Duration::from_secs(20),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits { create: 64, publish: 64, delete: 32, read: 64 }
+    }
+}
+
+impl Orchestrator {
+    /// Takes the store over and reads it. Backends open, and what was left unfinished goes on, in the background.
+    ///
+    /// # Errors
+    /// The store is held by somebody else or cannot be read.
+    pub async fn start(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        families: Arc<dyn Families>,
+    ) -> Result<Orchestrator> {
+        let writer = Writer::open(store, settings.instance.as_str()).await?;
+        let inner = Arc::new(Inner {
+            settings,
+            writer,
+            backends: Registry::default(),
+            families,
+            locks: Locks::new(),
+            running: Running::new(),
+            metrics: Arc::new(Metrics::new()),
+            stopping: CancellationToken::new(),
+            inspectors: arc_swap::ArcSwap::default(),
+            retries: tasks::Retries::default(),
+            strays: tasks::Strays::default(),
+        });
+        let orchestrator = Orchestrator { inner };
+        orchestrator.register_node(orchestrator.inner.settings.node.clone()).await?;
+        orchestrator.open_stored_backends();
+        tasks::start(&orchestrator);
+        Ok(orchestrator)
+    }
+
+    /// Takes no more work, waits for what runs (bounded), and gives the lease up.
+    pub async fn stop(&self) {
+        self.inner.stopping.cancel();
+        if tokio::time::timeout(Duration::from_secs(30), self.inner.running.all_idle()).await.is_err() {
+            tracing::warn!(
+                running = self.inner.running.count(),
+                "stopping with operations under way; they go on at the next start"
+            );
+        }
+        self.inner.writer.release().await;
+    }
+
+    pub fn settings(&self) -> &Settings {
+        &self.inner.settings
+    }
+
+    /// All records as they are now.
+    pub fn catalogue(&self) -> Arc<Catalogue> {
+        self.inner.writer.catalogue()
+    }
+
+    pub fn backends(&self) -> Vec<BackendView> {
+        let mut counts = std::collections::BTreeMap::<BackendName, usize>::new();
+        for record in self.catalogue().volumes() {
+            *counts.entry(record.backend.clone()).or_default() += 1;
+        }
+        let count = |name: &BackendName| counts.get(name).copied().unwrap_or(0);
+        self.inner.backends.all().values().map(|backend| backend.view(count(&backend.name))).collect()
+    }
+
+    pub fn backend(&self, name: &BackendName) -> Option<BackendView> {
+        let volumes = || self.catalogue().volumes().filter(|record| record.backend == *name).count();
+        self.inner.backends.find(name).map(|backend| backend.view(volumes()))
+    }
+
+    /// Running ones first, then the latest ended.
+    pub fn operations(&self) -> Vec<OperationView> {
+        self.inner.running.views()
+    }
+
+    pub fn operation(&self, id: OperationId) -> Option<OperationView> {
+        self.inner.running.view(id)
+    }
+
+    /// In the OpenMetrics text format.
+    pub fn metrics(&self) -> String {
+        self.inner.metrics.render(&self.catalogue(), &self.inner.backends)
+    }
+
+    /// # Errors
+    /// Says what is not ready yet.
+    pub fn is_ready(&self) -> Result<(), String> {
+        if self.inner.stopping.is_cancelled() {
+            return Err("stopping".to_owned());
+        }
+        if self.inner.writer.is_lost() {
+            return Err("another instance has become the writer of the store".to_owned());
+        }
+        let all = self.inner.backends.all();
+        let opening: Vec<&str> = all
+            .values()
+            .filter(|backend| matches!(*backend.health(), BackendHealth::Opening))
+            .map(|backend| backend.name.as_str())
+            .collect();
+        if opening.is_empty() { Ok(()) } else { Err(format!("opening backends: {}", opening.join(", "))) }
+    }
+
+    /// Starts the work, or joins it if the same is under way. The work goes on when the ticket is dropped.
+    ///
+    /// # Errors
+    /// `Busy` when something else is done with the volume, `Unreachable` when stopping.
+    pub fn submit(&self, request: Request) -> Result<Ticket> {
+        if self.inner.stopping.is_cancelled() {
+            return Err(Error::new(ErrorKind::Unreachable, "this instance is stopping"));
+        }
+        match self.inner.running.enter(request)? {
+            Entered::Joined(ticket) => Ok(ticket),
+            Entered::Started(operation, ticket) => {
+                let span = tracing::info_span!(
+                    "operation",
+                    id = %operation.id,
+                    verb = %operation.request.verb(),
+                    volume = %operation.request.volume()
+                );
+                let inner = self.inner.clone();
+                tokio::spawn(async move { inner.work(operation).await }.instrument(span));
+                Ok(ticket)
+            }
+        }
+    }
+
+    /// Submits and waits.
+    pub async fn run(&self, request: Request) -> Result<Answer> {
+        self.submit(request)?.wait().await
+    }
+
+    /// The same, but while something else is done with the volume waits for its end and tries again.
+    ///
+    /// # Errors
+    /// What the work ended with; `Busy` or `Unreachable` when the limit is over (the work goes on).
+    pub async fn run_patiently(&self, request: Request, limit: Duration) -> Result<Answer> {
+        let started = Instant::now();
+        loop {
+            let left = limit.saturating_sub(started.elapsed());
+            let attempt = async {
+                match self.submit(request.clone()) {
+                    Ok(ticket) => Some(ticket.wait().await),
+                    Err(error) if error.kind == ErrorKind::Busy => {
+                        self.inner.running.idle(request.volume()).await;
+                        None
+                    }
+                    Err(error) => Some(Err(error)),
+                }
+            };
+            match tokio::time::timeout(left, attempt).await {
+                Ok(Some(result)) => return result,
+                Ok(None) => {}
+                Err(_) => {
+                    let message = format!(
+                        "{} of volume `{}` has not ended within {} s",
+                        request.verb(),
+                        request.volume(),
+                        limit.as_secs()
+                    );
+                    return Err(Error::new(ErrorKind::Busy, message).hint("it goes on; ask again later"));
+                }
+            }
+        }
+    }
+
+    /// The volume as its backend has it now.
+    pub async fn observe(&self, id: &VolumeId) -> Result<Option<VolumeState>> {
+        let record = self.inner.volume(id)?;
+        self.inner.look(&record).await
+    }
+
+    /// What an import would take over; changes nothing.
+    pub async fn preview_import(&self, request: &ImportRequest) -> Result<VolumeState> {
+        self.inner.importable(request).await
+    }
+
+    pub(crate) fn inner(&self) -> &Arc<Inner> {
+        &self.inner
+    }
+
+    pub(crate) fn of(inner: Arc<Inner>) -> Orchestrator {
+        Orchestrator { inner }
+    }
+}
+
+impl Inner {
+    async fn work(self: Arc<Self>, operation: Arc<Operation>) {
+        let started = Instant::now();
+        let worker = self.clone();
+        let performed = {
+            let operation = operation.clone();
+            tokio::spawn(async move { worker.perform(&operation).await }.in_current_span()).await
+        };
+        let result = performed.unwrap_or_else(|panic| {
+            tracing::error!(%panic, "an operation panicked");
+            Err(Error::new(
+                ErrorKind::Internal,
+                "the operation failed through a mistake in the program; see the log",
+            ))
+        });
+        let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
+        let verb = operation.request.verb();
+        self.metrics.operation(verb, operation.backend().as_ref(), outcome, started.elapsed());
+        match &result {
+            Ok(_) => tracing::debug!(took = ?started.elapsed(), "done"),
+            Err(error) if error.kind == ErrorKind::Internal => {
+                tracing::error!(error = error.sentence(), "failed")
+            }
+            Err(error) => {
+                tracing::info!(kind = error.kind.as_str(), error = error.sentence(), "refused or failed")
+            }
+        }
+        self.running.leave(&operation, result);
+    }
+
+    async fn perform(&self, operation: &Operation) -> Result<Answer> {
+        let request = &operation.request;
+        let source = match request {
+            Request::Create(create) => create.source.as_ref().map(|source| &source.volume),
+            _ => None,
+        };
+        let _locks = self.locks.volumes(request.volume(), source, request.verb()).await;
+        match request {
+            Request::Create(create) => self.create(create, operation).await,
+            Request::Import(import) => self.import(import, operation).await,
+            Request::Adopt { volume, backend } => self.adopt(volume, backend, operation).await,
+            Request::Grow { volume, size } => self.grow(volume, *size, operation).await,
+            Request::Delete { volume, with_snapshots } => {
+                self.delete(volume, *with_snapshots, operation).await
+            }
+            Request::Forget { volume } => self.forget(volume).await,
+            Request::Take { volume, snapshot } => self.take(volume, snapshot, operation).await,
+            Request::DeleteSnapshot { volume, snapshot } => {
+                self.delete_snapshot(volume, snapshot, operation).await
+            }
+            Request::Restore { volume, snapshot } => self.restore(volume, snapshot, operation).await,
+            Request::Publish { volume, node, read_only } => {
+                self.publish(volume, node, *read_only, operation).await
+            }
+            Request::Unpublish { volume, node } => self.unpublish(volume, node, operation).await,
+            Request::MarkStaged { volume } => self.mark_staged(volume).await,
+            Request::Reconcile { volume, strays } => self.reconcile(volume, strays, operation).await,
+        }
+    }
+
+    /// How long an operation waits for a backend that is being opened.
+    pub(crate) fn patience(&self, verb: Verb) -> Duration {
+        match verb {
+            Verb::Publish | Verb::Reconcile => self.settings.periods.opening_for_mount,
+            _ => self.settings.periods.opening,
+        }
+    }
+
+    pub(crate) fn new_backend(
+        &self,
+        file: driver::config::BackendFile,
+        origin: BackendOrigin,
+    ) -> Arc<Backend> {
+        let metrics = self.metrics.clone();
+        Arc::new(Backend::new(file, origin, &self.settings.limits, &self.settings.periods, metrics))
+    }
+}

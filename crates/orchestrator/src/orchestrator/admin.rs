@@ -1,0 +1,163 @@
+//! Classes, backends and nodes: checked, then stored.
+
+use std::sync::Arc;
+
+use driver::Outcome;
+use driver::config::BackendFile;
+use jiff::Timestamp;
+use model::{BackendName, Class, ClassName, NodeIdentity, NodeName};
+
+use super::Orchestrator;
+use crate::backend::{BackendOrigin, BackendRecord, BackendView};
+use crate::catalogue::Edit;
+use crate::record::{FORMAT, NodeRecord};
+use crate::{Error, ErrorKind, Result};
+
+impl Orchestrator {
+    /// # Errors
+    /// `Invalid` names the parameter that does not fit.
+    pub async fn create_class(&self, class: Class) -> Result<Outcome<Arc<Class>>> {
+        class.wishes().map_err(|error| Error::invalid(error.to_string()))?;
+        if let Some(before) = self.catalogue().class(&class.name)
+            && *before == class
+        {
+            return Ok(Outcome::Unchanged(before));
+        }
+        let class = Arc::new(class);
+        self.inner.writer.commit(vec![Edit::PutClass(class.clone())]).await?;
+        Ok(Outcome::Changed(class))
+    }
+
+    /// Volumes of the class stay. False: there was none.
+    pub async fn delete_class(&self, name: &ClassName) -> Result<bool> {
+        if self.catalogue().class(name).is_none() {
+            return Ok(false);
+        }
+        self.inner.writer.commit(vec![Edit::RemoveClass(name.clone())]).await?;
+        Ok(true)
+    }
+
+    /// Creates a backend or changes the one of the same name. Opens it first: a config that does not work
+    /// replaces none that does.
+    ///
+    /// # Errors
+    /// What the driver says of the config; `Conflict` when driver or prefix would change under volumes.
+    pub async fn create_backend(&self, file: BackendFile, origin: BackendOrigin) -> Result<BackendView> {
+        let name = file.name().clone();
+        if let Some(before) = self.inner.backends.find(&name) {
+            self.check_change(&before.file, &file, &before.origin, &origin)?;
+        }
+        let backend = self.inner.new_backend(file, origin.clone());
+        backend.open(self.inner.families.as_ref()).await?;
+        if origin == BackendOrigin::Stored {
+            let record =
+                BackendRecord { format: FORMAT, name: name.clone(), config: backend.file.to_value().clone() };
+            self.inner.writer.commit(vec![Edit::PutBackend(Arc::new(record))]).await?;
+        }
+        self.inner.backends.put(backend);
+        self.backend(&name).ok_or_else(|| Error::not_found("backend", name))
+    }
+
+    /// Takes a backend from a file up; it opens in the background.
+    pub fn add_backend(&self, file: BackendFile, origin: BackendOrigin) {
+        let backend = self.inner.new_backend(file, origin);
+        self.inner.backends.put(backend.clone());
+        let inner = self.inner.clone();
+        tokio::spawn(async move {
+            // Its health says why not; the probe tries again.
+            let _ = backend.open(inner.families.as_ref()).await;
+        });
+    }
+
+    /// False: there was none.
+    ///
+    /// # Errors
+    /// `InUse` while volumes are on it; `Invalid` for one that a file defines.
+    pub async fn delete_backend(&self, name: &BackendName) -> Result<bool> {
+        let Some(backend) = self.inner.backends.find(name) else { return Ok(false) };
+        let volumes = self.catalogue().volumes().filter(|record| record.backend == *name).count();
+        if volumes > 0 {
+            let message = format!("backend `{name}` has {volumes} volumes");
+            return Err(Error::new(ErrorKind::InUse, message)
+                .hint("delete or forget them first; `userState: suspended` keeps new ones away"));
+        }
+        if let BackendOrigin::File(path) = &backend.origin {
+            let message = format!("backend `{name}` is defined in {}", path.display());
+            return Err(Error::invalid(message).hint("remove it there and restart"));
+        }
+        self.inner.writer.commit(vec![Edit::RemoveBackend(name.clone())]).await?;
+        self.inner.backends.remove(name);
+        Ok(true)
+    }
+
+    pub async fn register_node(&self, identity: NodeIdentity) -> Result<()> {
+        let before = self.catalogue().node(&identity.name);
+        if before.as_ref().is_some_and(|node| node.identity == identity) {
+            return Ok(());
+        }
+        let registered = before.map_or_else(Timestamp::now, |node| node.registered);
+        let node = NodeRecord { format: FORMAT, identity, registered };
+        self.inner.writer.commit(vec![Edit::PutNode(Arc::new(node))]).await
+    }
+
+    /// False: there was none.
+    ///
+    /// # Errors
+    /// `InUse` while volumes are published to it.
+    pub async fn delete_node(&self, name: &NodeName) -> Result<bool> {
+        let catalogue = self.catalogue();
+        if catalogue.node(name).is_none() {
+            return Ok(false);
+        }
+        let volumes = catalogue.volumes().filter(|record| record.published.contains_key(name)).count();
+        if volumes > 0 {
+            let message = format!("node `{name}` uses {volumes} volumes");
+            return Err(Error::new(ErrorKind::InUse, message).hint("stop what uses them there first"));
+        }
+        self.inner.writer.commit(vec![Edit::RemoveNode(name.clone())]).await?;
+        Ok(true)
+    }
+
+    pub(super) fn open_stored_backends(&self) {
+        for record in self.catalogue().backends() {
+            match BackendFile::parse(&record.config.to_string(), record.name.as_str()) {
+                Ok(file) => self.add_backend(file, BackendOrigin::Stored),
+                Err(error) => {
+                    tracing::error!(backend = %record.name, %error, "a stored backend's config cannot be read")
+                }
+            }
+        }
+    }
+
+    fn check_change(
+        &self,
+        before: &BackendFile,
+        now: &BackendFile,
+        was: &BackendOrigin,
+        origin: &BackendOrigin,
+    ) -> Result<()> {
+        let name = now.name();
+        if let (BackendOrigin::File(path), BackendOrigin::Stored) = (was, origin) {
+            let message = format!("backend `{name}` is defined in {}", path.display());
+            return Err(Error::new(ErrorKind::Conflict, message).hint("change it there and restart"));
+        }
+        let in_use = self.catalogue().volumes().any(|record| record.backend == *name);
+        if in_use && before.driver_name() != now.driver_name() {
+            let message = format!(
+                "backend `{name}` has volumes; its storageDriverName cannot change from {} to {}",
+                before.driver_name(),
+                now.driver_name()
+            );
+            return Err(
+                Error::new(ErrorKind::Conflict, message).hint("give the new backend another backendName")
+            );
+        }
+        if in_use && before.prefix() != now.prefix() {
+            let message = format!("backend `{name}` has volumes; its storagePrefix cannot change");
+            return Err(
+                Error::new(ErrorKind::Conflict, message).hint("give the new backend another backendName")
+            );
+        }
+        Ok(())
+    }
+}

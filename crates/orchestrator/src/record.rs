@@ -1,0 +1,184 @@
+//! What the store keeps.
+
+use std::collections::BTreeMap;
+
+use jiff::Timestamp;
+use model::{
+    BackendName, Bytes, Handle, NodeIdentity, NodeName, PoolName, SnapshotName, VolumeId, VolumeSpec,
+};
+use serde::{Deserialize, Serialize};
+
+/// The format of records written now. Older ones are read; newer ones are refused.
+pub(crate) const FORMAT: u32 = 1;
+
+/// What something shall become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Goal {
+    Exist,
+    Gone,
+}
+
+/// How a volume came to us: decides what its end is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub enum Origin {
+    Made,
+    /// Taken over from its original name.
+    Imported {
+        original: String,
+    },
+    /// Ours on the backend, but without a record: the store was lost or is another one.
+    Adopted,
+}
+
+/// One volume: what it shall be, where it is, who uses it. The journal of everything that happens to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct VolumeRecord {
+    pub format: u32,
+    pub id: VolumeId,
+    pub backend: BackendName,
+    pub pool: PoolName,
+    pub handle: Handle,
+    pub spec: VolumeSpec,
+    pub goal: Goal,
+    /// It has existed as wished: from now on its absence is an incident.
+    pub settled: bool,
+    pub origin: Origin,
+    /// Nodes that shall reach it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub published: BTreeMap<NodeName, Publication>,
+    /// A node has put it to use once: it must never be formatted again.
+    #[serde(default)]
+    pub staged: bool,
+    /// The snapshot whose content shall take its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub restoring: Option<SnapshotName>,
+    /// What went wrong last, until it goes right.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
+    /// Settled, yet the backend has it no more.
+    #[serde(default)]
+    pub missing: bool,
+    pub created: Timestamp,
+}
+
+/// The use of a volume by a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Publication {
+    pub goal: Goal,
+    pub read_only: bool,
+}
+
+/// One snapshot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SnapshotRecord {
+    pub format: u32,
+    pub volume: VolumeId,
+    pub name: SnapshotName,
+    pub goal: Goal,
+    pub settled: bool,
+    /// The volume's size at that time.
+    pub size: Bytes,
+    /// When it was taken, as the backend says, once it has been.
+    pub created: Timestamp,
+}
+
+/// One node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct NodeRecord {
+    pub format: u32,
+    pub identity: NodeIdentity,
+    pub registered: Timestamp,
+}
+
+/// A volume's state in a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum VolumeStatus {
+    Creating,
+    Ready,
+    Restoring,
+    Deleting,
+    /// It existed and its backend has it no more.
+    Missing,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub enum SnapshotStatus {
+    Creating,
+    Ready,
+    Deleting,
+}
+
+impl VolumeRecord {
+    pub fn status(&self) -> VolumeStatus {
+        match self.goal {
+            Goal::Gone => VolumeStatus::Deleting,
+            Goal::Exist if self.missing => VolumeStatus::Missing,
+            Goal::Exist if !self.settled => VolumeStatus::Creating,
+            Goal::Exist if self.restoring.is_some() => VolumeStatus::Restoring,
+            Goal::Exist => VolumeStatus::Ready,
+        }
+    }
+
+    /// Whether there is work left that nobody may be doing.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        !matches!(self.status(), VolumeStatus::Ready | VolumeStatus::Missing)
+            || self.published.values().any(|p| p.goal == Goal::Gone)
+    }
+
+    /// Nodes that shall reach it.
+    pub fn publications(&self) -> impl Iterator<Item = &NodeName> {
+        self.published.iter().filter(|(_, p)| p.goal == Goal::Exist).map(|(node, _)| node)
+    }
+}
+
+impl VolumeStatus {
+    pub const ALL: [VolumeStatus; 5] = [
+        VolumeStatus::Creating,
+        VolumeStatus::Ready,
+        VolumeStatus::Restoring,
+        VolumeStatus::Deleting,
+        VolumeStatus::Missing,
+    ];
+
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            VolumeStatus::Creating => "creating",
+            VolumeStatus::Ready => "ready",
+            VolumeStatus::Restoring => "restoring",
+            VolumeStatus::Deleting => "deleting",
+            VolumeStatus::Missing => "missing",
+        }
+    }
+}
+
+impl SnapshotRecord {
+    pub fn status(&self) -> SnapshotStatus {
+        match self.goal {
+            Goal::Gone => SnapshotStatus::Deleting,
+            Goal::Exist if !self.settled => SnapshotStatus::Creating,
+            Goal::Exist => SnapshotStatus::Ready,
+        }
+    }
+
+    pub(crate) fn is_unfinished(&self) -> bool {
+        self.status() != SnapshotStatus::Ready
+    }
+}
+
+impl SnapshotStatus {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            SnapshotStatus::Creating => "creating",
+            SnapshotStatus::Ready => "ready",
+            SnapshotStatus::Deleting => "deleting",
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! What can be asked for. Equal requests for one volume join; different ones exclude each other.
+
+use std::sync::Arc;
+
+use model::{
+    AccessMode, BackendName, Bytes, ClassName, Filesystem, Labels, Layout, NodeName, PoolName, Provisioning,
+    Route, SnapshotName, Source, Topology, VolumeId, VolumeOptions,
+};
+
+use crate::operation::Verb;
+use crate::{Result, SnapshotRecord, VolumeRecord};
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    Create(Box<CreateRequest>),
+    Import(Box<ImportRequest>),
+    /// Takes up a volume that carries our tag but has no record.
+    Adopt {
+        volume: VolumeId,
+        backend: BackendName,
+    },
+    Grow {
+        volume: VolumeId,
+        size: Bytes,
+    },
+    /// Without `with_snapshots`, a volume that has snapshots is `InUse`.
+    Delete {
+        volume: VolumeId,
+        with_snapshots: bool,
+    },
+    /// Drops the record and leaves the data where it is.
+    Forget {
+        volume: VolumeId,
+    },
+    Take {
+        volume: VolumeId,
+        snapshot: SnapshotName,
+    },
+    DeleteSnapshot {
+        volume: VolumeId,
+        snapshot: SnapshotName,
+    },
+    Restore {
+        volume: VolumeId,
+        snapshot: SnapshotName,
+    },
+    /// Lets a node reach the volume: answers with the route.
+    Publish {
+        volume: VolumeId,
+        node: NodeName,
+        read_only: bool,
+    },
+    Unpublish {
+        volume: VolumeId,
+        node: NodeName,
+    },
+    /// A node is about to write a file system: from now on it must never be formatted again.
+    MarkStaged {
+        volume: VolumeId,
+    },
+    /// Brings the backend in line with the record, and takes the permits of these nodes if they have no publication.
+    Reconcile {
+        volume: VolumeId,
+        strays: Vec<NodeName>,
+    },
+}
+
+/// A volume wished for. What is `None` is decided by class, pool and backend.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreateRequest {
+    pub volume: VolumeId,
+    pub size: Option<Bytes>,
+    pub class: Option<ClassName>,
+    pub layout: Option<Layout>,
+    pub filesystem: Option<Filesystem>,
+    pub access: Option<AccessMode>,
+    pub provisioning: Option<Provisioning>,
+    pub source: Option<Source>,
+    /// Only here.
+    pub backend: Option<BackendName>,
+    pub pool: Option<PoolName>,
+    /// Further parameters in the grammar of classes, as Docker's `-o` has them.
+    pub parameters: Vec<(String, String)>,
+    pub options: VolumeOptions,
+    pub mount_options: Vec<String>,
+    pub labels: Labels,
+    /// Must be reachable from one of these; the earlier the better. Empty: anywhere.
+    pub topologies: Vec<Topology>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportRequest {
+    pub volume: VolumeId,
+    pub backend: BackendName,
+    /// Its name on the backend now.
+    pub original: String,
+    pub class: Option<ClassName>,
+    pub labels: Labels,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    Volume(Arc<VolumeRecord>),
+    Snapshot(Arc<SnapshotRecord>),
+    Route(Route),
+    Gone,
+}
+
+impl CreateRequest {
+    pub fn named(volume: VolumeId) -> CreateRequest {
+        CreateRequest {
+            volume,
+            size: None,
+            class: None,
+            layout: None,
+            filesystem: None,
+            access: None,
+            provisioning: None,
+            source: None,
+            backend: None,
+            pool: None,
+            parameters: Vec::new(),
+            options: VolumeOptions::new(),
+            mount_options: Vec::new(),
+            labels: Labels::new(),
+            topologies: Vec::new(),
+        }
+    }
+}
+
+impl Request {
+    pub fn volume(&self) -> &VolumeId {
+        match self {
+            Request::Create(request) => &request.volume,
+            Request::Import(request) => &request.volume,
+            Request::Adopt { volume, .. }
+            | Request::Grow { volume, .. }
+            | Request::Delete { volume, .. }
+            | Request::Forget { volume }
+            | Request::Take { volume, .. }
+            | Request::DeleteSnapshot { volume, .. }
+            | Request::Restore { volume, .. }
+            | Request::Publish { volume, .. }
+            | Request::Unpublish { volume, .. }
+            | Request::MarkStaged { volume }
+            | Request::Reconcile { volume, .. } => volume,
+        }
+    }
+
+    pub fn snapshot(&self) -> Option<&SnapshotName> {
+        match self {
+            Request::Take { snapshot, .. }
+            | Request::DeleteSnapshot { snapshot, .. }
+            | Request::Restore { snapshot, .. } => Some(snapshot),
+            _ => None,
+        }
+    }
+
+    pub fn verb(&self) -> Verb {
+        match self {
+            Request::Create(request) if request.source.is_some() => Verb::Clone,
+            Request::Create(_) => Verb::Create,
+            Request::Import(_) => Verb::Import,
+            Request::Adopt { .. } => Verb::Adopt,
+            Request::Grow { .. } => Verb::Grow,
+            Request::Delete { .. } => Verb::Delete,
+            Request::Forget { .. } => Verb::Forget,
+            Request::Take { .. } => Verb::Take,
+            Request::DeleteSnapshot { .. } => Verb::DeleteSnapshot,
+            Request::Restore { .. } => Verb::Restore,
+            Request::Publish { .. } => Verb::Publish,
+            Request::Unpublish { .. } => Verb::Unpublish,
+            Request::MarkStaged { .. } => Verb::MarkStaged,
+            Request::Reconcile { .. } => Verb::Reconcile,
+        }
+    }
+}
+
+impl Answer {
+    /// The volume the answer is about.
+    ///
+    /// # Errors
+    /// `Internal` when the answer is of another kind: a mistake of the caller's code.
+    pub fn volume(self) -> Result<Arc<VolumeRecord>> {
+        match self {
+            Answer::Volume(volume) => Ok(volume),
+            other => Err(other.unexpected("a volume")),
+        }
+    }
+
+    pub fn snapshot(self) -> Result<Arc<SnapshotRecord>> {
+        match self {
+            Answer::Snapshot(snapshot) => Ok(snapshot),
+            other => Err(other.unexpected("a snapshot")),
+        }
+    }
+
+    pub fn route(self) -> Result<Route> {
+        match self {
+            Answer::Route(route) => Ok(route),
+            other => Err(other.unexpected("a route")),
+        }
+    }
+
+    fn unexpected(self, wanted: &str) -> crate::Error {
+        crate::Error::new(driver::ErrorKind::Internal, format!("expected {wanted}, got {self:?}"))
+    }
+}

@@ -1,0 +1,52 @@
+//! What happens by itself. Tasks take no input and do not retry inside: their next round is the retry.
+
+mod drift;
+mod unfinished;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub(crate) use drift::Strays;
+pub(crate) use unfinished::Retries;
+
+use crate::orchestrator::{Inner, Orchestrator};
+
+/// Starts all tasks; they end when the orchestrator stops or is dropped.
+pub(crate) fn start(orchestrator: &Orchestrator) {
+    let periods = orchestrator.settings().periods.clone();
+    every(orchestrator, periods.retry, |orchestrator| async move { unfinished::round(&orchestrator) });
+    every(orchestrator, periods.drift, |orchestrator| async move { drift::round(&orchestrator).await });
+    every(orchestrator, periods.probe, |orchestrator| async move { probe(orchestrator.inner()).await });
+}
+
+/// Runs rounds one after the other, the first at once.
+fn every<F>(orchestrator: &Orchestrator, period: Duration, round: impl Fn(Orchestrator) -> F + Send + 'static)
+where
+    F: Future<Output = ()> + Send,
+{
+    let weak = Arc::downgrade(orchestrator.inner());
+    let stopping = orchestrator.inner().stopping.clone();
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(period);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            let Some(inner) = weak.upgrade() else { return };
+            round(Orchestrator::of(inner)).await;
+        }
+    });
+}
+
+/// Renews the lease and asks each backend whether it is there; a slow one delays no other.
+async fn probe(inner: &Arc<Inner>) {
+    inner.writer.renew().await;
+    let mut probes = tokio::task::JoinSet::new();
+    for backend in inner.backends.all().values() {
+        let (inner, backend) = (inner.clone(), backend.clone());
+        probes.spawn(async move { backend.probe(inner.families.as_ref()).await });
+    }
+    probes.join_all().await;
+}

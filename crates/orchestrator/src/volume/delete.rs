@@ -1,0 +1,42 @@
+use model::{NodeName, VolumeId};
+
+use crate::orchestrator::Inner;
+use crate::record::Goal;
+use crate::request::Answer;
+use crate::running::Operation;
+use crate::{Error, ErrorKind, Result};
+
+impl Inner {
+    pub(crate) async fn delete(
+        &self,
+        id: &VolumeId,
+        with_snapshots: bool,
+        operation: &Operation,
+    ) -> Result<Answer> {
+        let record = self.volume(id)?;
+        if record.goal == Goal::Exist {
+            let nodes: Vec<&str> = record.publications().map(NodeName::as_str).collect();
+            if !nodes.is_empty() {
+                let message = format!("volume `{id}` is in use on node {}", nodes.join(", "));
+                return Err(Error::new(ErrorKind::InUse, message).hint("stop what uses it, then delete it"));
+            }
+            let snapshots = self.writer.catalogue().snapshots_of(id).count();
+            if snapshots > 0 && !with_snapshots {
+                let message = format!("volume `{id}` has {snapshots} snapshots, which would be lost with it");
+                return Err(Error::new(ErrorKind::InUse, message)
+                    .hint(format!("delete them first, or `leister delete volume {id} --with-snapshots`")));
+            }
+            self.edit(&record, |record| record.goal = Goal::Gone).await?;
+        }
+        self.drive(id, operation).await?;
+        Ok(Answer::Gone)
+    }
+
+    /// Drops the record; the data stays, and what the backend knows of it.
+    pub(crate) async fn forget(&self, id: &VolumeId) -> Result<Answer> {
+        let record = self.volume(id)?;
+        tracing::info!(volume = %id, backend = %record.backend, handle = %record.handle, "volume is forgotten");
+        self.drop_records(id).await?;
+        Ok(Answer::Gone)
+    }
+}

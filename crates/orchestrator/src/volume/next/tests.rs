@@ -1,0 +1,195 @@
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::Timestamp;
+use model::{
+    AccessMode, BackendName, Handle, InstanceId, Layout, PoolName, Provisioning, VolumeId, VolumeOptions,
+    VolumeSpec,
+};
+
+use super::*;
+use crate::record::Publication;
+
+fn record() -> VolumeRecord {
+    VolumeRecord {
+        format: 1,
+        id: VolumeId::new("v").unwrap(),
+        backend: BackendName::new("b").unwrap(),
+        pool: PoolName::new("p").unwrap(),
+        handle: Handle::new("h").unwrap(),
+        spec: VolumeSpec {
+            size: Bytes::gib(1),
+            layout: Layout::File,
+            filesystem: None,
+            provisioning: Provisioning::Thin,
+            access: AccessMode::ReadWriteOnce,
+            class: None,
+            source: None,
+            options: VolumeOptions::new(),
+            mount_options: Vec::new(),
+            labels: BTreeMap::new(),
+        },
+        goal: Goal::Exist,
+        settled: true,
+        origin: Origin::Made,
+        published: BTreeMap::new(),
+        staged: false,
+        restoring: None,
+        trouble: None,
+        missing: false,
+        created: Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn seen() -> VolumeState {
+    VolumeState {
+        handle: Handle::new("h").unwrap(),
+        owner: Owner::Ours,
+        volume: Some(VolumeId::new("v").unwrap()),
+        pool: PoolName::new("p").unwrap(),
+        size: Bytes::gib(1),
+        used: None,
+        layout: Layout::File,
+        provisioning: Provisioning::Thin,
+        permitted: BTreeSet::new(),
+        created: None,
+    }
+}
+
+fn node() -> NodeName {
+    NodeName::new("n").unwrap()
+}
+
+fn published(goal: Goal) -> BTreeMap<NodeName, Publication> {
+    BTreeMap::from([(node(), Publication { goal, read_only: false })])
+}
+
+fn imported() -> Origin {
+    Origin::Imported { original: "old".into() }
+}
+
+#[test]
+fn every_state_has_one_next_step() {
+    let unsettled = || VolumeRecord { settled: false, ..record() };
+    let gone = || VolumeRecord { goal: Goal::Gone, ..record() };
+    let foreign = || VolumeState { owner: Owner::Other(InstanceId::new("x").unwrap()), ..seen() };
+    let nobodys = || VolumeState { owner: Owner::Nobody, ..seen() };
+    let other_volume = || VolumeState { volume: Some(VolumeId::new("w").unwrap()), ..seen() };
+    let permitted = || VolumeState { permitted: BTreeSet::from([node()]), ..seen() };
+    let small = || VolumeState { size: Bytes::mib(1), ..seen() };
+    let snapshot = SnapshotName::new("s").unwrap();
+    let import = Step::Import { original: "old".into() };
+
+    let table: Vec<(&str, VolumeRecord, Option<VolumeState>, Step)> = vec![
+        ("new", unsettled(), None, Step::Create),
+        ("made, not yet settled", unsettled(), Some(seen()), Step::Settle),
+        ("settled and there", record(), Some(seen()), Step::Done),
+        ("settled and gone: an incident", record(), None, Step::Missing),
+        ("back again", VolumeRecord { missing: true, ..record() }, Some(seen()), Step::Found),
+        ("too small", record(), Some(small()), Step::Grow(Bytes::gib(1))),
+        ("another's", record(), Some(foreign()), Step::Foreign(foreign().owner)),
+        ("nobody's", unsettled(), Some(nobodys()), Step::Foreign(Owner::Nobody)),
+        ("ours, another volume", unsettled(), Some(other_volume()), Step::Foreign(Owner::Ours)),
+        (
+            "to be restored",
+            VolumeRecord { restoring: Some(snapshot.clone()), ..record() },
+            Some(seen()),
+            Step::Restore(snapshot),
+        ),
+        ("import", VolumeRecord { origin: imported(), ..unsettled() }, None, import.clone()),
+        ("import in place", VolumeRecord { origin: imported(), ..unsettled() }, Some(nobodys()), import),
+        (
+            "import of another's",
+            VolumeRecord { origin: imported(), ..unsettled() },
+            Some(foreign()),
+            Step::Foreign(foreign().owner),
+        ),
+        (
+            "adopted but not there",
+            VolumeRecord { origin: Origin::Adopted, ..unsettled() },
+            None,
+            Step::Missing,
+        ),
+        (
+            "published, no permit",
+            VolumeRecord { published: published(Goal::Exist), ..record() },
+            Some(seen()),
+            Step::Permit(node()),
+        ),
+        (
+            "published and permitted",
+            VolumeRecord { published: published(Goal::Exist), ..record() },
+            Some(permitted()),
+            Step::Done,
+        ),
+        (
+            "to be unpublished",
+            VolumeRecord { published: published(Goal::Gone), ..record() },
+            Some(permitted()),
+            Step::Forbid(node()),
+        ),
+        (
+            "forbidden already",
+            VolumeRecord { published: published(Goal::Gone), ..record() },
+            Some(seen()),
+            Step::Unpublish(node()),
+        ),
+        ("a stray permit is not ours to judge here", record(), Some(permitted()), Step::Done),
+        ("to be deleted", gone(), Some(seen()), Step::Delete),
+        ("to be deleted, still permitted", gone(), Some(permitted()), Step::Forbid(node())),
+        ("deleted", gone(), None, Step::Drop),
+        ("never delete another's", gone(), Some(foreign()), Step::Drop),
+        ("never delete nobody's", gone(), Some(nobodys()), Step::Drop),
+        ("never delete another volume", gone(), Some(other_volume()), Step::Drop),
+        (
+            "a failed import keeps the data",
+            VolumeRecord { origin: imported(), settled: false, ..gone() },
+            Some(seen()),
+            Step::Drop,
+        ),
+        (
+            "a settled import may be deleted",
+            VolumeRecord { origin: imported(), ..gone() },
+            Some(seen()),
+            Step::Delete,
+        ),
+        (
+            "a failed adoption keeps the data",
+            VolumeRecord { origin: Origin::Adopted, settled: false, ..gone() },
+            Some(seen()),
+            Step::Drop,
+        ),
+    ];
+    for (name, record, seen, expected) in table {
+        assert_eq!(next(&record, seen.as_ref()), expected, "{name}");
+    }
+}
+
+#[test]
+fn every_snapshot_state_has_one_next_step() {
+    let record = |goal, settled| SnapshotRecord {
+        format: 1,
+        volume: VolumeId::new("v").unwrap(),
+        name: SnapshotName::new("s").unwrap(),
+        goal,
+        settled,
+        size: Bytes::gib(1),
+        created: Timestamp::UNIX_EPOCH,
+    };
+    let seen = SnapshotState {
+        volume: Handle::new("h").unwrap(),
+        name: SnapshotName::new("s").unwrap(),
+        created: Timestamp::UNIX_EPOCH,
+        size: Bytes::gib(1),
+    };
+    for (goal, settled, there, expected) in [
+        (Goal::Exist, false, false, SnapshotStep::Take),
+        (Goal::Exist, false, true, SnapshotStep::Settle),
+        (Goal::Exist, true, true, SnapshotStep::Done),
+        (Goal::Exist, true, false, SnapshotStep::Missing),
+        (Goal::Gone, true, true, SnapshotStep::Delete),
+        (Goal::Gone, false, true, SnapshotStep::Delete),
+        (Goal::Gone, true, false, SnapshotStep::Drop),
+    ] {
+        assert_eq!(next_snapshot(&record(goal, settled), there.then_some(&seen)), expected);
+    }
+}

@@ -1,0 +1,57 @@
+use model::{NodeName, VolumeId};
+
+use crate::orchestrator::Inner;
+use crate::request::Answer;
+use crate::running::Operation;
+use crate::{Error, Result};
+
+impl Inner {
+    /// First try over, restart or drift: brings everything of the volume in line.
+    pub(crate) async fn reconcile(
+        &self,
+        id: &VolumeId,
+        strays: &[NodeName],
+        operation: &Operation,
+    ) -> Result<Answer> {
+        let driven = match self.drive(id, operation).await {
+            Ok(driven) => driven,
+            Err(error) => {
+                self.note_trouble(id, &error).await;
+                return Err(error);
+            }
+        };
+        let Some(record) = driven.record else { return Ok(Answer::Gone) };
+        for node in driven.routes.keys() {
+            tracing::info!(volume = %id, %node, "a permit that was missing is back");
+            self.metrics.repair(&record.backend, "permit added");
+        }
+        for node in strays.iter().filter(|node| !record.published.contains_key(*node)) {
+            self.forbid_stray(record.clone(), node, operation).await?;
+            tracing::info!(volume = %id, %node, "a permit without a publication is gone");
+            self.metrics.repair(&record.backend, "permit removed");
+        }
+        let names: Vec<_> = self
+            .writer
+            .catalogue()
+            .snapshots_of(id)
+            .filter(|s| s.is_unfinished())
+            .map(|s| s.name.clone())
+            .collect();
+        for name in names {
+            self.drive_snapshot(id, &name, operation).await?;
+        }
+        Ok(Answer::Volume(record))
+    }
+
+    /// Writes down why a volume is not as it shall be, once per reason.
+    async fn note_trouble(&self, id: &VolumeId, error: &Error) {
+        let Some(record) = self.writer.catalogue().volume(id) else { return };
+        let text = error.sentence();
+        if record.trouble.as_deref() != Some(&text) {
+            tracing::warn!(volume = %id, error = text, "volume is not as it shall be; it is tried again");
+            if let Err(error) = self.edit(&record, |record| record.trouble = Some(text)).await {
+                tracing::debug!(error = error.sentence(), "cannot note it");
+            }
+        }
+    }
+}
