@@ -1,0 +1,232 @@
+//! Pools on btrfs: a volume is a subvolume, its size a quota, a snapshot a read-only subvolume.
+
+mod foreign;
+mod snapshots;
+mod sweep;
+mod tree;
+mod volumes;
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use jiff::Timestamp;
+use model::Bytes;
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
+
+use crate::error::{Context, FilerError, Result};
+use crate::ioctl::btrfs::{self, Birth, QgroupUse, SubvolumeInfo, THIN_GROUP};
+use crate::pool::ledger::Ledger;
+use crate::pool::{Pool, PoolStats};
+use crate::volume::{FORMAT, Layout, VolumeRecord};
+
+pub(super) const CONTROL: &str = ".leister";
+const VOLUMES: &str = "volumes";
+const STAGING: &str = ".staging";
+const TRASH: &str = ".trash";
+const DATA: &str = "data";
+const SNAPSHOTS: &str = "snapshots";
+const IMAGE: &str = "disk.img";
+/// The extended attribute of a volume's or snapshot's directory that holds its record.
+const RECORD: &str = "user.leister";
+
+const BTRFS_MAGIC: u64 = 0x9123_683E;
+const LAST_SUBVOLUME: u64 = (1 << 48) - 1;
+
+/// Opens the pool's root, which must be btrfs, and makes what directories it lacks.
+pub(super) fn open_root(path: &Path) -> Result<OwnedFd> {
+    let root = rustix::fs::open(path, tree::DIRECTORY, Mode::empty()).while_doing("open pool", path)?;
+    let kind = rustix::fs::fstatfs(&root).while_doing("look at", path)?;
+    #[allow(clippy::cast_sign_loss, reason = "a magic number")]
+    if kind.f_type as u64 & 0xFFFF_FFFF != BTRFS_MAGIC {
+        return Err(FilerError::Unsupported(format!(
+            "{} is not on btrfs; mount a btrfs there, or give the pool an image file",
+            path.display()
+        )));
+    }
+    for dir in [CONTROL, VOLUMES, STAGING, TRASH] {
+        match rustix::fs::mkdirat(&root, dir, Mode::from_raw_mode(0o700)) {
+            Ok(()) | Err(Errno::EXIST) => {}
+            Err(e) => return Err(e).while_doing("create", path.join(dir)),
+        }
+    }
+    Ok(root)
+}
+
+/// Turns full quota groups on, with the group of thin volumes, and repairs counts the kernel calls inconsistent.
+pub(super) fn start_quota(root: &OwnedFd, path: &Path, overcommit: f64) -> Result<Ledger> {
+    let fresh = btrfs::qgroup_uses(root, 0, LAST_SUBVOLUME).while_doing("read quota of", path)?.is_empty();
+    if fresh {
+        btrfs::enable_quota(root).while_doing("turn on quota of", path)?;
+    }
+    match btrfs::create_qgroup(root, THIN_GROUP) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(e) => return Err(e).while_doing("make the quota group of", path),
+    }
+    let knobs = sysfs(root, path)?;
+    if let Some(knobs) = &knobs {
+        let mode = fs::read_to_string(knobs.join("mode")).unwrap_or_default();
+        if mode.trim() == "squota" {
+            return Err(FilerError::Unsupported(format!(
+                "{} has simple quotas on, which cannot hold a clone to its size; turn them off with \
+                 `btrfs quota disable` and open the pool again",
+                path.display()
+            )));
+        }
+        // Without this the kernel gives up counting when it drops a large subvolume. Absent before Linux 6.1.
+        if let Err(error) = fs::write(knobs.join("drop_subtree_threshold"), "8") {
+            tracing::warn!(%error, "deleting large volumes can need a recount of quotas");
+        }
+    }
+    let inconsistent = knobs.is_some_and(|knobs| {
+        fs::read_to_string(knobs.join("inconsistent")).is_ok_and(|flag| flag.trim() != "0")
+    });
+    if fresh || inconsistent {
+        btrfs::rescan(root).while_doing("count quotas of", path)?;
+    }
+    Ok(Ledger::new(path, capacity(root, path)?, overcommit))
+}
+
+impl Pool {
+    /// The pool's space as of the last commit (at most five seconds old).
+    pub fn stats(&self) -> Result<PoolStats> {
+        let fs = rustix::fs::fstatvfs(&self.root).while_doing("look at", &self.path)?;
+        let sums = self.ledger.sums();
+        Ok(PoolStats {
+            total: Bytes::new(fs.f_blocks * fs.f_frsize),
+            capacity: Bytes::new(self.ledger.capacity()),
+            used: Bytes::new((fs.f_blocks - fs.f_bfree) * fs.f_frsize),
+            free: Bytes::new(self.ledger.free(&self.root)?),
+            reserved: Bytes::new(sums.aside),
+            provisioned_thin: Bytes::new(sums.thin),
+            thin_limit: Bytes::new(self.ledger.thin_limit()),
+        })
+    }
+
+    /// Whether the pool is still mounted where it was.
+    ///
+    /// # Errors
+    /// `NotFound` with advice if it has been unmounted or covered.
+    pub fn check(&self) -> Result<()> {
+        let ours = rustix::fs::fstat(&self.root).while_doing("look at", &self.path)?;
+        match rustix::fs::stat(&self.path) {
+            Ok(seen) if (seen.st_dev, seen.st_ino) == (ours.st_dev, ours.st_ino) => Ok(()),
+            _ => Err(FilerError::NotFound(format!(
+                "pool {} is no longer mounted there; restart to open it again",
+                self.path.display()
+            ))),
+        }
+    }
+
+    fn root(&self) -> BorrowedFd<'_> {
+        self.root.as_fd()
+    }
+
+    fn commit(&self) -> Result<()> {
+        self.commit.wait(&self.root).while_doing("commit", &self.path)
+    }
+
+    fn at(&self, relative: &str) -> PathBuf {
+        self.path.join(relative)
+    }
+
+    fn open_dir(&self, relative: &str) -> Result<OwnedFd> {
+        rustix::fs::openat(&self.root, relative, tree::DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+            .while_doing("open", self.at(relative))
+    }
+
+    /// The record of a volume of anyone's.
+    fn record(&self, handle: &str) -> Result<Option<VolumeRecord>> {
+        let Some(record) = tree::read_record::<VolumeRecord>(self.root(), &volume_dir(handle))
+            .while_doing("read the record of", self.at(&volume_dir(handle)))?
+        else {
+            return Ok(None);
+        };
+        if record.format != FORMAT {
+            return Err(FilerError::Unsupported(format!(
+                "volume `{handle}` has a record of format {}, this release reads {FORMAT}; use the release that wrote it",
+                record.format
+            )));
+        }
+        Ok(Some(record))
+    }
+
+    /// The record of a volume we may change.
+    fn own_record(&self, handle: &str) -> Result<VolumeRecord> {
+        let record = self.record(handle)?.ok_or_else(|| {
+            FilerError::NotFound(format!("volume `{handle}` does not exist on pool {}", self.path.display()))
+        })?;
+        self.check_owner(&record)?;
+        Ok(record)
+    }
+
+    fn check_owner(&self, record: &VolumeRecord) -> Result<()> {
+        if record.owner == self.owner {
+            return Ok(());
+        }
+        Err(FilerError::Conflict(format!(
+            "volume `{}` belongs to instance `{}`, this is `{}`; use another name, or that instance",
+            record.handle, record.owner, self.owner
+        )))
+    }
+
+    fn info(&self, subvolume: impl AsFd, relative: &str) -> Result<SubvolumeInfo> {
+        btrfs::subvolume_info(subvolume).while_doing("look at subvolume", self.at(relative))
+    }
+
+    fn used(&self, id: u64) -> Result<QgroupUse> {
+        let uses = btrfs::qgroup_uses(&self.root, id, id).while_doing("read quota of", &self.path)?;
+        Ok(uses.first().map_or(QgroupUse::default(), |(_, used)| *used))
+    }
+
+    fn all_used(&self) -> Result<HashMap<u64, QgroupUse>> {
+        let uses =
+            btrfs::qgroup_uses(&self.root, 0, LAST_SUBVOLUME).while_doing("read quota of", &self.path)?;
+        Ok(uses.into_iter().collect())
+    }
+}
+
+/// What the volume's subvolume is born with. A block volume's size is its image's: a quota would count extents that
+/// are partly overwritten whole, and fail writes of a disk that is not full.
+fn birth(record: &VolumeRecord) -> Birth {
+    Birth {
+        limit: (record.layout == Layout::File).then_some(record.size.get()),
+        group: (!record.reserved).then_some(THIN_GROUP),
+    }
+}
+
+fn volume_dir(handle: &str) -> String {
+    format!("{VOLUMES}/{handle}")
+}
+
+fn data_dir(handle: &str) -> String {
+    format!("{VOLUMES}/{handle}/{DATA}")
+}
+
+fn snapshots_dir(handle: &str) -> String {
+    format!("{VOLUMES}/{handle}/{SNAPSHOTS}")
+}
+
+fn created(info: SubvolumeInfo) -> Timestamp {
+    Timestamp::new(info.created_sec, info.created_nsec.cast_signed()).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+/// What volumes may take: all but two copies of the metadata chunks mkfs makes, and 2 % that keep the file system
+/// able to commit when everything else is full.
+fn capacity(root: &OwnedFd, path: &Path) -> Result<u64> {
+    let fs = rustix::fs::fstatvfs(root).while_doing("look at", path)?;
+    let total = fs.f_blocks * fs.f_frsize;
+    let metadata = 2 * (total / 20).min(256 << 20);
+    Ok(total.saturating_sub(metadata + total / 50 + (16 << 20)))
+}
+
+/// The quota knobs of the file system; sysfs names it by its id, which mounted devices lead to.
+fn sysfs(root: &OwnedFd, path: &Path) -> Result<Option<PathBuf>> {
+    let id = btrfs::fs_id(root).while_doing("look at", path)?;
+    let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
+    let uuid = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
+    let knobs = Path::new("/sys/fs/btrfs").join(uuid).join("qgroups");
+    Ok(knobs.is_dir().then_some(knobs))
+}

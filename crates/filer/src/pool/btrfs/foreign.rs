@@ -1,0 +1,144 @@
+//! Subvolumes at the pool's root that we did not make: list, import, release.
+
+use model::Bytes;
+use rustix::fs::{RenameFlags, renameat_with};
+
+use super::volumes::{check_unpermitted, write_record};
+use super::{CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, tree, volume_dir};
+use crate::error::{Context, FilerError, Result};
+use crate::ioctl::btrfs;
+use crate::pool::Pool;
+use crate::pool::ledger::Sums;
+use crate::volume::{CreateVolume, ForeignState, Layout, Outcome, VolumeState, check_name};
+
+impl Pool {
+    /// Directories at the pool's root that are not ours.
+    pub fn list_foreign(&self) -> Result<Vec<ForeignState>> {
+        self.check()?;
+        let mut foreign = Vec::new();
+        for name in self.names_in(".")? {
+            if [CONTROL, VOLUMES, STAGING, TRASH].contains(&name.as_str()) {
+                continue;
+            }
+            let Ok(dir) = tree::open_dir(&self.root, &name) else { continue };
+            let subvolume = tree::is_subvolume(&self.root, &name).while_doing("look at", self.at(&name))?;
+            let used = if subvolume { self.used(self.info(&dir, &name)?.id)?.referenced } else { 0 };
+            foreign.push(ForeignState { name, subvolume, used: Bytes::new(used) });
+        }
+        Ok(foreign)
+    }
+
+    /// Makes the subvolume `original` at the pool's root a volume. Its size is set aside.
+    ///
+    /// # Errors
+    /// `Unsupported` for a plain directory or a block volume, `Invalid` if it holds more than the size.
+    pub fn import(&self, original: &str, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
+        wanted.check()?;
+        check_name("foreign name", original)?;
+        self.check()?;
+        let _turn = self.turns.take([wanted.handle.as_str()]);
+        if let Some(record) = self.record(&wanted.handle)? {
+            self.check_owner(&record)?;
+            if record.imported_from.as_deref() == Some(original) && record.size == wanted.size {
+                self.commit()?;
+                return Ok(Outcome::Unchanged(self.state(record)?));
+            }
+            return Err(FilerError::Conflict(format!(
+                "volume `{}` exists and is another; import `{original}` under another name",
+                wanted.handle
+            )));
+        }
+        let used = self.check_importable(original, wanted)?;
+        let mut record = wanted.record(&self.owner, true);
+        record.imported_from = Some(original.to_owned());
+        // Its content was set aside as foreign; now its whole size is.
+        let more = wanted.size.saturating_sub(used);
+        let promise = self.promise(true, &wanted.handle, more)?;
+        let stage = self.stage()?;
+        write_record(&stage.dir, &record)?;
+        stage.make_snapshots_dir()?;
+        self.steps.step()?;
+        renameat_with(&self.root, original, &self.root, stage.data(), RenameFlags::NOREPLACE)
+            .while_doing("import", self.at(original))?;
+        self.steps.step()?;
+        let data = self.open_dir(&stage.data())?;
+        btrfs::limit_qgroup(&data, 0, Some(wanted.size.get())).while_doing("limit", self.at(original))?;
+        self.steps.step()?;
+        stage.publish(&volume_dir(&wanted.handle))?;
+        self.steps.step()?;
+        self.commit()?;
+        promise.keep();
+        Ok(Outcome::Changed(self.state(record)?))
+    }
+
+    /// Gives an imported volume back to the pool's root under its original name, without a limit.
+    ///
+    /// # Errors
+    /// `Invalid` if it was not imported, `InUse` while permitted or with snapshots, `Conflict` if the name is taken.
+    pub fn release(&self, handle: &str) -> Result<Outcome<()>> {
+        check_name("handle", handle)?;
+        self.check()?;
+        let _turn = self.turns.take([handle]);
+        let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
+        self.check_owner(&record)?;
+        check_unpermitted(&record, "released")?;
+        let Some(original) = &record.imported_from else {
+            return Err(FilerError::Invalid(format!(
+                "volume `{handle}` was not imported and has no name to be released to; delete it, or keep it"
+            )));
+        };
+        if !self.names_in(&snapshots_dir(handle))?.is_empty() {
+            return Err(FilerError::InUse(format!("volume `{handle}` has snapshots; delete them first")));
+        }
+        if tree::exists(&self.root, original).while_doing("look at", self.at(original))? {
+            return Err(FilerError::Conflict(format!(
+                "volume `{handle}` cannot go back to {}, which is taken; rename what is there",
+                self.at(original).display()
+            )));
+        }
+        let used = self.state(record.clone())?.used;
+        let stage = self.stage()?;
+        // From here on it is an import under way: sweeping puts it back, now or when the pool is opened again.
+        renameat_with(&self.root, volume_dir(handle), &self.root, stage.path(), RenameFlags::empty())
+            .while_doing("release", self.at(&data_dir(handle)))?;
+        self.steps.step()?;
+        stage.sweep()?;
+        self.commit()?;
+        let back = record.size.saturating_sub(used).get();
+        self.ledger.give_back(&self.root, Sums { aside: back, thin: 0 })?;
+        Ok(Outcome::Changed(()))
+    }
+
+    fn check_importable(&self, original: &str, wanted: &CreateVolume) -> Result<Bytes> {
+        if wanted.layout == Layout::Block || wanted.source.is_some() {
+            return Err(FilerError::Unsupported(format!(
+                "`{original}` can only be imported as a file volume without a source"
+            )));
+        }
+        if [VOLUMES].contains(&original)
+            || !tree::exists(&self.root, original).while_doing("look at", self.at(original))?
+        {
+            return Err(FilerError::NotFound(format!(
+                "{} does not exist; list what can be imported",
+                self.at(original).display()
+            )));
+        }
+        if !tree::is_subvolume(&self.root, original).while_doing("look at", self.at(original))? {
+            return Err(FilerError::Unsupported(format!(
+                "{} is a plain directory, which cannot be held to a size; make a subvolume with `btrfs subvolume \
+                 create`, move the content into it with `cp -a --reflink`, and import that",
+                self.at(original).display()
+            )));
+        }
+        rustix::fs::syncfs(&self.root).while_doing("sync", &self.path)?;
+        let used = self.used(self.info(self.open_dir(original)?, original)?.id)?.referenced;
+        if used > wanted.size.get() {
+            return Err(FilerError::Invalid(format!(
+                "`{original}` holds {}, more than the size {} asked for; ask for more",
+                Bytes::new(used),
+                wanted.size
+            )));
+        }
+        Ok(Bytes::new(used))
+    }
+}

@@ -1,0 +1,186 @@
+//! Snapshots: take, list, restore, delete.
+
+use std::os::fd::OwnedFd;
+
+use model::Bytes;
+use rustix::fs::{RenameFlags, renameat_with};
+use rustix::io::Errno;
+
+use super::volumes::check_unpermitted;
+use super::{DATA, birth, created, data_dir, snapshots_dir, tree};
+use crate::error::{Context, FilerError, Result};
+use crate::ioctl::btrfs::{self, Birth, THIN_GROUP};
+use crate::pool::Pool;
+use crate::pool::ledger::Sums;
+use crate::volume::{FORMAT, Layout, Outcome, SnapshotRecord, SnapshotState, VolumeState, check_name};
+
+impl Pool {
+    /// Takes a read-only snapshot. One of the same name is `Unchanged`.
+    ///
+    /// # Behavior
+    /// Data written to files before is in it. The file system on a block volume must be synced by its host first.
+    /// The snapshot of a reserved volume sets aside what it holds.
+    ///
+    /// # Errors
+    /// `NotFound` without the volume, `NoCapacity`.
+    pub fn take(&self, handle: &str, name: &str) -> Result<Outcome<SnapshotState>> {
+        check_name("handle", handle)?;
+        check_name("snapshot name", name)?;
+        self.check()?;
+        let _turn = self.turns.take([handle]);
+        let record = self.own_record(handle)?;
+        if let Some(state) = self.snapshot(handle, name)? {
+            self.commit()?;
+            return Ok(Outcome::Unchanged(state));
+        }
+        let promise = if record.reserved {
+            rustix::fs::syncfs(&self.root).while_doing("sync", &self.path)?;
+            let used = self.state(record.clone())?.used;
+            let what = format!("snapshot `{name}` of reserved volume `{handle}`");
+            Some((self.ledger.promise_aside(self.root(), &what, used)?, used))
+        } else {
+            None
+        };
+        let source = self.open_dir(&data_dir(handle))?;
+        let stage = self.stage()?;
+        self.steps.step()?;
+        let path = self.at(&snapshot_dir(handle, name));
+        let kept = SnapshotRecord { format: FORMAT, name: name.to_owned(), size: record.size };
+        tree::write_record(&stage.dir, &kept).while_doing("write the record of", &path)?;
+        let born = Birth { limit: None, group: (!record.reserved).then_some(THIN_GROUP) };
+        btrfs::create_snapshot(&stage.dir, DATA, &source, true, born).while_doing("take snapshot", &path)?;
+        self.steps.step()?;
+        stage.publish(&snapshot_dir(handle, name))?;
+        self.steps.step()?;
+        self.commit()?;
+        let state = self.existing(handle, name)?;
+        if let Some((promise, promised)) = promise {
+            promise.keep();
+            // Writes between the count and the snapshot are in it as well.
+            self.ledger.add_aside(&self.root, state.used.get().saturating_sub(promised.get()))?;
+            let over = promised.get().saturating_sub(state.used.get());
+            self.ledger.give_back(&self.root, Sums { aside: over, thin: 0 })?;
+        }
+        Ok(Outcome::Changed(state))
+    }
+
+    /// A volume's snapshots, oldest first.
+    pub fn list_snapshots(&self, handle: &str) -> Result<Vec<SnapshotState>> {
+        check_name("handle", handle)?;
+        self.check()?;
+        if self.record(handle)?.is_none() {
+            return Err(FilerError::NotFound(format!("volume `{handle}` does not exist")));
+        }
+        let mut snapshots = Vec::new();
+        for name in self.names_in(&snapshots_dir(handle))? {
+            snapshots.extend(self.snapshot(handle, &name)?);
+        }
+        snapshots.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        Ok(snapshots)
+    }
+
+    pub fn find_snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
+        check_name("handle", handle)?;
+        check_name("snapshot name", name)?;
+        self.check()?;
+        self.snapshot(handle, name)
+    }
+
+    /// Deletes a snapshot; clones of it stay.
+    pub fn delete_snapshot(&self, handle: &str, name: &str) -> Result<Outcome<()>> {
+        check_name("handle", handle)?;
+        check_name("snapshot name", name)?;
+        self.check()?;
+        let _turn = self.turns.take([handle]);
+        let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
+        self.check_owner(&record)?;
+        let Some(state) = self.snapshot(handle, name)? else { return Ok(Outcome::Unchanged(())) };
+        let trashed = self.discard(&snapshot_dir(handle, name))?;
+        self.steps.step()?;
+        if let Some(trashed) = trashed {
+            self.empty(&trashed);
+        }
+        self.commit()?;
+        if record.reserved {
+            self.ledger.give_back(&self.root, Sums { aside: state.used.get(), thin: 0 })?;
+        }
+        Ok(Outcome::Changed(()))
+    }
+
+    /// Makes the volume's content that of the snapshot, in one step. Size and snapshots stay.
+    ///
+    /// # Errors
+    /// `InUse` while the volume is permitted to a node, `NotFound` without the snapshot.
+    pub fn restore(&self, handle: &str, name: &str) -> Result<Outcome<VolumeState>> {
+        check_name("handle", handle)?;
+        check_name("snapshot name", name)?;
+        self.check()?;
+        let _turn = self.turns.take([handle]);
+        let record = self.own_record(handle)?;
+        check_unpermitted(&record, "restored")?;
+        let (source, _) = self.open_snapshot(handle, name)?;
+        let data = data_dir(handle);
+        let stage = self.stage()?;
+        self.steps.step()?;
+        btrfs::create_snapshot(&stage.dir, DATA, &source, false, birth(&record))
+            .while_doing("restore", self.at(&data))?;
+        if record.layout == Layout::Block {
+            let staged = tree::open_dir(&stage.dir, DATA).while_doing("open", self.at(&data))?;
+            self.size_image(&staged, &record)?;
+        }
+        self.steps.step()?;
+        renameat_with(&self.root, stage.data(), &self.root, &data, RenameFlags::EXCHANGE)
+            .while_doing("restore", self.at(&data))?;
+        self.steps.step()?;
+        // The old content is needed until the new one is durable.
+        self.commit()?;
+        self.steps.step()?;
+        drop(stage);
+        Ok(Outcome::Changed(self.state(record)?))
+    }
+
+    /// A snapshot's content, and the size its volume had.
+    pub(super) fn open_snapshot(&self, handle: &str, name: &str) -> Result<(OwnedFd, Bytes)> {
+        check_name("snapshot name", name)?;
+        let relative = snapshot_dir(handle, name);
+        let record: SnapshotRecord = tree::read_record(self.root(), &relative)
+            .while_doing("read the record of", self.at(&relative))?
+            .ok_or_else(|| absent(handle, name))?;
+        Ok((self.open_dir(&format!("{relative}/{DATA}"))?, record.size))
+    }
+
+    fn existing(&self, handle: &str, name: &str) -> Result<SnapshotState> {
+        self.snapshot(handle, name)?.ok_or_else(|| absent(handle, name))
+    }
+
+    fn snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
+        let relative = snapshot_dir(handle, name);
+        let data = format!("{relative}/{DATA}");
+        let record: Option<SnapshotRecord> = tree::read_record(self.root(), &relative)
+            .while_doing("read the record of", self.at(&relative))?;
+        let Some(record) = record else { return Ok(None) };
+        let info = match tree::open_dir(&self.root, &data) {
+            Ok(fd) => self.info(fd, &data)?,
+            Err(Errno::NOENT) => return Ok(None),
+            Err(e) => return Err(e).while_doing("open", self.at(&data)),
+        };
+        let used = self.used(info.id)?;
+        Ok(Some(SnapshotState {
+            handle: handle.to_owned(),
+            name: record.name,
+            created: created(info),
+            size: record.size,
+            used: Bytes::new(used.referenced),
+            exclusive: Bytes::new(used.exclusive),
+            path: self.at(&data),
+        }))
+    }
+}
+
+fn snapshot_dir(handle: &str, name: &str) -> String {
+    format!("{}/{name}", snapshots_dir(handle))
+}
+
+fn absent(handle: &str, name: &str) -> FilerError {
+    FilerError::NotFound(format!("volume `{handle}` has no snapshot `{name}`; list its snapshots"))
+}

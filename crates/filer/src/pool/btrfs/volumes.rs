@@ -1,0 +1,348 @@
+//! Volumes: create, find, list, grow, permit, delete.
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use model::Bytes;
+use rustix::fs::{AtFlags, FallocateFlags, Gid, IFlags, Mode, OFlags, Uid};
+use rustix::io::Errno;
+
+use super::{DATA, IMAGE, VOLUMES, birth, data_dir, snapshots_dir, tree, volume_dir};
+use crate::error::{Context, FilerError, Result};
+use crate::ioctl::btrfs::{self, QgroupUse};
+use crate::pool::Pool;
+use crate::pool::ledger::{Promise, Sums};
+use crate::volume::{
+    CreateVolume, Layout, Outcome, Provisioning, Source, VolumeRecord, VolumeState, check_name,
+};
+
+/// An opened source of a clone.
+struct Origin {
+    data: OwnedFd,
+    reserved: bool,
+    size: Bytes,
+    layout: Layout,
+}
+
+impl Pool {
+    /// Creates a volume, empty or as a writable clone of `source`.
+    ///
+    /// # Behavior
+    /// When it returns the volume is durable. One that exists as asked is `Unchanged`. A clone may be larger than
+    /// its source. A thin clone of a reserved volume sets its size aside as well.
+    ///
+    /// # Errors
+    /// `Conflict` if the handle is taken by another shape or instance, `NoCapacity`, `NotFound` for the source,
+    /// `Unsupported` for a thick clone of a thin source.
+    pub fn create(&self, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
+        wanted.check()?;
+        self.check()?;
+        let _turn = self.turns.take([wanted.handle.as_str()].into_iter().chain(wanted.source.as_ref().map(
+            |source| match source {
+                Source::Volume { handle } | Source::Snapshot { handle, .. } => handle.as_str(),
+            },
+        )));
+        if let Some(record) = self.record(&wanted.handle)? {
+            self.check_owner(&record)?;
+            if let Some(difference) = record.differs_from(wanted) {
+                return Err(FilerError::Conflict(format!(
+                    "volume `{}` exists, but {difference}; use another name",
+                    wanted.handle
+                )));
+            }
+            self.commit()?;
+            return Ok(Outcome::Unchanged(self.state(record)?));
+        }
+        let origin = wanted.source.as_ref().map(|source| self.origin(wanted, source)).transpose()?;
+        let reserved = wanted.provisioning == Provisioning::Thick
+            || origin.as_ref().is_some_and(|origin| origin.reserved);
+        let record = wanted.record(&self.owner, reserved);
+        let promise = self.promise(reserved, &wanted.handle, wanted.size)?;
+        self.build(&record, origin.as_ref())?;
+        promise.keep();
+        Ok(Outcome::Changed(self.state(record)?))
+    }
+
+    /// The volume, of whatever instance.
+    pub fn find(&self, handle: &str) -> Result<Option<VolumeState>> {
+        check_name("handle", handle)?;
+        self.check()?;
+        self.record(handle)?.map(|record| self.state(record)).transpose()
+    }
+
+    /// All volumes of all instances, in one pass.
+    pub fn list(&self) -> Result<Vec<VolumeState>> {
+        self.check()?;
+        let used = self.all_used()?;
+        let mut volumes = Vec::new();
+        for handle in self.names_in(VOLUMES)? {
+            // Deleted since the names were read.
+            let Some(record) = self.record(&handle)? else { continue };
+            let info = match tree::open_dir(&self.root, &data_dir(&handle)) {
+                Ok(data) => self.info(data, &data_dir(&handle))?,
+                Err(Errno::NOENT) => continue,
+                Err(e) => return Err(e).while_doing("open", self.at(&data_dir(&handle))),
+            };
+            volumes.push(self.view(record, used.get(&info.id).copied().unwrap_or_default()));
+        }
+        Ok(volumes)
+    }
+
+    /// Deletes a volume. Its space is free when the kernel has dropped it, some seconds later.
+    ///
+    /// # Errors
+    /// `InUse` while it is permitted to a node or has snapshots.
+    pub fn delete(&self, handle: &str) -> Result<Outcome<()>> {
+        check_name("handle", handle)?;
+        self.check()?;
+        let _turn = self.turns.take([handle]);
+        let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
+        self.check_owner(&record)?;
+        check_unpermitted(&record, "deleted")?;
+        let snapshots = self.names_in(&snapshots_dir(handle))?;
+        if !snapshots.is_empty() {
+            return Err(FilerError::InUse(format!(
+                "volume `{handle}` has the snapshots {}; delete them first",
+                snapshots.join(", ")
+            )));
+        }
+        let trashed = self.discard(&volume_dir(handle))?;
+        self.steps.step()?;
+        if let Some(name) = trashed {
+            self.empty(&name);
+        }
+        self.steps.step()?;
+        self.commit()?;
+        self.ledger.give_back(&self.root, shares(&record, record.size))?;
+        Ok(Outcome::Changed(()))
+    }
+
+    /// Enlarges a volume while it is in use. A block volume's loop device and file system are the host's to enlarge.
+    ///
+    /// # Errors
+    /// `Invalid` for a smaller size, `NoCapacity`.
+    pub fn grow(&self, handle: &str, size: Bytes) -> Result<Outcome<VolumeState>> {
+        check_name("handle", handle)?;
+        self.check()?;
+        let _turn = self.turns.take([handle]);
+        let mut record = self.own_record(handle)?;
+        if size < record.size {
+            return Err(FilerError::Invalid(format!(
+                "volume `{handle}` has {} and cannot shrink to {size}; clone what is needed into a smaller one",
+                record.size
+            )));
+        }
+        if size == record.size {
+            return Ok(Outcome::Unchanged(self.state(record)?));
+        }
+        if record.layout == Layout::Block && !size.get().is_multiple_of(4096) {
+            return Err(FilerError::Invalid(format!(
+                "block volume `{handle}` cannot grow to {} bytes; use a multiple of 4096",
+                size.get()
+            )));
+        }
+        let promise = self.promise(record.reserved, handle, size.saturating_sub(record.size))?;
+        record.size = size;
+        let data = self.open_dir(&data_dir(handle))?;
+        self.steps.step()?;
+        match record.layout {
+            Layout::File => btrfs::limit_qgroup(&data, 0, Some(size.get()))
+                .while_doing("raise the limit of", self.at(&data_dir(handle)))?,
+            Layout::Block => self.size_image(&data, &record)?,
+        }
+        self.steps.step()?;
+        self.save(&record)?;
+        self.commit()?;
+        promise.keep();
+        Ok(Outcome::Changed(self.state(record)?))
+    }
+
+    /// Records that `node` may reach the volume.
+    pub fn permit(&self, handle: &str, node: &str) -> Result<Outcome<VolumeState>> {
+        self.change_permits(handle, |record| record.permits.insert(node.to_owned()))
+    }
+
+    /// Takes that back.
+    pub fn forbid(&self, handle: &str, node: &str) -> Result<Outcome<VolumeState>> {
+        self.change_permits(handle, |record| record.permits.remove(node))
+    }
+
+    pub(super) fn state(&self, record: VolumeRecord) -> Result<VolumeState> {
+        let relative = data_dir(&record.handle);
+        let info = self.info(self.open_dir(&relative)?, &relative)?;
+        let used = self.used(info.id)?;
+        Ok(self.view(record, used))
+    }
+
+    /// Replaces a volume's record; the fsync makes it durable without a commit of the whole pool.
+    pub(super) fn save(&self, record: &VolumeRecord) -> Result<()> {
+        let relative = volume_dir(&record.handle);
+        let dir = self.open_dir(&relative)?;
+        write_record(&dir, record)?;
+        rustix::fs::fsync(&dir).while_doing("sync", self.at(&relative))
+    }
+
+    pub(super) fn promise(&self, reserved: bool, handle: &str, size: Bytes) -> Result<Promise<'_>> {
+        let what = format!("volume `{handle}`");
+        if reserved {
+            self.ledger.promise_aside(self.root(), &what, size)
+        } else {
+            self.ledger.promise_thin(self.root(), &what, size)
+        }
+    }
+
+    /// Gives a block volume's image its size, and a thick one its space.
+    pub(super) fn size_image(&self, data: &OwnedFd, record: &VolumeRecord) -> Result<()> {
+        let path = self.at(&data_dir(&record.handle)).join(IMAGE);
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::CLOEXEC | OFlags::NOFOLLOW;
+        let image =
+            rustix::fs::openat(data, IMAGE, flags, Mode::from_raw_mode(0o600)).while_doing("open", &path)?;
+        let stat = rustix::fs::fstat(&image).while_doing("look at", &path)?;
+        if stat.st_size == 0 {
+            // Written in place: a copy-on-write image fragments, and takes new space for each overwrite.
+            let flags = rustix::fs::ioctl_getflags(&image).while_doing("look at", &path)?;
+            rustix::fs::ioctl_setflags(&image, flags | IFlags::NOCOW).while_doing("prepare", &path)?;
+        }
+        if stat.st_size.cast_unsigned() < record.size.get() {
+            rustix::fs::ftruncate(&image, record.size.get()).while_doing("size", &path)?;
+        }
+        if record.provisioning == Provisioning::Thick {
+            rustix::fs::fallocate(&image, FallocateFlags::empty(), 0, record.size.get())
+                .while_doing("allocate", &path)?;
+        }
+        Ok(())
+    }
+
+    fn build(&self, record: &VolumeRecord, origin: Option<&Origin>) -> Result<()> {
+        let path = self.at(&data_dir(&record.handle));
+        let stage = self.stage()?;
+        self.steps.step()?;
+        write_record(&stage.dir, record)?;
+        stage.make_snapshots_dir()?;
+        self.steps.step()?;
+        match origin {
+            None => btrfs::create_subvolume(&stage.dir, DATA, birth(record)).while_doing("create", &path)?,
+            Some(origin) => btrfs::create_snapshot(&stage.dir, DATA, &origin.data, false, birth(record))
+                .while_doing("clone", &path)?,
+        }
+        self.steps.step()?;
+        match record.layout {
+            Layout::File => {
+                own(&stage.dir, record, origin.is_none()).while_doing("set the owner of", &path)?
+            }
+            Layout::Block => {
+                let data = tree::open_dir(&stage.dir, DATA).while_doing("open", &path)?;
+                self.size_image(&data, record)?;
+            }
+        }
+        self.steps.step()?;
+        stage.publish(&volume_dir(&record.handle))?;
+        self.steps.step()?;
+        self.commit()
+    }
+
+    fn origin(&self, wanted: &CreateVolume, source: &Source) -> Result<Origin> {
+        let (Source::Volume { handle } | Source::Snapshot { handle, .. }) = source;
+        check_name("source", handle)?;
+        let record = self.own_record(handle)?;
+        let (data, size) = match source {
+            Source::Volume { .. } => (self.open_dir(&data_dir(handle))?, record.size),
+            Source::Snapshot { name, .. } => self.open_snapshot(handle, name)?,
+        };
+        let origin = Origin { data, reserved: record.reserved, size, layout: record.layout };
+        if origin.layout != wanted.layout {
+            return Err(FilerError::Invalid(format!(
+                "volume `{}` is asked for as {:?}, its source `{handle}` is {:?}; ask for the same",
+                wanted.handle, wanted.layout, origin.layout
+            )));
+        }
+        if wanted.size < origin.size {
+            return Err(FilerError::Invalid(format!(
+                "volume `{}` is asked for with {}, its source `{handle}` has {}; ask for at least that",
+                wanted.handle, wanted.size, origin.size
+            )));
+        }
+        if wanted.provisioning == Provisioning::Thick && !origin.reserved {
+            return Err(FilerError::Unsupported(format!(
+                "volume `{}` is asked for thick, its source `{handle}` is thin and shares its space; ask for a thin \
+                 clone, or create a thick volume and copy",
+                wanted.handle
+            )));
+        }
+        Ok(origin)
+    }
+
+    fn change_permits(
+        &self,
+        handle: &str,
+        change: impl FnOnce(&mut VolumeRecord) -> bool,
+    ) -> Result<Outcome<VolumeState>> {
+        check_name("handle", handle)?;
+        self.check()?;
+        let _turn = self.turns.take([handle]);
+        let mut record = self.own_record(handle)?;
+        if !change(&mut record) {
+            return Ok(Outcome::Unchanged(self.state(record)?));
+        }
+        self.save(&record)?;
+        Ok(Outcome::Changed(self.state(record)?))
+    }
+
+    fn view(&self, record: VolumeRecord, used: QgroupUse) -> VolumeState {
+        let data = self.at(&data_dir(&record.handle));
+        VolumeState {
+            path: if record.layout == Layout::Block { data.join(IMAGE) } else { data },
+            handle: record.handle,
+            owner: record.owner,
+            name: record.name,
+            size: record.size,
+            layout: record.layout,
+            provisioning: record.provisioning,
+            reserved: record.reserved,
+            created: record.created,
+            source: record.source,
+            permits: record.permits,
+            labels: record.labels,
+            imported_from: record.imported_from,
+            used: Bytes::new(used.referenced),
+            exclusive: Bytes::new(used.exclusive),
+        }
+    }
+}
+
+/// What `size` of the volume counts as in the ledger.
+pub(super) fn shares(record: &VolumeRecord, size: Bytes) -> Sums {
+    if record.reserved { Sums { aside: size.get(), thin: 0 } } else { Sums { aside: 0, thin: size.get() } }
+}
+
+pub(super) fn write_record(dir: &OwnedFd, record: &VolumeRecord) -> Result<()> {
+    match tree::write_record(dir, record) {
+        Err(Errno::TOOBIG) => Err(FilerError::Invalid(format!(
+            "the labels of volume `{}` are too long; keep name, labels and permits under 12 KiB together",
+            record.handle
+        ))),
+        done => done.while_doing("write the record of", &record.handle),
+    }
+}
+
+pub(super) fn check_unpermitted(record: &VolumeRecord, what: &str) -> Result<()> {
+    if record.permits.is_empty() {
+        return Ok(());
+    }
+    let nodes: Vec<&str> = record.permits.iter().map(String::as_str).collect();
+    Err(FilerError::InUse(format!(
+        "volume `{}` is permitted to {} and cannot be {what}; stop its users and forbid it there first",
+        record.handle,
+        nodes.join(", ")
+    )))
+}
+
+fn own(stage: impl AsFd, record: &VolumeRecord, fresh: bool) -> rustix::io::Result<()> {
+    if record.uid.is_some() || record.gid.is_some() {
+        let (uid, gid) = (record.uid.map(Uid::from_raw), record.gid.map(Gid::from_raw));
+        rustix::fs::chownat(&stage, DATA, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
+    }
+    match record.mode.or(fresh.then_some(0o755)) {
+        Some(mode) => rustix::fs::chmodat(&stage, DATA, Mode::from_raw_mode(mode), AtFlags::empty()),
+        None => Ok(()),
+    }
+}
