@@ -47,7 +47,7 @@ impl SqliteStore {
     /// Opens the file, or creates it (mode 0600, and its folder with 0700) when there is none.
     ///
     /// # Behavior
-    /// Reads the whole file to prove it sound; blocks meanwhile (about a second for a million records). Beside
+    /// Reads the whole file to prove it sound; blocks meanwhile (0.3 s for 100,000 records). Beside
     /// the file live `-wal` and `-shm`, which belong to it, and `.lock`, which names the process that has it.
     ///
     /// # Errors
