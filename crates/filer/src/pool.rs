@@ -7,6 +7,8 @@ mod ledger;
 mod lock;
 mod mounts;
 mod steps;
+#[cfg(test)]
+mod tests;
 mod turns;
 
 use std::fs::File;

@@ -181,7 +181,7 @@ impl Pool {
         Ok(uses.first().map_or(QgroupUse::default(), |(_, used)| *used))
     }
 
-    fn all_used(&self) -> Result<HashMap<u64, QgroupUse>> {
+    pub(super) fn all_used(&self) -> Result<HashMap<u64, QgroupUse>> {
         let uses =
             btrfs::qgroup_uses(&self.root, 0, LAST_SUBVOLUME).while_doing("read quota of", &self.path)?;
         Ok(uses.into_iter().collect())

@@ -1,0 +1,593 @@
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use model::Bytes;
+use rustix::io::Errno;
+use rustix::mount::{UnmountFlags, unmount};
+use tempfile::TempDir;
+
+use super::{Image, Pool, PoolSpec};
+use crate::error::{ErrorKind, FilerError};
+use crate::volume::{CreateVolume, Layout, Outcome, Provisioning, Source};
+
+const MIB: u64 = 1 << 20;
+
+/// A pool of 1 GiB in a directory of its own; unmounted and removed when dropped.
+struct Rig {
+    dir: TempDir,
+    spec: PoolSpec,
+    pool: Option<Pool>,
+}
+
+impl Rig {
+    fn new() -> Option<Rig> {
+        let mkfs = Command::new("mkfs.btrfs").arg("--version").output();
+        if !rustix::process::geteuid().is_root() || !Path::new("/dev/loop-control").exists() || mkfs.is_err()
+        {
+            eprintln!("SKIPPED: needs root, loop devices and mkfs.btrfs");
+            return None;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let image = Image { path: dir.path().join("pool.img"), size: Bytes::gib(1), preallocate: false };
+        let spec = PoolSpec::in_image(dir.path().join("pool"), image, "us");
+        let pool = Pool::make(&spec).unwrap();
+        Some(Rig { dir, spec, pool: Some(pool) })
+    }
+
+    fn pool(&self) -> &Pool {
+        self.pool.as_ref().unwrap()
+    }
+
+    /// Ends without a goodbye and opens again, as after a kill.
+    fn reopen(&mut self) {
+        self.pool = None;
+        self.pool = Some(Pool::open(&self.spec).unwrap());
+    }
+
+    fn inside(&self, relative: &str) -> PathBuf {
+        self.spec.path.join(relative)
+    }
+
+    fn as_owner(&mut self, owner: &str) {
+        self.spec.owner = owner.to_owned();
+        self.reopen();
+    }
+
+    fn assert_swept(&self) {
+        for dir in [".staging", ".trash"] {
+            assert_eq!(fs::read_dir(self.inside(dir)).unwrap().count(), 0, "{dir} is not empty");
+        }
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.pool = None;
+        let _ = unmount(&self.spec.path, UnmountFlags::DETACH);
+    }
+}
+
+fn volume(handle: &str, mib: u64) -> CreateVolume {
+    CreateVolume::new(handle, Bytes::mib(mib))
+}
+
+fn thick(handle: &str, mib: u64) -> CreateVolume {
+    CreateVolume { provisioning: Provisioning::Thick, ..volume(handle, mib) }
+}
+
+fn clone_of(handle: &str, mib: u64, source: &str, snapshot: Option<&str>) -> CreateVolume {
+    let handle_of_source = source.to_owned();
+    let source = match snapshot {
+        Some(name) => Source::Snapshot { handle: handle_of_source, name: name.to_owned() },
+        None => Source::Volume { handle: handle_of_source },
+    };
+    CreateVolume { source: Some(source), ..volume(handle, mib) }
+}
+
+/// Writes bytes that do not compress; returns how many MiB went in before the kernel refused.
+fn fill(file: &Path, mib: u64) -> (u64, Option<Errno>) {
+    let block: Vec<u8> = (0..MIB).map(|i| (i.wrapping_mul(2_654_435_761) >> 7) as u8).collect();
+    let mut out = match fs::File::create(file) {
+        Ok(out) => out,
+        Err(e) => return (0, Errno::from_io_error(&e)),
+    };
+    for n in 0..mib {
+        if let Err(e) = out.write_all(&block) {
+            return (n, Errno::from_io_error(&e));
+        }
+    }
+    (mib, out.sync_all().err().and_then(|e| Errno::from_io_error(&e)))
+}
+
+fn until(what: &str, mut holds: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < Duration::from_secs(40), "waited in vain for: {what}");
+        let _ =
+            rustix::event::poll(&mut [], Some(&rustix::event::Timespec { tv_sec: 0, tv_nsec: 100_000_000 }));
+    }
+}
+
+fn refused<T: std::fmt::Debug>(result: Result<T, FilerError>, kind: ErrorKind, words: &[&str]) {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+    for word in words {
+        assert!(error.to_string().contains(word), "`{error}` lacks `{word}`");
+    }
+}
+
+fn loops_of(image: &Path) -> usize {
+    let listed = Command::new("losetup").arg("-nO").arg("NAME").arg("-j").arg(image).output().unwrap();
+    String::from_utf8(listed.stdout).unwrap().lines().count()
+}
+
+#[test]
+fn a_volume_is_made_once_found_listed_and_deleted() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let mut wanted = volume("v1", 64);
+    wanted.name = "my data".to_owned();
+    (wanted.mode, wanted.uid, wanted.gid) = (Some(0o750), Some(1000), Some(2000));
+    wanted.labels.insert("class".to_owned(), "gold".to_owned());
+    let made = pool.create(&wanted).unwrap();
+    assert!(made.changed());
+    let made = made.into_state();
+    assert_eq!((made.size, made.owner.as_str(), made.name.as_str()), (Bytes::mib(64), "us", "my data"));
+    let root = fs::metadata(&made.path).unwrap();
+    use std::os::unix::fs::MetadataExt;
+    assert_eq!((root.mode() & 0o7777, root.uid(), root.gid()), (0o750, 1000, 2000));
+    assert!(!pool.create(&wanted).unwrap().changed());
+    assert_eq!(pool.find("v1").unwrap().unwrap().labels["class"], "gold");
+    assert_eq!(pool.list().unwrap().len(), 1);
+    refused(pool.create(&volume("v1", 65)), ErrorKind::Conflict, &["v1", "exists"]);
+    assert!(pool.permit("v1", "n1").unwrap().changed());
+    assert!(!pool.permit("v1", "n1").unwrap().changed());
+    refused(pool.delete("v1"), ErrorKind::InUse, &["n1"]);
+    assert!(pool.forbid("v1", "n1").unwrap().changed());
+    assert!(!pool.forbid("v1", "n1").unwrap().changed());
+    assert!(pool.delete("v1").unwrap().changed());
+    assert!(!pool.delete("v1").unwrap().changed());
+    assert_eq!(pool.find("v1").unwrap(), None);
+    rig.assert_swept();
+}
+
+#[test]
+fn illegal_names_are_refused_with_advice() {
+    let Some(rig) = Rig::new() else { return };
+    for bad in ["", "..", "a/b", ".hidden", "späte", "a\0b", &"x".repeat(201)] {
+        refused(rig.pool().create(&volume(bad, 64)), ErrorKind::Invalid, &["letters"]);
+        refused(rig.pool().delete(bad), ErrorKind::Invalid, &["letters"]);
+        refused(rig.pool().take("v", bad), ErrorKind::Invalid, &["letters"]);
+    }
+    assert!(rig.pool().create(&volume(&"x".repeat(200), 64)).unwrap().changed());
+    let mut labelled = volume("labelled", 64);
+    labelled.labels.insert("long".to_owned(), "x".repeat(13 << 10));
+    refused(rig.pool().create(&labelled), ErrorKind::Invalid, &["labels", "12 KiB"]);
+    rig.assert_swept();
+}
+
+#[test]
+fn volume_and_clone_hold_no_more_than_their_size() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let v = pool.create(&volume("v", 64)).unwrap().into_state();
+    let (written, errno) = fill(&v.path.join("f"), 100);
+    assert!((60..=64).contains(&written) && errno == Some(Errno::DQUOT), "{written} {errno:?}");
+    pool.take("v", "s").unwrap();
+    let c = pool.create(&clone_of("c", 64, "v", Some("s"))).unwrap().into_state();
+    assert!(fill(&c.path.join("more"), 10).0 <= 2, "a clone of a full volume took more than its size");
+    let big = pool.create(&clone_of("big", 128, "v", None)).unwrap().into_state();
+    assert_eq!(fs::read(big.path.join("f")).unwrap(), fs::read(v.path.join("f")).unwrap());
+    let (written, _) = fill(&big.path.join("more"), 100);
+    assert!((58..=66).contains(&written), "a larger clone took {written} MiB more");
+    refused(pool.create(&clone_of("small", 32, "v", None)), ErrorKind::Invalid, &["at least"]);
+    // The source's limit is as it was, and growing works while it is full.
+    assert!(fill(&v.path.join("g"), 10).0 <= 2);
+    assert!(pool.grow("v", Bytes::mib(96)).unwrap().changed());
+    assert!(!pool.grow("v", Bytes::mib(96)).unwrap().changed());
+    assert!((28..=34).contains(&fill(&v.path.join("g"), 100).0));
+    refused(pool.grow("v", Bytes::mib(64)), ErrorKind::Invalid, &["shrink"]);
+    let listed = pool.list().unwrap();
+    let v = listed.iter().find(|state| state.handle == "v").unwrap();
+    assert!(v.used > Bytes::mib(90) && v.exclusive < Bytes::mib(40), "{v:?}");
+}
+
+#[test]
+fn limits_and_sizes_survive_a_remount() {
+    let Some(mut rig) = Rig::new() else { return };
+    rig.pool().create(&volume("v", 64)).unwrap();
+    rig.pool().create(&thick("t", 100)).unwrap();
+    let before = rig.pool().stats().unwrap();
+    rig.pool.take().unwrap().close().unwrap();
+    assert_eq!(loops_of(&rig.dir.path().join("pool.img")), 0);
+    rig.pool = Some(Pool::open(&rig.spec).unwrap());
+    let after = rig.pool().stats().unwrap();
+    assert_eq!((before.reserved, before.provisioned_thin), (after.reserved, after.provisioned_thin));
+    assert_eq!(after.reserved, Bytes::mib(100));
+    let v = rig.pool().find("v").unwrap().unwrap();
+    assert_eq!(fill(&v.path.join("f"), 100).1, Some(Errno::DQUOT));
+}
+
+#[test]
+fn space_of_deleted_volumes_and_snapshots_comes_back() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let free = pool.stats().unwrap().free;
+    let v = pool.create(&volume("v", 300)).unwrap().into_state();
+    assert_eq!(fill(&v.path.join("f"), 200), (200, None));
+    let s = pool.take("v", "s").unwrap().into_state();
+    assert!(s.used > Bytes::mib(199) && s.size == Bytes::mib(300));
+    assert!(!pool.take("v", "s").unwrap().changed());
+    assert!(fs::write(s.path.join("x"), "x").is_err(), "a snapshot can be written");
+    fs::remove_file(v.path.join("f")).unwrap();
+    until("the snapshot alone to hold the data", || {
+        rustix::fs::syncfs(&pool.root).unwrap();
+        pool.list_snapshots("v").unwrap()[0].exclusive > Bytes::mib(199)
+    });
+    refused(pool.delete("v"), ErrorKind::InUse, &["snapshots s"]);
+    assert!(pool.delete_snapshot("v", "s").unwrap().changed());
+    assert!(!pool.delete_snapshot("v", "s").unwrap().changed());
+    assert!(pool.delete("v").unwrap().changed());
+    until("the space to come back", || {
+        rustix::fs::syncfs(&pool.root).unwrap();
+        free.saturating_sub(pool.stats().unwrap().free) < Bytes::mib(1)
+    });
+    until("the quota groups to be gone", || {
+        pool.sweep().unwrap();
+        pool.all_used().unwrap().len() <= 1
+    });
+}
+
+#[test]
+fn thin_volumes_cannot_eat_into_thick_ones() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let capacity = pool.stats().unwrap().capacity;
+    let t = pool.create(&thick("t", 400)).unwrap().into_state();
+    let v = pool.create(&volume("v", 2000)).unwrap().into_state();
+    let (written, errno) = fill(&v.path.join("f"), 2000);
+    assert_eq!(errno, Some(Errno::DQUOT));
+    let shared = capacity.get() / MIB - 400;
+    assert!((shared - 8..=shared).contains(&written), "{written} of {shared}");
+    // The pool counts as full, is unharmed, and the thick volume gets all of its own.
+    let (written, _) = fill(&t.path.join("f"), 500);
+    assert!((396..=400).contains(&written), "a thick volume of 400 MiB took {written}");
+    refused(pool.create(&thick("t2", 100)), ErrorKind::NoCapacity, &["free", "100"]);
+    refused(pool.take("t", "s"), ErrorKind::NoCapacity, &["free"]);
+    refused(pool.create(&volume("v2", 10_000)), ErrorKind::NoCapacity, &["overcommit", "10"]);
+    refused(pool.create(&clone_of("c", 2000, "t", None)), ErrorKind::NoCapacity, &["free"]);
+    // A thin volume's things still work on a full pool, and its space can be had again.
+    pool.delete("t").unwrap();
+    fs::remove_file(v.path.join("f")).unwrap();
+    pool.delete("v").unwrap();
+    until("the space to come back", || {
+        rustix::fs::syncfs(&pool.root).unwrap();
+        pool.stats().unwrap().free > Bytes::mib(shared)
+    });
+    assert!(pool.create(&thick("t2", 500)).unwrap().changed());
+    rig.assert_swept();
+}
+
+#[test]
+fn reserved_volumes_pay_for_snapshots_and_clones() {
+    let Some(mut rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let t = pool.create(&thick("t", 100)).unwrap().into_state();
+    fill(&t.path.join("f"), 50);
+    pool.take("t", "s").unwrap();
+    let reserved = pool.stats().unwrap().reserved;
+    assert!((Bytes::mib(149)..Bytes::mib(152)).contains(&reserved), "{reserved}");
+    let c = pool.create(&clone_of("c", 100, "t", Some("s"))).unwrap().into_state();
+    assert!(c.reserved && c.provisioning == Provisioning::Thin);
+    pool.create(&volume("thin", 50)).unwrap();
+    let from_thin = CreateVolume { provisioning: Provisioning::Thick, ..clone_of("c2", 50, "thin", None) };
+    refused(pool.create(&from_thin), ErrorKind::Unsupported, &["thin clone"]);
+    let before = pool.stats().unwrap();
+    rig.reopen();
+    let pool = rig.pool();
+    assert_eq!(pool.stats().unwrap().reserved, before.reserved);
+    pool.delete_snapshot("t", "s").unwrap();
+    pool.delete("c").unwrap();
+    pool.delete("t").unwrap();
+    assert_eq!(pool.stats().unwrap().reserved, Bytes::ZERO);
+}
+
+#[test]
+fn restore_exchanges_the_content_and_is_refused_in_use() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let v = pool.create(&volume("v", 64)).unwrap().into_state();
+    fs::write(v.path.join("f"), "old").unwrap();
+    pool.take("v", "s").unwrap();
+    fs::write(v.path.join("f"), "new").unwrap();
+    pool.permit("v", "n1").unwrap();
+    refused(pool.restore("v", "s"), ErrorKind::InUse, &["n1"]);
+    pool.forbid("v", "n1").unwrap();
+    refused(pool.restore("v", "none"), ErrorKind::NotFound, &["none"]);
+    pool.restore("v", "s").unwrap();
+    assert_eq!(fs::read_to_string(v.path.join("f")).unwrap(), "old");
+    assert_eq!(pool.list_snapshots("v").unwrap().len(), 1);
+    assert_eq!(fill(&v.path.join("g"), 100).1, Some(Errno::DQUOT), "the restored volume has no limit");
+    rig.assert_swept();
+}
+
+#[test]
+fn block_volumes_have_exact_size_and_clone_and_grow() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let wanted = CreateVolume { layout: Layout::Block, ..volume("b", 64) };
+    let b = pool.create(&wanted).unwrap().into_state();
+    assert_eq!(fs::metadata(&b.path).unwrap().len(), 64 * MIB);
+    fill_in_place(&b.path, 64);
+    fill_in_place(&b.path, 64);
+    pool.take("b", "s").unwrap();
+    fill_in_place(&b.path, 64);
+    let bigger = CreateVolume { layout: Layout::Block, ..clone_of("c", 96, "b", Some("s")) };
+    let c = pool.create(&bigger).unwrap().into_state();
+    assert_eq!(fs::metadata(&c.path).unwrap().len(), 96 * MIB);
+    pool.grow("b", Bytes::mib(80)).unwrap();
+    assert_eq!(fs::metadata(&b.path).unwrap().len(), 80 * MIB);
+    pool.restore("b", "s").unwrap();
+    assert_eq!(fs::metadata(&b.path).unwrap().len(), 80 * MIB, "a restore keeps the volume's size");
+    let full = CreateVolume { layout: Layout::Block, ..thick("tb", 100) };
+    let tb = pool.create(&full).unwrap().into_state();
+    assert!(tb.used >= Bytes::mib(100) || pool.find("tb").unwrap().unwrap().used >= Bytes::mib(100));
+    refused(pool.create(&clone_of("file", 96, "b", None)), ErrorKind::Invalid, &["Block"]);
+}
+
+#[test]
+fn another_instances_volume_is_shown_and_not_touched() {
+    let Some(mut rig) = Rig::new() else { return };
+    rig.pool().create(&volume("v", 64)).unwrap();
+    rig.as_owner("them");
+    let pool = rig.pool();
+    assert_eq!(pool.find("v").unwrap().unwrap().owner, "us");
+    refused(pool.create(&volume("v", 64)), ErrorKind::Conflict, &["us", "them"]);
+    refused(pool.delete("v"), ErrorKind::Conflict, &["us"]);
+    refused(pool.grow("v", Bytes::mib(65)), ErrorKind::Conflict, &["us"]);
+    refused(pool.permit("v", "n"), ErrorKind::Conflict, &["us"]);
+    refused(pool.take("v", "s"), ErrorKind::Conflict, &["us"]);
+}
+
+#[test]
+fn foreign_subvolumes_are_imported_and_released() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let made = Command::new("btrfs").args(["subvolume", "create"]).arg(rig.inside("old")).output().unwrap();
+    assert!(made.status.success());
+    fs::create_dir(rig.inside("plain")).unwrap();
+    fill(&rig.inside("old/f"), 20);
+    let foreign = pool.list_foreign().unwrap();
+    assert_eq!(foreign.iter().filter(|f| f.subvolume).map(|f| f.name.as_str()).collect::<Vec<_>>(), ["old"]);
+    refused(pool.import("plain", &volume("v", 64)), ErrorKind::Unsupported, &["subvolume create"]);
+    refused(pool.import("none", &volume("v", 64)), ErrorKind::NotFound, &["none"]);
+    refused(pool.import("old", &volume("v", 10)), ErrorKind::Invalid, &["holds"]);
+    let v = pool.import("old", &volume("v", 64)).unwrap();
+    assert!(v.changed());
+    assert!(!pool.import("old", &volume("v", 64)).unwrap().changed());
+    let v = v.into_state();
+    assert_eq!(fill(&v.path.join("g"), 100).1, Some(Errno::DQUOT));
+    assert!(!rig.inside("old").exists());
+    assert!(pool.release("v").unwrap().changed());
+    assert!(!pool.release("v").unwrap().changed());
+    assert!(rig.inside("old/f").exists());
+    assert_eq!(fill(&rig.inside("old/h"), 100), (100, None), "a released subvolume has no limit");
+    rig.assert_swept();
+}
+
+/// Runs `change` dying at its first step, its second, ..., and after each death opens the pool again; `whole` says
+/// whether what is seen is the state before (`false`) or after (`true`), and panics on anything between.
+fn die_everywhere(
+    rig: &mut Rig,
+    change: impl Fn(&Pool) -> Result<(), FilerError>,
+    undo: impl Fn(&Pool),
+    whole: impl Fn(&Pool) -> bool,
+) {
+    for step in 0..20 {
+        rig.pool().steps.die_at(step);
+        let died = change(rig.pool()).is_err();
+        rig.reopen();
+        rig.assert_swept();
+        let after = whole(rig.pool());
+        assert!(died || after, "step {step}: it said it was done");
+        let done = change(rig.pool());
+        assert!(done.is_ok() && whole(rig.pool()), "step {step}: repeating it: {done:?}");
+        if !died {
+            assert!(step > 1);
+            return;
+        }
+        undo(rig.pool());
+    }
+    panic!("it never ended");
+}
+
+#[test]
+fn a_death_at_any_step_of_create_leaves_all_or_nothing() {
+    let Some(mut rig) = Rig::new() else { return };
+    let whole = |pool: &Pool| pool.find("v").unwrap().is_some_and(|v| v.path.is_dir());
+    let undo = |pool: &Pool| assert!(pool.delete("v").unwrap().changed());
+    die_everywhere(&mut rig, |pool| pool.create(&volume("v", 64)).map(drop), undo, whole);
+}
+
+#[test]
+fn a_death_at_any_step_of_clone_and_delete_leaves_all_or_nothing() {
+    let Some(mut rig) = Rig::new() else { return };
+    rig.pool().create(&volume("s", 64)).unwrap();
+    let create = |pool: &Pool| pool.create(&clone_of("v", 64, "s", None)).map(drop);
+    let whole = |pool: &Pool| pool.find("v").unwrap().is_some();
+    die_everywhere(&mut rig, create, |pool| drop(pool.delete("v").unwrap()), whole);
+    let gone = |pool: &Pool| pool.find("v").unwrap().is_none();
+    die_everywhere(&mut rig, |pool| pool.delete("v").map(drop), |pool| create(pool).unwrap(), gone);
+    assert_eq!(rig.pool().stats().unwrap().provisioned_thin, Bytes::mib(64));
+}
+
+#[test]
+fn a_death_at_any_step_of_take_and_restore_leaves_old_or_new() {
+    let Some(mut rig) = Rig::new() else { return };
+    let v = rig.pool().create(&volume("v", 64)).unwrap().into_state();
+    fs::write(v.path.join("f"), "old").unwrap();
+    let take = |pool: &Pool| pool.take("v", "s").map(drop);
+    let taken = |pool: &Pool| pool.find_snapshot("v", "s").unwrap().is_some();
+    die_everywhere(&mut rig, take, |pool| drop(pool.delete_snapshot("v", "s").unwrap()), taken);
+    let file = v.path.join("f");
+    let spoil = |_: &Pool| fs::write(&file, "new").unwrap();
+    spoil(rig.pool());
+    let restored = |_: &Pool| match fs::read_to_string(&file).unwrap().as_str() {
+        "old" => true,
+        "new" => false,
+        other => panic!("neither old nor new: {other}"),
+    };
+    die_everywhere(&mut rig, |pool| pool.restore("v", "s").map(drop), spoil, restored);
+}
+
+#[test]
+fn a_death_at_any_step_of_grow_import_and_release_is_mended_by_repeating() {
+    let Some(mut rig) = Rig::new() else { return };
+    rig.pool().create(&volume("g", 64)).unwrap();
+    let grown = |pool: &Pool| pool.find("g").unwrap().unwrap().size == Bytes::mib(80);
+    let grow = |pool: &Pool| pool.grow("g", Bytes::mib(80)).map(drop);
+    let undo = |pool: &Pool| {
+        pool.delete("g").unwrap();
+        pool.create(&volume("g", 64)).unwrap();
+    };
+    die_everywhere(&mut rig, grow, undo, grown);
+    Command::new("btrfs").args(["subvolume", "create"]).arg(rig.inside("old")).output().unwrap();
+    fs::write(rig.inside("old/f"), "precious").unwrap();
+    let import = |pool: &Pool| pool.import("old", &volume("v", 64)).map(drop);
+    let imported = |pool: &Pool| {
+        let there = pool.find("v").unwrap();
+        let file = there.as_ref().map_or(pool.path().join("old/f"), |v| v.path.join("f"));
+        assert_eq!(fs::read_to_string(file).unwrap(), "precious");
+        there.is_some()
+    };
+    let release = |pool: &Pool| pool.release("v").map(drop);
+    die_everywhere(&mut rig, import, |pool| release(pool).unwrap(), imported);
+    die_everywhere(&mut rig, release, |pool| import(pool).unwrap(), |pool| !imported(pool));
+}
+
+#[test]
+fn a_second_opener_is_refused_and_told_who_has_it() {
+    let Some(rig) = Rig::new() else { return };
+    let pid = std::process::id().to_string();
+    refused(Pool::open(&rig.spec), ErrorKind::Conflict, &["in use by process", &pid]);
+    let other = PoolSpec::on_btrfs(&rig.spec.path, "them");
+    refused(Pool::open(&other), ErrorKind::Conflict, &["in use by process", &pid]);
+}
+
+#[test]
+fn an_image_that_lost_its_loop_device_is_attached_again_once() {
+    let Some(mut rig) = Rig::new() else { return };
+    let image = rig.dir.path().join("pool.img");
+    rig.pool().create(&volume("v", 64)).unwrap();
+    rig.pool = None;
+    assert_eq!(loops_of(&image), 1, "the pool stays mounted for its containers");
+    rig.pool = Some(Pool::make(&rig.spec).unwrap());
+    assert_eq!(loops_of(&image), 1);
+    rig.pool = None;
+    unmount(&rig.spec.path, UnmountFlags::empty()).unwrap();
+    until("the loop device to let go", || loops_of(&image) == 0);
+    rig.pool = Some(Pool::open(&rig.spec).unwrap());
+    assert_eq!(loops_of(&image), 1);
+    assert!(rig.pool().find("v").unwrap().is_some());
+    unmount(&rig.spec.path, UnmountFlags::DETACH).unwrap();
+    refused(rig.pool().create(&volume("w", 64)), ErrorKind::NotFound, &["no longer mounted"]);
+}
+
+#[test]
+fn wrong_places_for_a_pool_are_refused_with_advice() {
+    let Some(rig) = Rig::new() else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let image = |name: &str| Image { path: at(name), size: Bytes::gib(1), preallocate: false };
+    fs::create_dir(at("dir")).unwrap();
+    refused(
+        Pool::open(&PoolSpec::on_btrfs(at("dir"), "us")),
+        ErrorKind::Unsupported,
+        &["not on btrfs", "image"],
+    );
+    refused(Pool::open(&PoolSpec::on_btrfs(at("none"), "us")), ErrorKind::NotFound, &["make the pool"]);
+    let spec = PoolSpec::in_image(at("dir"), image("none.img"), "us");
+    refused(Pool::open(&spec), ErrorKind::NotFound, &["none.img", "make the pool"]);
+    let mut precious = vec![0; 3 << 20];
+    precious[2 << 20] = 1;
+    fs::write(at("full.img"), &precious).unwrap();
+    let spec = PoolSpec::in_image(at("dir"), image("full.img"), "us");
+    refused(Pool::make(&spec), ErrorKind::Conflict, &["not blank", "2097152"]);
+    assert_eq!(fs::read(at("full.img")).unwrap(), precious);
+    let small = Image { size: Bytes::mib(10), ..image("small.img") };
+    refused(Pool::make(&PoolSpec::in_image(at("dir"), small, "us")), ErrorKind::Invalid, &["too small"]);
+    let spec = PoolSpec::in_image(&rig.spec.path, image("other.img"), "us");
+    refused(Pool::make(&spec), ErrorKind::Conflict, &["pool.img", "other.img"]);
+    fs::write(at("dir/file"), "x").unwrap();
+    refused(
+        Pool::make(&PoolSpec::in_image(at("dir"), image("new.img"), "us")),
+        ErrorKind::Conflict,
+        &["not empty"],
+    );
+    let spec = PoolSpec { overcommit: 0.5, ..rig.spec.clone() };
+    refused(Pool::open(&spec), ErrorKind::Invalid, &["1 or more"]);
+}
+
+#[test]
+fn a_volume_with_subvolumes_of_a_container_is_deleted_whole() {
+    let Some(rig) = Rig::new() else { return };
+    let v = rig.pool().create(&volume("v", 64)).unwrap().into_state();
+    for name in ["dir", "dir/inner", "dir/inner/more"] {
+        Command::new("btrfs").args(["subvolume", "create"]).arg(v.path.join(name)).output().unwrap();
+        fs::write(v.path.join(name).join("f"), "x").unwrap();
+    }
+    rig.pool().delete("v").unwrap();
+    rig.assert_swept();
+}
+
+#[test]
+fn a_thousand_creates_at_64_parallel() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let start = Instant::now();
+    let alone: Vec<_> = (0..50)
+        .map(|n| {
+            let start = Instant::now();
+            assert!(pool.create(&volume(&format!("a{n}"), 1)).unwrap().changed());
+            start.elapsed()
+        })
+        .collect();
+    println!("alone: {:?} each", start.elapsed() / 50);
+    println!("       slowest {:?}", alone.iter().max());
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for worker in 0..64 {
+            scope.spawn(move || {
+                for n in 0..16 {
+                    assert!(pool.create(&volume(&format!("p{worker}-{n}"), 1)).unwrap().changed());
+                }
+            });
+        }
+    });
+    println!("64 parallel: 1024 in {:?}", start.elapsed());
+    let start = Instant::now();
+    assert_eq!(pool.list().unwrap().len(), 1074);
+    println!("list of 1074: {:?}", start.elapsed());
+    assert_eq!(pool.stats().unwrap().provisioned_thin, Bytes::mib(1074));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        for worker in 0..64 {
+            scope.spawn(move || {
+                for n in 0..16 {
+                    assert!(matches!(pool.delete(&format!("p{worker}-{n}")), Ok(Outcome::Changed(()))));
+                }
+            });
+        }
+    });
+    println!("64 parallel: 1024 deleted in {:?}", start.elapsed());
+}
+
+fn fill_in_place(image: &Path, mib: u64) {
+    let mut out = fs::File::options().write(true).open(image).unwrap();
+    let block = vec![0x5a; 1 << 20];
+    (0..mib).for_each(|_| out.write_all(&block).unwrap());
+    out.sync_all().unwrap();
+}
