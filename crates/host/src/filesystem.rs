@@ -110,6 +110,14 @@ pub(crate) fn obstacle(filesystem: Filesystem, superblock: &Superblock, device: 
     }
 }
 
+/// Why this process cannot grow a mounted filesystem of that kind, if so.
+pub(crate) fn hindrance(filesystem: Filesystem) -> Option<&'static str> {
+    match filesystem {
+        Filesystem::Ext3 | Filesystem::Ext4 => ext::hindrance(),
+        Filesystem::Xfs | Filesystem::Btrfs => None,
+    }
+}
+
 /// Extends a mounted filesystem to the size of its device.
 pub(crate) async fn grow(
     tools: &Tools,

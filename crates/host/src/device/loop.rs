@@ -5,8 +5,9 @@
 
 mod ioctl;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -50,6 +51,8 @@ const LOOP_MAJOR: u32 = 7;
 const SECTOR: u64 = 512;
 /// How long a released device may stay: something like udev may be looking at it right now.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
+/// How long another process may be busy with the same image.
+const LOCK_LIMIT: Duration = Duration::from_secs(10);
 
 impl Tag {
     pub(crate) fn new(mounts_root: &Path, volume: &VolumeId, purpose: Purpose) -> Tag {
@@ -204,27 +207,46 @@ pub(crate) fn find_volume(mounts_root: &Path, volume: &VolumeId) -> Result<Optio
 /// The one loop device of an image, attached if it is not.
 ///
 /// # Behavior
-/// The caller holds the lock of the image. A device that another process attached meanwhile is noticed: then
-/// ours is taken back.
+/// Other processes of ours are kept out by a lock on the image while we look and attach. A stranger who was
+/// quicker is noticed: then ours is taken back.
 ///
 /// # Errors
 /// `Conflict` when the image is attached by somebody else, in part, or for another volume.
 pub(crate) fn attach(volume: &VolumeId, image: &Image, tag: &Tag, read_only: bool) -> Result<Loop> {
+    let _lock = lock(volume, image)?;
     if let Some(found) = find_image(image)?.into_iter().next() {
         return adopt(volume, image, tag, read_only, found);
     }
     let made = configure(image, tag, read_only)?;
-    let all = find_image(image)?;
-    if let Some(first) = all.first().filter(|first| first.number != made.number) {
-        made.release()?;
-        return adopt(volume, image, tag, read_only, first.clone());
+    match find_image(image)?.into_iter().find(|l| l.number != made.number) {
+        Some(other) => {
+            made.release()?;
+            adopt(volume, image, tag, read_only, other)
+        }
+        None => Ok(made),
     }
-    match all.into_iter().next() {
-        Some(made) => Ok(made),
-        None => Err(HostError::Missing {
-            volume: volume.clone(),
-            problem: format!("{} was detached while it was being attached; try again", made.path().display()),
-        }),
+}
+
+/// Through a description of its own: the loop device keeps the image's, and with it would keep the lock.
+fn lock(volume: &VolumeId, image: &Image) -> Result<File> {
+    let doing = || format!("lock the image {}", image.path.display());
+    let file = File::open(format!("/proc/self/fd/{}", image.file.as_raw_fd())).doing(doing)?;
+    let deadline = Instant::now() + LOCK_LIMIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                std::thread::park_timeout(Duration::from_millis(1));
+            }
+            Err(TryLockError::WouldBlock) => {
+                return Err(HostError::Busy {
+                    volume: volume.clone(),
+                    subject: format!("its image {}", image.path.display()),
+                    holders: "a process that has locked it (see `lslocks`)".to_owned(),
+                });
+            }
+            Err(TryLockError::Error(error)) => return Err(error).doing(doing),
+        }
     }
 }
 

@@ -3,6 +3,7 @@ use std::io;
 use std::path::Path;
 
 use model::{Bytes, Filesystem};
+use rustix::thread::{CapabilitySet, capabilities};
 
 use super::{Superblock, Tools};
 use crate::exec::{ExecError, Tool};
@@ -22,6 +23,15 @@ pub(super) async fn check(tools: &Tools, device: &Path) -> Result<(), ExecError>
         tracing::warn!(device = %device.display(), said = %output.stdout, "e2fsck corrected the filesystem");
     }
     Ok(())
+}
+
+/// Why the kernel will not let this process grow a mounted filesystem, if so.
+///
+/// # Behavior
+/// Only mounted ones are grown: resize2fs on an unmounted one does the work itself, and must not be killed.
+pub(super) fn hindrance() -> Option<&'static str> {
+    let capable = capabilities(None).is_ok_and(|c| c.effective.contains(CapabilitySet::SYS_RESOURCE));
+    (!capable).then_some("the kernel grows a mounted ext filesystem only for a process with CAP_SYS_RESOURCE")
 }
 
 /// The kernel keeps the superblock of a mounted filesystem in the device's own cache.

@@ -75,7 +75,11 @@ pub(crate) fn next(evidence: &Evidence<'_>) -> Result<Next, String> {
                                  `wipefs` and remove what is stale"
                 .to_owned())
         }
-        Probe::Other(found) => Err(format!("it holds {found} instead of {wanted}{}", origin(evidence))),
+        Probe::Other(found) => Err(format!(
+            "it holds {found} instead of {wanted}{}; take it for another volume, or erase it with `wipefs --all` \
+             if nobody needs it",
+            origin(evidence)
+        )),
         Probe::Filesystem(found) if *found != wanted => Err(format!(
             "it holds {found} and {wanted} is wanted{}; if the content is right, ask for {found}",
             origin(evidence)

@@ -1,6 +1,6 @@
 //! Volumes that are images of a block device on this machine.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use model::{Bytes, Filesystem};
 
@@ -102,8 +102,12 @@ pub(crate) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<
         problem: format!("its filesystem cannot be grown: {problem}"),
     })?;
     let (device, stage) = (device.path(), places.stage());
-    filesystem::grow(tools, filesystem, &device, &stage).await?;
     let volume = places.volume.clone();
+    if let Some(hindrance) = filesystem::hindrance(filesystem) {
+        let problem = format!("its device has grown to {size} but not its filesystem: {hindrance}");
+        return Err(HostError::Unsupported { volume, problem });
+    }
+    filesystem::grow(tools, filesystem, &device, &stage).await?;
     blocking(&tools.hold, move || {
         let found = spans(filesystem, &device, &stage)?;
         if found + SLACK < size {
@@ -246,6 +250,7 @@ impl Volume<'_> {
     }
 
     /// After a clone into a larger volume, or a grow while nothing was mounted, the filesystem is too small.
+    /// That it cannot be grown is no reason to keep its files from the user.
     async fn fill_device(&self) -> Result<()> {
         if self.wanted.read_only {
             return Ok(());
@@ -256,7 +261,16 @@ impl Volume<'_> {
         });
         if too_small.await? {
             let (device, stage) = (self.device.path(), self.places.stage());
-            filesystem::grow(self.tools, self.filesystem, &device, &stage).await?;
+            let problem = match filesystem::hindrance(filesystem) {
+                Some(hindrance) => Some(hindrance.to_owned()),
+                None => filesystem::grow(self.tools, filesystem, &device, &stage)
+                    .await
+                    .err()
+                    .map(|e| e.to_string()),
+            };
+            if let Some(problem) = problem {
+                tracing::warn!(volume = %self.places.volume, problem, "the filesystem stays smaller than its device");
+            }
         }
         Ok(())
     }
@@ -325,7 +339,7 @@ fn check_fits(filesystem: Filesystem, device: &Loop) -> Result<(), String> {
     filesystem::obstacle(filesystem, &superblock, &device.path()).map_or(Ok(()), Err)
 }
 
-fn spans(filesystem: Filesystem, device: &PathBuf, stage: &Path) -> Result<Bytes> {
+fn spans(filesystem: Filesystem, device: &Path, stage: &Path) -> Result<Bytes> {
     filesystem::mounted_size(filesystem, device, stage)
         .doing(|| format!("learn how large the filesystem at {} is", stage.display()))
 }
