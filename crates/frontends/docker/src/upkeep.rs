@@ -1,0 +1,189 @@
+//! What nobody asks for: the order after a restart, debts, growth, and what the doctor sees of this node.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use host::HostError;
+use model::{Bytes, Layout, VolumeId};
+use orchestrator::{Catalogue, Finding, Goal, Inspect, Severity};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::mounts::Mounts;
+
+/// How often mounted block volumes are compared with their records, and debts are paid.
+const PERIOD: Duration = Duration::from_secs(1);
+/// A volume that did not grow, or not get in order, is left alone for so long.
+const PAUSE: Duration = Duration::from_secs(15);
+
+/// Brings the node in order after a start, then keeps it so. Never ends.
+pub(crate) async fn run(mounts: Arc<Mounts>) {
+    reconcile(&mounts).await;
+    let mut ticks = tokio::time::interval(PERIOD);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut growth = Growth::default();
+    let mut paid = Instant::now();
+    loop {
+        ticks.tick().await;
+        growth.follow(&mounts).await;
+        if paid.elapsed() >= PAUSE {
+            settle_all(&mounts, mounts.owed()).await;
+            paid = Instant::now();
+        }
+    }
+}
+
+/// Frees what is published to this node without a user, and publishes what has one.
+///
+/// # Behavior
+/// The mount table is the truth: nothing that a container has mounted is taken down.
+pub(crate) async fn reconcile(mounts: &Arc<Mounts>) {
+    let mounted = match mounts.host.mounted() {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            tracing::warn!(%error, "the mounts of this node were not compared with the records");
+            return;
+        }
+    };
+    let catalogue = mounts.orchestrator.catalogue();
+    let mut volumes: Vec<VolumeId> = mounted.keys().cloned().collect();
+    let unused = catalogue.volumes().filter(|r| r.published.contains_key(&mounts.node));
+    volumes.extend(unused.filter(|r| !mounted.contains_key(&r.id)).map(|r| r.id.clone()));
+    let references: usize = mounted.values().map(|references| references.len()).sum();
+    tracing::info!(volumes = volumes.len(), references, "volumes found on this node");
+    settle_all(mounts, volumes).await;
+}
+
+async fn settle_all(mounts: &Arc<Mounts>, volumes: Vec<VolumeId>) {
+    const AT_ONCE: usize = 16;
+    for some in volumes.chunks(AT_ONCE) {
+        let mut tasks = JoinSet::new();
+        for volume in some.iter().cloned() {
+            let mounts = mounts.clone();
+            tasks.spawn(async move {
+                let held = mounts.hold(&volume).await;
+                mounts.settle_or_owe(&held).await;
+            });
+        }
+        tasks.join_all().await;
+    }
+}
+
+/// Mounted block volumes whose file system follows the size in their record.
+#[derive(Debug, Default)]
+struct Growth(BTreeMap<VolumeId, Seen>);
+
+#[derive(Debug)]
+enum Seen {
+    At(Bytes),
+    Failed(Instant),
+}
+
+impl Growth {
+    async fn follow(&mut self, mounts: &Mounts) {
+        let Ok(mounted) = mounts.host.mounted() else { return };
+        self.0.retain(|volume, _| mounted.contains_key(volume));
+        let catalogue = mounts.orchestrator.catalogue();
+        for record in mounted.keys().filter_map(|volume| catalogue.volume(volume)) {
+            let wanted = record.spec.size;
+            let is_grown = match self.0.get(&record.id) {
+                Some(Seen::At(size)) => *size == wanted,
+                Some(Seen::Failed(at)) => at.elapsed() < PAUSE,
+                None => false,
+            };
+            if record.spec.layout == Layout::File || record.goal == Goal::Gone || is_grown {
+                continue;
+            }
+            match mounts.host.grow(&record.id, wanted).await {
+                Ok(()) => {
+                    if let Some(Seen::At(before)) = self.0.insert(record.id.clone(), Seen::At(wanted)) {
+                        tracing::info!(volume = %record.id, %before, now = %wanted, "grew a mounted volume");
+                    }
+                }
+                // The backend is at it; or the volume has just gone.
+                Err(HostError::Size { .. } | HostError::NotAttached(_)) => {}
+                Err(error) => {
+                    tracing::warn!(
+                        volume = %record.id,
+                        error = &error as &dyn std::error::Error,
+                        "a mounted volume has not grown; trying again"
+                    );
+                    self.0.insert(record.id.clone(), Seen::Failed(Instant::now()));
+                }
+            }
+        }
+    }
+}
+
+/// Compares the mount table with the records, and lets the host look for itself.
+pub(crate) struct NodeInspector(pub(crate) Arc<Mounts>);
+
+#[async_trait]
+impl Inspect for NodeInspector {
+    async fn inspect(&self, catalogue: &Catalogue) -> Vec<Finding> {
+        let mut findings = self.compare(catalogue);
+        findings.extend(self.0.host.doctor().await.into_iter().map(|finding| Finding {
+            severity: Severity::Warning,
+            subject: finding.subject,
+            problem: finding.problem,
+            advice: finding.advice,
+        }));
+        findings
+    }
+}
+
+impl NodeInspector {
+    fn compare(&self, catalogue: &Catalogue) -> Vec<Finding> {
+        let node = &self.0.node;
+        let mounted = match self.0.host.mounted() {
+            Ok(mounted) => mounted,
+            Err(error) => {
+                return vec![Finding {
+                    severity: Severity::Error,
+                    subject: format!("node {node}"),
+                    problem: format!("its mount table could not be read: {error}"),
+                    advice: "see that leister runs as root with /proc mounted".to_owned(),
+                }];
+            }
+        };
+        let mut findings = Vec::new();
+        let mut find = |severity, volume: &VolumeId, problem: String, advice: &str| {
+            // Somebody is at work on it: what is seen now is not what will be.
+            if self.0.try_hold(volume).is_some() {
+                let subject = format!("volume {volume}");
+                findings.push(Finding { severity, subject, problem, advice: advice.to_owned() });
+            }
+        };
+        for (volume, references) in &mounted {
+            let users = references.len();
+            match catalogue.volume(volume) {
+                None => find(
+                    Severity::Error,
+                    volume,
+                    format!("it is mounted on node {node} for {users} containers, but has no record"),
+                    "if its backend still has it, `leister adopt` it; else stop its containers",
+                ),
+                Some(record) if users > 0 && !self.0.is_published(&record) => find(
+                    Severity::Error,
+                    volume,
+                    format!("it is mounted on node {node} for {users} containers, but not published to it"),
+                    "it is published again when its backend answers; if it stays so, stop its containers",
+                ),
+                Some(_) => {}
+            }
+        }
+        let published = catalogue.volumes().filter(|record| self.0.is_published(record));
+        for record in published.filter(|r| mounted.get(&r.id).is_none_or(|references| references.is_empty()))
+        {
+            find(
+                Severity::Warning,
+                &record.id,
+                format!("it is published to node {node}, but nothing there has it mounted"),
+                "it is freed when its backend answers; restart leister if it stays so",
+            );
+        }
+        findings
+    }
+}
