@@ -6,13 +6,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
+use serde::Deserialize;
 
 use super::{DATA, SNAPSHOTS, STAGING, TRASH, VOLUMES, snapshots_dir, tree};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
 use crate::pool::Pool;
 use crate::pool::ledger::Sums;
-use crate::volume::VolumeRecord;
+
+/// What a staged directory's record says of where its data came from; volumes and snapshots both pass here.
+#[derive(Deserialize)]
+struct Provenance {
+    #[serde(default)]
+    imported_from: Option<String>,
+}
 
 /// A directory in staging; what is in it goes away unless it is published.
 pub(super) struct Stage<'a> {
@@ -91,7 +98,7 @@ impl Pool {
     /// Puts an imported subvolume back to the pool's root, and removes the rest.
     pub(super) fn sweep_staged(&self, name: &str) -> Result<()> {
         let relative = format!("{STAGING}/{name}");
-        let record: Option<VolumeRecord> = tree::read_record(self.root(), &relative)
+        let record: Option<Provenance> = tree::read_record(self.root(), &relative)
             .while_doing("read the record of", self.at(&relative))?;
         if let Some(original) = record.and_then(|record| record.imported_from)
             && let Ok(data) = self.open_dir(&format!("{relative}/{DATA}"))

@@ -66,7 +66,12 @@ impl Pool {
     pub fn find(&self, handle: &str) -> Result<Option<VolumeState>> {
         check_name("handle", handle)?;
         self.check()?;
-        self.record(handle)?.map(|record| self.state(record)).transpose()
+        let Some(record) = self.record(handle)? else { return Ok(None) };
+        match self.state(record) {
+            // Deleted between the two looks.
+            Err(FilerError::Io { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            state => state.map(Some),
+        }
     }
 
     /// All volumes of all instances, in one pass.
