@@ -74,7 +74,7 @@ impl Outcome {
             } else if let Some(test) = line.strip_prefix("test ").and_then(|l| l.strip_suffix(" ... FAILED"))
             {
                 failed_tests.push(test.to_owned());
-            } else if let (Some(test), Some(reason)) = (&speaker, line.strip_prefix("skipped: ")) {
+            } else if let (Some(test), Some(reason)) = (&speaker, reason_to_skip(line)) {
                 outcome.skipped.insert(test.clone(), reason.to_owned());
             }
         }
@@ -133,6 +133,12 @@ fn bounded(command: &mut Command, limit: Duration) -> Result<bool> {
     // Its message has been received or can never be; there is nothing to learn from its end.
     let _ = waiting.join();
     Ok(status.context("nobody waited for the command")??.success())
+}
+
+/// `skipped: <reason>`, in whatever case.
+fn reason_to_skip(line: &str) -> Option<&str> {
+    let (word, reason) = line.split_once(": ")?;
+    word.eq_ignore_ascii_case("skipped").then_some(reason)
 }
 
 /// The number before a word: `12 passed; 0 failed;`.

@@ -1,8 +1,6 @@
 //! The real `leister`: started, killed, started again, spoken to as a user does.
 
 use std::fs::{File, OpenOptions};
-use std::io::{Read as _, Write as _};
-use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,7 +9,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use crate::said::{Said, run};
+use crate::remote::{Remote, program};
+use crate::said::Said;
 use crate::undo;
 use crate::wait::until;
 
@@ -132,10 +131,10 @@ impl Leister {
     /// # Errors
     /// When it ends before, or at the limit; the message has its log.
     pub fn wait_ready(&mut self) -> Result<()> {
-        let socket = self.socket();
+        let remote = self.remote();
         let mut child = self.child.take().context("it is not running")?;
         let seen = until("leister to be ready", READY_LIMIT, || {
-            if get(&socket, "/readyz").is_ok_and(|status| status == 200) {
+            if remote.is_ready() {
                 return Some(None);
             }
             child.try_wait().ok().flatten().map(Some)
@@ -150,7 +149,7 @@ impl Leister {
 
     /// Whether `/readyz` says yes now.
     pub fn is_ready(&self) -> bool {
-        get(&self.socket(), "/readyz").is_ok_and(|status| status == 200)
+        self.remote().is_ready()
     }
 
     /// Waits until it ends by itself.
@@ -164,40 +163,33 @@ impl Leister {
         status.code().context("a signal ended it")
     }
 
-    /// Runs `leister` with these words against this instance.
+    /// A user at work with this instance, whether it runs or not.
+    pub fn remote(&self) -> Remote {
+        Remote::new(&self.spec.folder)
+    }
+
+    /// As [`Remote::cli`].
     ///
     /// # Errors
-    /// When it does not start or hangs; not when it fails.
+    /// As [`Remote::cli`].
     pub fn cli(&self, words: &[&str]) -> Result<Said> {
-        let server = format!("unix://{}", self.socket().display());
-        run(Command::new(program()?).arg("--server").arg(server).args(words))
+        self.remote().cli(words)
     }
 
-    /// Writes a file and runs `leister create <kind> -f` with it.
+    /// As [`Remote::create_from`].
     ///
     /// # Errors
-    /// When it is refused.
+    /// As [`Remote::create_from`].
     pub fn create_from(&self, kind: &str, text: &str) -> Result<()> {
-        let file = self.spec.folder.join(format!("{kind}.yaml"));
-        std::fs::write(&file, text)?;
-        self.cli(&["create", kind, "-f", &file.display().to_string()])?.ok().map(drop)
+        self.remote().create_from(kind, text)
     }
 
-    /// What `leister get <kind> -o json` lists.
+    /// As [`Remote::list`].
     ///
     /// # Errors
-    /// When it is refused, or writes no list.
+    /// As [`Remote::list`].
     pub fn list(&self, kind: &str) -> Result<Vec<Value>> {
-        let text = self.cli(&["get", kind, "-o", "json"])?.ok()?;
-        let value: Value = serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))?;
-        match value {
-            Value::Array(items) => Ok(items),
-            Value::Object(mut page) => match page.remove("items") {
-                Some(Value::Array(items)) => Ok(items),
-                _ => bail!("no list of {kind}: {text}"),
-            },
-            _ => bail!("no list of {kind}: {text}"),
-        }
+        self.remote().list(kind)
     }
 
     /// Everything it has logged, over all its starts.
@@ -226,15 +218,15 @@ impl Leister {
         mounts
     }
 
-    fn socket(&self) -> PathBuf {
-        self.spec.folder.join("api.sock")
-    }
-
     fn log_file(&self) -> PathBuf {
         self.spec.folder.join(format!("{}.log", self.spec.name))
     }
 
-    fn spawn(&mut self) -> Result<()> {
+    /// Starts it again without waiting until it is ready.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub fn spawn(&mut self) -> Result<()> {
         let log: File = OpenOptions::new().create(true).append(true).open(self.log_file())?;
         let child = Command::new(program()?)
             .args(["run", "--name", &self.spec.name, "--pool-size", &self.spec.pool_size])
@@ -243,7 +235,7 @@ impl Leister {
             .arg("--pool")
             .arg(&self.spec.pool)
             .arg("--socket")
-            .arg(self.socket())
+            .arg(self.remote().socket())
             .arg("--plugin-dir")
             .arg(&self.spec.plugins)
             // Any free port: several instances run side by side.
@@ -268,29 +260,4 @@ impl Drop for Leister {
         // It removes this itself when it ends well. A dead one would cost the engine a wait on every listing.
         let _ = std::fs::remove_file(self.spec.plugins.join(format!("{}.sock", self.spec.name)));
     }
-}
-
-/// The program under test: what `LEISTER_BIN` names, or what this workspace builds, built now if it is missing.
-fn program() -> Result<PathBuf> {
-    if let Some(program) = std::env::var_os("LEISTER_BIN") {
-        return Ok(program.into());
-    }
-    let here = std::env::current_exe()?;
-    let folder = here.ancestors().find(|folder| folder.join("deps").is_dir()).context("no build folder")?;
-    let program = folder.join("leister");
-    if !program.exists() {
-        run(Command::new("cargo").args(["build", "--package", "leister"]))?.ok()?;
-    }
-    Ok(program)
-}
-
-/// The status of a GET over the API's socket.
-fn get(socket: &Path, path: &str) -> Result<u16> {
-    let mut stream = UnixStream::connect(socket)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
-    write!(stream, "GET {path} HTTP/1.1\r\nHost: leister\r\nConnection: close\r\n\r\n")?;
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer)?;
-    let status = answer.split(' ').nth(1).context("no HTTP answer")?;
-    Ok(status.parse()?)
 }

@@ -7,6 +7,7 @@
 mod engine;
 mod image;
 mod leister;
+mod remote;
 mod said;
 mod stage;
 mod undo;
@@ -14,6 +15,7 @@ mod wait;
 
 pub use engine::Engine;
 pub use leister::{Leister, LeisterSpec};
+pub use remote::Remote;
 pub use said::{Said, run};
 pub use stage::Stage;
 pub use wait::until;

@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::engine::{Engine, IMAGE};
@@ -84,6 +85,34 @@ impl Stage {
         words.extend(options.iter().flat_map(|option| ["-o", option]));
         words.push(volume);
         self.engine.docker(&words)
+    }
+
+    /// What `docker volume inspect` shows under `Status`.
+    ///
+    /// # Errors
+    /// When there is no such volume.
+    pub fn status(&self, volume: &str) -> Result<Value> {
+        let text =
+            self.engine.docker(&["volume", "inspect", "--format", "{{json .Status}}", volume])?.ok()?;
+        Ok(serde_json::from_str(&text)?)
+    }
+
+    /// How many containers have the volume mounted, as the plugin counts them.
+    ///
+    /// # Errors
+    /// When there is no such volume.
+    pub fn mount_count(&self, volume: &str) -> Result<u64> {
+        self.status(volume)?["mounts"].as_u64().context("`Status` has no `mounts`")
+    }
+
+    /// What the API says of one volume.
+    ///
+    /// # Errors
+    /// When there is no such volume.
+    pub fn view(&self, volume: &str) -> Result<Value> {
+        let volumes = self.leister.list("volumes")?;
+        let found = volumes.into_iter().find(|view| view["name"] == volume);
+        found.with_context(|| format!("no volume `{volume}` is listed"))
     }
 
     /// Ends a test: nothing in the log but what was expected.
