@@ -7,12 +7,12 @@ use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::volumes::check_unpermitted;
-use super::{DATA, birth, created, data_dir, snapshots_dir, tree};
+use super::{DATA, created, data_dir, snapshots_dir, tree};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, Birth, THIN_GROUP};
 use crate::pool::Pool;
 use crate::pool::ledger::Sums;
-use crate::volume::{FORMAT, Layout, Outcome, SnapshotRecord, SnapshotState, VolumeState, check_name};
+use crate::volume::{FORMAT, Outcome, SnapshotRecord, SnapshotState, VolumeState, check_name};
 
 impl Pool {
     /// Takes a read-only snapshot. One of the same name is `Unchanged`.
@@ -122,12 +122,7 @@ impl Pool {
         let data = data_dir(handle);
         let stage = self.stage()?;
         self.steps.step()?;
-        btrfs::create_snapshot(&stage.dir, DATA, &source, false, birth(&record))
-            .while_doing("restore", self.at(&data))?;
-        if record.layout == Layout::Block {
-            let staged = tree::open_dir(&stage.dir, DATA).while_doing("open", self.at(&data))?;
-            self.size_image(&staged, &record)?;
-        }
+        self.copy_data(&stage.dir, &source, &record)?;
         self.steps.step()?;
         renameat_with(&self.root, stage.data(), &self.root, &data, RenameFlags::EXCHANGE)
             .while_doing("restore", self.at(&data))?;

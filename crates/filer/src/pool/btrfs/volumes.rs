@@ -217,6 +217,19 @@ impl Pool {
         Ok(())
     }
 
+    /// Makes `data` in a staged directory a writable copy of `source`, with the volume's own size.
+    pub(super) fn copy_data(&self, stage: &OwnedFd, source: &OwnedFd, record: &VolumeRecord) -> Result<()> {
+        let path = self.at(&data_dir(&record.handle));
+        let birth = birth(record);
+        btrfs::create_snapshot(stage, DATA, source, false, birth).while_doing("copy into", &path)?;
+        let data = tree::open_dir(stage, DATA).while_doing("open", &path)?;
+        match record.layout {
+            // Whatever limit it was born with, the kernel gives it its source's.
+            Layout::File => btrfs::limit_qgroup(&data, 0, birth.limit).while_doing("limit", &path),
+            Layout::Block => self.size_image(&data, record),
+        }
+    }
+
     fn build(&self, record: &VolumeRecord, origin: Option<&Origin>) -> Result<()> {
         let path = self.at(&data_dir(&record.handle));
         let stage = self.stage()?;
@@ -226,18 +239,18 @@ impl Pool {
         self.steps.step()?;
         match origin {
             None => btrfs::create_subvolume(&stage.dir, DATA, birth(record)).while_doing("create", &path)?,
-            Some(origin) => btrfs::create_snapshot(&stage.dir, DATA, &origin.data, false, birth(record))
-                .while_doing("clone", &path)?,
+            Some(origin) => self.copy_data(&stage.dir, &origin.data, record)?,
         }
         self.steps.step()?;
         match record.layout {
             Layout::File => {
                 own(&stage.dir, record, origin.is_none()).while_doing("set the owner of", &path)?
             }
-            Layout::Block => {
+            Layout::Block if origin.is_none() => {
                 let data = tree::open_dir(&stage.dir, DATA).while_doing("open", &path)?;
                 self.size_image(&data, record)?;
             }
+            Layout::Block => {}
         }
         self.steps.step()?;
         stage.publish(&volume_dir(&record.handle))?;
