@@ -105,12 +105,14 @@ impl Growth {
                 // The backend is at it; or the volume has just gone.
                 Err(HostError::Size { .. } | HostError::NotAttached(_)) => {}
                 Err(error) => {
+                    let hopeless = matches!(error, HostError::Unsupported { .. });
                     tracing::warn!(
                         volume = %record.id,
                         error = &error as &dyn std::error::Error,
-                        "a mounted volume has not grown; trying again"
+                        "a mounted volume has not grown"
                     );
-                    self.0.insert(record.id.clone(), Seen::Failed(Instant::now()));
+                    let seen = if hopeless { Seen::At(wanted) } else { Seen::Failed(Instant::now()) };
+                    self.0.insert(record.id.clone(), seen);
                 }
             }
         }

@@ -20,7 +20,13 @@ pub(crate) async fn create(mounts: &Mounts, mut request: CreateRequest, limit: D
     if !topology.is_empty() {
         request.topologies = vec![topology.clone()];
     }
-    mounts.orchestrator.run_patiently(Request::Create(Box::new(request)), limit).await.map(drop)
+    let created = mounts.orchestrator.run_patiently(Request::Create(Box::new(request)), limit).await;
+    created.map(drop).map_err(|error| match mounts.orchestrator.is_ready() {
+        Err(waiting) if error.kind == ErrorKind::Unreachable => {
+            error.hint(format!("{waiting}; try again in a moment"))
+        }
+        _ => error,
+    })
 }
 
 /// # Errors

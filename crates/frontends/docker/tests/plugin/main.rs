@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use model::{Bytes, NodeName, SnapshotName};
 use orchestrator::Request;
-use rig::{Rig, backend, call_at, connect, exchange, request, until, volume};
+use rig::{Rig, call_at, connect, exchange, request, until, volume};
 use serde_json::json;
 
 #[tokio::test]
@@ -273,7 +273,7 @@ async fn answers_come_within_a_second_while_backends_are_opening() {
     let started = Instant::now();
     let refused = process.create("other", &[]).await.unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}: {refused}", started.elapsed());
-    assert!(refused.contains(&format!("backend `{}`", backend())), "{refused}");
+    assert!(refused.contains("opening backends: b; try again"), "{refused}");
 }
 
 #[tokio::test]
@@ -290,7 +290,7 @@ async fn a_second_instance_of_the_same_name_is_refused() {
 async fn a_block_volume_gets_its_file_system_once_and_grows_while_mounted() {
     let rig = Rig::new();
     let process = rig.start().await;
-    let options = [("size", "64MiB"), ("fstype", "ext4"), ("unixPermissions", "0750")];
+    let options = [("size", "320MiB"), ("fstype", "xfs"), ("unixPermissions", "0750")];
     process.create("disk", &options).await.unwrap();
     let path = process.mount("disk", "one").await.unwrap();
     assert!(process.orchestrator.catalogue().volume(&volume("disk")).unwrap().staged);
@@ -299,10 +299,10 @@ async fn a_block_volume_gets_its_file_system_once_and_grows_while_mounted() {
     fs::write(path.join("note"), "kept").unwrap();
 
     let space = || rustix::fs::statvfs(&path).map(|s| s.f_blocks * s.f_frsize).unwrap();
-    assert!(space() < Bytes::mib(64).get());
-    let grow = Request::Grow { volume: volume("disk"), size: Bytes::mib(128) };
+    assert!(space() < Bytes::mib(320).get());
+    let grow = Request::Grow { volume: volume("disk"), size: Bytes::mib(480) };
     process.orchestrator.run(grow).await.unwrap();
-    until("the file system has grown", || space() > Bytes::mib(100).get()).await;
+    until("the file system has grown", || space() > Bytes::mib(400).get()).await;
     assert_eq!(fs::read(path.join("note")).unwrap(), b"kept");
 
     process.unmount("disk", "one").await.unwrap();

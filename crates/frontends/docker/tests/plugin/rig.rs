@@ -15,8 +15,7 @@ use hyper::Request;
 use hyper::body::Bytes as Body;
 use hyper_util::rt::TokioIo;
 use model::{
-    BackendName, Bytes, Handle, InstanceId, LocalSource, NodeIdentity, NodeName, Pool, Route, VolumeId,
-    VolumeState,
+    Bytes, Handle, InstanceId, LocalSource, NodeIdentity, NodeName, Pool, Route, VolumeId, VolumeState,
 };
 use orchestrator::{BackendFile, BackendOrigin, Families, Orchestrator, Settings};
 use serde_json::{Value, json};
@@ -64,6 +63,8 @@ struct TestFamilies {
 
 impl Rig {
     pub(crate) fn new() -> Rig {
+        // Shown with a test that fails.
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::INFO).with_test_writer().try_init();
         let directory = tempfile::tempdir().unwrap();
         std::fs::create_dir(directory.path().join("data")).unwrap();
         Rig {
@@ -354,8 +355,4 @@ impl Resize for TestDriver {
         }
         Ok(grown)
     }
-}
-
-pub(crate) fn backend() -> BackendName {
-    BackendName::new("b").unwrap()
 }
