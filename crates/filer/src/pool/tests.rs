@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use super::{Image, Pool, PoolSpec};
 use crate::error::{ErrorKind, FilerError};
-use crate::volume::{CreateVolume, Layout, Outcome, Provisioning, Source};
+use crate::volume::{CreateVolume, Layout, Outcome, Provisioning, Source, VolumeState};
 
 const MIB: u64 = 1 << 20;
 
@@ -469,6 +469,57 @@ fn a_death_at_any_step_of_grow_import_and_release_is_mended_by_repeating() {
     let release = |pool: &Pool| pool.release("v").map(drop);
     die_everywhere(&mut rig, import, |pool| release(pool).unwrap(), imported);
     die_everywhere(&mut rig, release, |pool| import(pool).unwrap(), |pool| !imported(pool));
+}
+
+/// A copy of the image is what a host that lost power at that moment would find.
+#[test]
+fn what_was_answered_survives_a_loss_of_power() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    for handle in ["v", "gone", "grown"] {
+        pool.create(&volume(handle, 64)).unwrap();
+    }
+    pool.delete("gone").unwrap();
+    pool.grow("grown", Bytes::mib(80)).unwrap();
+    let v = pool.find("v").unwrap().unwrap();
+    fs::write(v.path.join("f"), "in the snapshot").unwrap();
+    pool.take("v", "s").unwrap();
+    pool.create(&thick("t", 100)).unwrap();
+    pool.permit("v", "n1").unwrap();
+    let mut spec = rig.spec.clone();
+    spec.path = rig.dir.path().join("after");
+    let image = spec.image.as_mut().unwrap();
+    image.path = rig.dir.path().join("after.img");
+    let copied = Command::new("cp")
+        .arg("--sparse=always")
+        .arg(rig.dir.path().join("pool.img"))
+        .arg(&image.path)
+        .status();
+    assert!(copied.unwrap().success());
+    fs::create_dir(&spec.path).unwrap();
+    let pool = match Pool::open(&spec) {
+        Ok(pool) => pool,
+        Err(FilerError::Io { operation: "mount the pool at", source, .. })
+            if Errno::from_io_error(&source) == Some(Errno::EXIST) =>
+        {
+            eprintln!("SKIPPED: this kernel mounts no two file systems of one id");
+            return;
+        }
+        Err(error) => panic!("{error}"),
+    };
+    let after = Rig { dir: tempfile::tempdir().unwrap(), spec, pool: Some(pool) };
+    let (before, found) = (rig.pool().list().unwrap(), after.pool().list().unwrap());
+    let brief = |volumes: &[VolumeState]| {
+        let mut brief: Vec<_> =
+            volumes.iter().map(|v| (v.handle.clone(), v.size, v.permits.clone())).collect();
+        brief.sort();
+        brief
+    };
+    assert_eq!(brief(&before), brief(&found));
+    assert_eq!(found.len(), 3);
+    let snapshot = after.pool().find_snapshot("v", "s").unwrap().unwrap();
+    assert_eq!(fs::read_to_string(snapshot.path.join("f")).unwrap(), "in the snapshot");
+    assert_eq!(after.pool().stats().unwrap().reserved, Bytes::mib(100));
 }
 
 #[test]
