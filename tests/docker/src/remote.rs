@@ -29,7 +29,7 @@ impl Remote {
     /// When it does not start or hangs; not when it fails.
     pub fn cli(&self, words: &[&str]) -> Result<Said> {
         let server = format!("unix://{}", self.socket().display());
-        run(Command::new(program()?).arg("--server").arg(server).args(words))
+        run(Command::new(program()?).env("LEISTER_SERVER", server).args(words))
     }
 
     /// Writes a file and runs `leister create <kind> -f` with it.

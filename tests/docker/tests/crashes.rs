@@ -140,12 +140,12 @@ impl Worker<'_> {
             self.insist(&["snapshot", &volume, "s"])?;
             self.insist(&["clone", &volume, &copy, "--snapshot", "s"])?;
             self.insist(&["grow", &volume, "32MiB"])?;
-            self.insist(&["restore", &volume, "s"])?;
+            self.insist(&["restore", &volume, "s", "--yes"])?;
             if round % 8 == 0 {
                 left.extend([(volume, 32 << 20, 1), (copy, 16 << 20, 0)]);
             } else {
-                self.insist(&["delete", "volume", &copy])?;
-                self.insist(&["delete", "volume", &volume, "--with-snapshots"])?;
+                self.insist(&["delete", "volume", &copy, "--yes", "--ignore-not-found"])?;
+                self.insist(&["delete", "volume", &volume, "--snapshots", "--yes", "--ignore-not-found"])?;
             }
         }
         Ok(left)
@@ -154,13 +154,9 @@ impl Worker<'_> {
     /// Repeats a command until it has worked, as a person would whose server comes and goes.
     fn insist(&self, words: &[&str]) -> Result<()> {
         let mut last = String::new();
-        let mut repeated = false;
         until(&words.join(" "), LIMIT, || {
             let said = self.remote.cli(words).ok()?;
-            let worked = said.code == Some(0)
-                // The reply to the first try was lost, and it had worked.
-                || (repeated && words[0] == "delete" && said.err.contains("not found"));
-            repeated = true;
+            let worked = said.code == Some(0);
             last = said.err;
             worked.then_some(())
         })

@@ -107,7 +107,7 @@ fn two_containers_share_a_volume_and_the_last_one_frees_it() -> Result<()> {
     ensure!(stage.mount_count("shared")? == 2, "{}", stage.status("shared")?);
     let in_use = stage.engine.docker(&["volume", "rm", "shared"])?.refused()?;
     ensure!(in_use.contains("in use"), "{in_use}");
-    let by_cli = stage.leister.cli(&["delete", "volume", "shared"])?.refused()?;
+    let by_cli = stage.leister.cli(&["delete", "volume", "shared", "--yes"])?.refused()?;
     ensure!(by_cli.contains("shared"), "{by_cli}");
     stage.engine.docker(&["rm", "--force", "first"])?.ok()?;
     let read = stage.engine.docker(&["exec", "second", "cat", "/data/file"])?.ok()?;
@@ -133,7 +133,7 @@ fn inspect_shows_what_the_volume_is_and_its_snapshots() -> Result<()> {
     ensure!(status["Snapshots"][0]["Created"].as_str().is_some_and(|time| time.contains('T')), "{status}");
     let scope = stage.engine.docker(&["volume", "inspect", "--format", "{{.Scope}}", "seen"])?.ok()?;
     ensure!(scope == "global", "{scope}");
-    stage.leister.cli(&["delete", "volume", "seen", "--with-snapshots"])?.ok()?;
+    stage.leister.cli(&["delete", "volume", "seen", "--snapshots", "--yes"])?.ok()?;
     stage.finish(&[])
 }
 
@@ -168,7 +168,7 @@ fn a_clone_of_a_snapshot_has_its_content_and_leaves_the_source_alone() -> Result
     for volume in ["of-then", "of-now"] {
         stage.engine.docker(&["volume", "rm", volume])?.ok()?;
     }
-    stage.leister.cli(&["delete", "volume", "source", "--with-snapshots"])?.ok()?;
+    stage.leister.cli(&["delete", "volume", "source", "--snapshots", "--yes"])?.ok()?;
     stage.finish(&[])
 }
 
@@ -183,14 +183,14 @@ fn a_volume_grows_while_a_container_writes_and_is_restored_in_place_afterwards()
     stage.leister.cli(&["grow", "growing", "96MiB"])?.ok()?;
     let fill = "dd if=/dev/zero of=/data/big bs=1M count=64 conv=fsync";
     stage.engine.docker(&["exec", "grower", "sh", "-c", fill])?.ok()?;
-    let mounted = stage.leister.cli(&["restore", "growing", "before"])?.refused()?;
+    let mounted = stage.leister.cli(&["restore", "growing", "before", "--yes"])?.refused()?;
     ensure!(mounted.contains("growing"), "{mounted}");
     stage.engine.docker(&["rm", "--force", "grower"])?.ok()?;
-    stage.leister.cli(&["restore", "growing", "before"])?.ok()?;
+    stage.leister.cli(&["restore", "growing", "before", "--yes"])?.ok()?;
     let read = stage.shell("growing", "cat /data/file; ls /data")?.ok()?;
     ensure!(read == "before\nfile", "{read}");
     ensure!(stage.view("growing")?["size"] == 96 << 20, "{}", stage.view("growing")?);
-    stage.leister.cli(&["delete", "volume", "growing", "--with-snapshots"])?.ok()?;
+    stage.leister.cli(&["delete", "volume", "growing", "--snapshots", "--yes"])?.ok()?;
     stage.finish(&[])
 }
 

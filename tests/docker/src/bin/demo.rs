@@ -138,7 +138,7 @@ fn grow(stage: &mut Stage) -> Result<String> {
 }
 
 fn restore(stage: &mut Stage) -> Result<String> {
-    stage.leister.cli(&["restore", "data", "before"])?.ok()?;
+    stage.leister.cli(&["restore", "data", "before", "--yes"])?.ok()?;
     let read = stage.shell("data", "cat /data/file")?.ok()?;
     ensure!(read == "what a container wrote", "{read}");
     ensure!(stage.view("data")?["size"] == 512 << 20, "the size went back");
@@ -172,7 +172,7 @@ fn kill_and_restart(stage: &mut Stage) -> Result<String> {
 }
 
 fn remove(stage: &mut Stage) -> Result<String> {
-    stage.leister.cli(&["delete", "snapshot", "data", "before"])?.ok()?;
+    stage.leister.cli(&["delete", "snapshot", "data/before", "--yes"])?.ok()?;
     for volume in ["copy", "other", "data"] {
         stage.engine.docker(&["volume", "rm", volume])?.ok()?;
     }
