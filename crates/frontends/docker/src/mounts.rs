@@ -31,8 +31,9 @@ pub(crate) struct Held {
     _lock: OwnedMutexGuard<()>,
 }
 
-/// How long the end of a container waits for its volume to be freed.
-const FREEING: Duration = Duration::from_secs(10);
+/// How long the end of a container, or of a failed start, waits for its volume to be freed. Less than what the
+/// engine grants beyond the deadlines.
+const FREEING: Duration = Duration::from_secs(5);
 
 impl Mounts {
     pub(crate) fn new(orchestrator: Orchestrator, host: Host) -> Mounts {
@@ -72,12 +73,12 @@ impl Mounts {
             Ok(mounted) => mounted,
             Err(_) => Err(too_slow("mounted", &volume)),
         };
-        let failed = mounted.is_err();
-        let unheard = answer.send(mounted).is_err();
-        if unheard {
-            tracing::info!("nobody waits for this mount any more");
+        if mounted.is_err() && !known {
+            self.undo(&held, &reference).await;
         }
-        if (failed || unheard) && !known {
+        let failed = mounted.is_err();
+        if answer.send(mounted).is_err() && !failed && !known {
+            tracing::info!("nobody waits for this mount any more");
             self.undo(&held, &reference).await;
         }
     }
@@ -90,8 +91,8 @@ impl Mounts {
     pub(crate) async fn unmount(&self, volume: &VolumeId, reference: &str) -> Result<()> {
         let held = self.hold(volume).await;
         let left = self.host.unmount(volume, reference).await.map_err(|e| on_node("unmount", volume, e))?;
-        if left == 0 && tokio::time::timeout(FREEING, self.settle_or_owe(&held)).await.is_err() {
-            self.debts().insert(volume.clone());
+        if left == 0 {
+            self.free(&held).await;
         }
         Ok(())
     }
@@ -188,9 +189,16 @@ impl Mounts {
             && self.host.references(&record.id).is_ok_and(|references| !references.is_empty())
     }
 
+    /// Settles a volume without references, but does not let its caller wait for long.
+    async fn free(&self, held: &Held) {
+        if tokio::time::timeout(FREEING, self.settle_or_owe(held)).await.is_err() {
+            self.debts().insert(held.volume.clone());
+        }
+    }
+
     async fn undo(&self, held: &Held, reference: &str) {
         match self.host.unmount(&held.volume, reference).await {
-            Ok(0) => self.settle_or_owe(held).await,
+            Ok(0) => self.free(held).await,
             Ok(_) => {}
             Err(error) => {
                 let error = on_node("unmount", &held.volume, error);

@@ -76,7 +76,8 @@ impl Plugin {
         let mounts = Arc::new(Mounts::new(orchestrator, host));
         mounts.orchestrator.add_inspector(Arc::new(NodeInspector(mounts.clone())));
         let mut background = JoinSet::new();
-        background.spawn(upkeep::run(mounts.clone()));
+        background.spawn(upkeep::keep_order(mounts.clone()));
+        background.spawn(upkeep::follow_growth(mounts.clone()));
 
         let server = Arc::new(Server { mounts, deadlines: self.deadlines, calls: AtomicU64::new(0) });
         let router = Router::new().fallback(answer).with_state(server);

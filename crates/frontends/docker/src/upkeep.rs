@@ -13,25 +13,29 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::mounts::Mounts;
 
-/// How often mounted block volumes are compared with their records, and debts are paid.
+/// How often mounted block volumes are compared with their records.
 const PERIOD: Duration = Duration::from_secs(1);
 /// A volume that did not grow, or not get in order, is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(15);
 
-/// Brings the node in order after a start, then keeps it so. Never ends.
-pub(crate) async fn run(mounts: Arc<Mounts>) {
+/// Brings the node in order after a start, then pays debts. Never ends.
+pub(crate) async fn keep_order(mounts: Arc<Mounts>) {
     reconcile(&mounts).await;
+    let mut ticks = tokio::time::interval(PAUSE);
+    loop {
+        ticks.tick().await;
+        settle_all(&mounts, mounts.owed()).await;
+    }
+}
+
+/// Lets the file systems of mounted block volumes follow the sizes in their records. Never ends.
+pub(crate) async fn follow_growth(mounts: Arc<Mounts>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut growth = Growth::default();
-    let mut paid = Instant::now();
     loop {
         ticks.tick().await;
         growth.follow(&mounts).await;
-        if paid.elapsed() >= PAUSE {
-            settle_all(&mounts, mounts.owed()).await;
-            paid = Instant::now();
-        }
     }
 }
 
@@ -39,7 +43,7 @@ pub(crate) async fn run(mounts: Arc<Mounts>) {
 ///
 /// # Behavior
 /// The mount table is the truth: nothing that a container has mounted is taken down.
-pub(crate) async fn reconcile(mounts: &Arc<Mounts>) {
+async fn reconcile(mounts: &Arc<Mounts>) {
     let mounted = match mounts.host.mounted() {
         Ok(mounted) => mounted,
         Err(error) => {
@@ -60,8 +64,8 @@ async fn settle_all(mounts: &Arc<Mounts>, volumes: Vec<VolumeId>) {
     const AT_ONCE: usize = 16;
     for some in volumes.chunks(AT_ONCE) {
         let mut tasks = JoinSet::new();
-        for volume in some.iter().cloned() {
-            let mounts = mounts.clone();
+        for volume in some {
+            let (mounts, volume) = (mounts.clone(), volume.clone());
             tasks.spawn(async move {
                 let held = mounts.hold(&volume).await;
                 mounts.settle_or_owe(&held).await;

@@ -33,9 +33,9 @@ pub(crate) async fn create(mounts: &Mounts, mut request: CreateRequest, limit: D
 /// `InUse` while a container of this node has it mounted, and for all that the orchestrator objects to.
 pub(crate) async fn remove(mounts: &Mounts, volume: &VolumeId, limit: Duration) -> Result<()> {
     let held = mounts.hold(volume).await;
-    let Some(record) = mounts.orchestrator.catalogue().volume(volume) else {
+    if mounts.orchestrator.catalogue().volume(volume).is_none() {
         return Err(Error::not_found("volume", volume));
-    };
+    }
     let references = mounts.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
     if !references.is_empty() {
         let users = match references.len() {
@@ -45,10 +45,8 @@ pub(crate) async fn remove(mounts: &Mounts, volume: &VolumeId, limit: Duration) 
         let problem = format!("volume `{volume}` is mounted by {users} on node `{}`", mounts.node);
         return Err(Error::new(ErrorKind::InUse, problem).hint("stop them first"));
     }
-    if record.published.contains_key(&mounts.node) {
-        // A crash between the last unmount and its end left it.
-        mounts.settle(&held).await?;
-    }
+    // A crash between the last unmount and its end may have left something.
+    mounts.settle(&held).await?;
     let request = Request::Delete { volume: volume.clone(), with_snapshots: false };
     mounts.orchestrator.run_patiently(request, limit).await?;
     if let Err(error) = mounts.host.forget(volume).await {

@@ -24,7 +24,7 @@ pub fn reference() -> &'static [OptionHelp] {
 /// The option a user means; case does not matter.
 pub(super) fn find(name: &str) -> Option<Key> {
     let is = |known: &&str| known.eq_ignore_ascii_case(name);
-    OPTIONS.iter().find(|o| is(&o.name) || o.aliases.iter().any(|a| is(a))).map(|o| o.key)
+    OPTIONS.iter().find(|o| is(&o.name) || o.aliases.iter().any(is)).map(|o| o.key)
 }
 
 pub(super) fn help(key: Key) -> &'static OptionHelp {

@@ -1,5 +1,7 @@
 //! The plugin over its real socket, with real mounts. Needs root.
 
+#![allow(clippy::unwrap_used, reason = "tests and their rig")]
+
 mod rig;
 
 use std::collections::BTreeSet;
@@ -148,6 +150,83 @@ async fn a_restart_keeps_mounts_and_counts() {
     process.unmount("db", "two").await.unwrap();
     process.remove("db").await.unwrap();
     assert!(rig.array.handles().is_empty());
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_removes_its_socket_and_keeps_the_mounts() {
+    let rig = Rig::new();
+    let mut process = rig.start().await;
+    process.create("db", &[]).await.unwrap();
+    let one = process.mount("db", "one").await.unwrap();
+    process.stop().await;
+    assert_eq!(fs::read_dir(rig.path().join("plugins")).unwrap().count(), 0);
+    fs::write(one.join("note"), "alive").unwrap();
+    assert_eq!(process.references("db"), 1);
+}
+
+#[tokio::test]
+async fn a_crash_between_making_a_file_system_and_recording_it_is_mended() {
+    let rig = Rig::new();
+    let process = rig.start().await;
+    process.create("disk", &[("size", "64MiB"), ("fstype", "ext4")]).await.unwrap();
+    let node = NodeName::new("here").unwrap();
+    let publish = Request::Publish { volume: volume("disk"), node, read_only: false };
+    let route = process.orchestrator.run(publish).await.unwrap().route().unwrap();
+    let wanted = host::Attachment {
+        filesystem: Some(model::Filesystem::Ext4),
+        size: Bytes::mib(64),
+        ..host::Attachment::default()
+    };
+    process.host.attach(&volume("disk"), &route, &wanted).await.unwrap();
+    assert!(!process.orchestrator.catalogue().volume(&volume("disk")).unwrap().staged);
+    process.kill().await;
+
+    let process = rig.start().await;
+    until("what nobody uses is freed", || !process.is_published("disk")).await;
+    let path = process.mount("disk", "one").await.unwrap();
+    fs::write(path.join("note"), "kept").unwrap();
+    process.unmount("disk", "one").await.unwrap();
+    let path = process.mount("disk", "two").await.unwrap();
+    assert_eq!(fs::read(path.join("note")).unwrap(), b"kept");
+}
+
+#[tokio::test]
+async fn a_staged_volume_that_is_found_blank_is_never_formatted() {
+    let rig = Rig::new();
+    let process = rig.start().await;
+    process.create("disk", &[("size", "64MiB"), ("fstype", "ext4")]).await.unwrap();
+    process.mount("disk", "one").await.unwrap();
+    process.unmount("disk", "one").await.unwrap();
+    let image = rig.path().join("data/disk.img");
+    fs::remove_file(&image).unwrap();
+    fs::File::create(&image).unwrap().set_len(Bytes::mib(64).get()).unwrap();
+    let refused = process.mount("disk", "two").await.unwrap_err();
+    assert!(refused.contains("was staged, but no filesystem is on it"), "{refused}");
+    assert!(!process.is_published("disk"), "a failed mount frees what it took");
+    assert!(fs::read(&image).unwrap().iter().all(|byte| *byte == 0));
+}
+
+#[tokio::test]
+async fn a_raw_device_is_not_mounted_and_the_user_is_told_why() {
+    let rig = Rig::new();
+    let process = rig.start().await;
+    let mut raw = orchestrator::CreateRequest::named(volume("raw"));
+    raw.layout = Some(model::Layout::Block);
+    process.orchestrator.run(Request::Create(Box::new(raw))).await.unwrap();
+    let refused = process.mount("raw", "one").await.unwrap_err();
+    assert!(refused.contains("raw block device") && refused.contains("fileSystemType=ext4"), "{refused}");
+    assert!(!process.is_published("raw"));
+}
+
+#[tokio::test]
+async fn a_volume_that_vanished_is_shown_as_missing_and_not_mounted() {
+    let rig = Rig::new();
+    let process = rig.start().await;
+    process.create("db", &[]).await.unwrap();
+    rig.array.lose(&rig.array.handles()[0]);
+    assert!(process.mount("db", "one").await.is_err());
+    assert_eq!(process.get("db").await.unwrap()["Status"]["state"], "missing");
+    assert_eq!(process.references("db"), 0);
 }
 
 #[tokio::test]

@@ -23,7 +23,8 @@ use store::{MemoryStore, Store};
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
 
@@ -40,6 +41,8 @@ pub(crate) struct Process {
     pub(crate) orchestrator: Orchestrator,
     pub(crate) host: Host,
     pub(crate) socket: PathBuf,
+    stop: Option<oneshot::Sender<()>>,
+    serving: Option<JoinHandle<()>>,
     runtime: Option<Runtime>,
 }
 
@@ -113,12 +116,16 @@ impl Rig {
                 orchestrator.add_backend(file, BackendOrigin::Stored);
             }
             let host = Host::open(config).await.unwrap();
-            let serving = plugin.serve(orchestrator.clone(), host.clone(), std::future::pending());
-            tokio::spawn(async move { serving.await.unwrap() });
-            (orchestrator, host, socket)
+            let (stop, stopped) = oneshot::channel::<()>();
+            let serving = plugin.serve(orchestrator.clone(), host.clone(), async {
+                let _ = stopped.await;
+            });
+            let serving = tokio::spawn(async move { serving.await.unwrap() });
+            (orchestrator, host, socket, stop, serving)
         });
-        let (orchestrator, host, socket) = started.await.unwrap();
-        Process { orchestrator, host, socket, runtime: Some(runtime) }
+        let (orchestrator, host, socket, stop, serving) = started.await.unwrap();
+        let (stop, serving) = (Some(stop), Some(serving));
+        Process { orchestrator, host, socket, stop, serving, runtime: Some(runtime) }
     }
 }
 
@@ -180,6 +187,12 @@ impl Process {
 
     pub(crate) fn is_published(&self, name: &str) -> bool {
         self.orchestrator.catalogue().volume(&volume(name)).is_some_and(|r| !r.published.is_empty())
+    }
+
+    /// Asked to stop: serves no more when this returns.
+    pub(crate) async fn stop(&mut self) {
+        drop(self.stop.take());
+        self.serving.take().unwrap().await.unwrap();
     }
 
     /// The process dies: nothing of it runs any more when this returns.
