@@ -97,6 +97,7 @@ pub(crate) struct Backend {
     refreshing: tokio::sync::Mutex<()>,
     call_limit: Duration,
     metrics: Arc<Metrics>,
+    opened: Arc<Notify>,
 }
 
 impl Backend {
@@ -106,6 +107,7 @@ impl Backend {
         limits: &Limits,
         periods: &Periods,
         metrics: Arc<Metrics>,
+        opened: Arc<Notify>,
     ) -> Backend {
         Backend {
             name: file.name().clone(),
@@ -121,6 +123,7 @@ impl Backend {
             refreshing: tokio::sync::Mutex::new(()),
             call_limit: periods.call,
             metrics,
+            opened,
         }
     }
 
@@ -300,7 +303,10 @@ impl Backend {
         let before = self.health.swap(Arc::new(health.clone()));
         let differs = before.as_str() != health.as_str();
         match &health {
-            BackendHealth::Online if differs => tracing::info!(backend = %self.name, "backend is online"),
+            BackendHealth::Online if differs => {
+                tracing::info!(backend = %self.name, "backend is online");
+                self.opened.notify_one();
+            }
             BackendHealth::Unreachable { reason, .. } if differs => {
                 tracing::warn!(backend = %self.name, reason, "backend does not answer");
             }

@@ -131,6 +131,13 @@ impl Inner {
                     })
                     .await?;
                 }
+                Step::Grown(size) => {
+                    way.edit(|record| {
+                        record.spec.size = size;
+                        record.growing = None;
+                    })
+                    .await?;
+                }
                 Step::Unpublish(node) => {
                     way.edit(|record| {
                         record.published.remove(&node);

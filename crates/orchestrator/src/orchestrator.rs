@@ -79,6 +79,8 @@ pub(crate) struct Inner {
     pub(crate) inspectors: arc_swap::ArcSwap<Vec<Arc<dyn Inspect>>>,
     pub(crate) retries: tasks::Retries,
     pub(crate) strays: tasks::Strays,
+    /// A backend answers that did not before: compare it with the records now.
+    pub(crate) opened: Arc<tokio::sync::Notify>,
 }
 
 impl Settings {
@@ -130,6 +132,7 @@ impl Orchestrator {
             inspectors: arc_swap::ArcSwap::default(),
             retries: tasks::Retries::default(),
             strays: tasks::Strays::default(),
+            opened: Arc::default(),
         });
         let orchestrator = Orchestrator { inner };
         orchestrator.register_node(orchestrator.inner.settings.node.clone()).await?;
@@ -362,6 +365,7 @@ impl Inner {
         origin: BackendOrigin,
     ) -> Arc<Backend> {
         let metrics = self.metrics.clone();
-        Arc::new(Backend::new(file, origin, &self.settings.limits, &self.settings.periods, metrics))
+        let opened = self.opened.clone();
+        Arc::new(Backend::new(file, origin, &self.settings.limits, &self.settings.periods, metrics, opened))
     }
 }

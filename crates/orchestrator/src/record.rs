@@ -52,6 +52,9 @@ pub struct VolumeRecord {
     /// A node has put it to use once: it must never be formatted again.
     #[serde(default)]
     pub staged: bool,
+    /// The size it shall grow to; `spec.size` follows when it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub growing: Option<Bytes>,
     /// The snapshot whose content shall take its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoring: Option<SnapshotName>,
@@ -130,6 +133,7 @@ impl VolumeRecord {
     /// Whether there is work left that nobody may be doing.
     pub(crate) fn is_unfinished(&self) -> bool {
         !matches!(self.status(), VolumeStatus::Ready | VolumeStatus::Missing)
+            || self.growing.is_some()
             || self.published.values().any(|p| p.goal == Goal::Gone)
     }
 

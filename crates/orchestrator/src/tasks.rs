@@ -6,6 +6,8 @@ mod unfinished;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
+
 pub(crate) use drift::Strays;
 pub(crate) use unfinished::Retries;
 
@@ -14,14 +16,20 @@ use crate::orchestrator::{Inner, Orchestrator};
 /// Starts all tasks; they end when the orchestrator stops or is dropped.
 pub(crate) fn start(orchestrator: &Orchestrator) {
     let periods = orchestrator.settings().periods.clone();
-    every(orchestrator, periods.retry, |orchestrator| async move { unfinished::round(&orchestrator) });
-    every(orchestrator, periods.drift, |orchestrator| async move { drift::round(&orchestrator).await });
-    every(orchestrator, periods.probe, |orchestrator| async move { probe(orchestrator.inner()).await });
+    let never = Arc::new(Notify::new());
+    let opened = orchestrator.inner().opened.clone();
+    every(orchestrator, periods.retry, never.clone(), |o| async move { unfinished::round(&o) });
+    every(orchestrator, periods.drift, opened, |o| async move { drift::round(&o).await });
+    every(orchestrator, periods.probe, never, |o| async move { probe(o.inner()).await });
 }
 
-/// Runs rounds one after the other, the first at once.
-fn every<F>(orchestrator: &Orchestrator, period: Duration, round: impl Fn(Orchestrator) -> F + Send + 'static)
-where
+/// Runs rounds one after the other: the first at once, then each period and whenever it is woken.
+fn every<F>(
+    orchestrator: &Orchestrator,
+    period: Duration,
+    wake: Arc<Notify>,
+    round: impl Fn(Orchestrator) -> F + Send + 'static,
+) where
     F: Future<Output = ()> + Send,
 {
     let weak = Arc::downgrade(orchestrator.inner());
@@ -33,6 +41,7 @@ where
             tokio::select! {
                 () = stopping.cancelled() => return,
                 _ = ticks.tick() => {}
+                () = wake.notified() => {}
             }
             let Some(inner) = weak.upgrade() else { return };
             round(Orchestrator::of(inner)).await;

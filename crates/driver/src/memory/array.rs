@@ -19,6 +19,7 @@ pub(super) struct State {
     pub(super) volumes: BTreeMap<Handle, Volume>,
     /// Sum of their sizes, kept so that nothing costs more with many volumes.
     pub(super) provisioned: Bytes,
+    hidden: BTreeMap<Handle, Volume>,
 }
 
 #[derive(Clone, Debug)]
@@ -64,6 +65,45 @@ impl MemoryArray {
 
     pub fn handles(&self) -> Vec<Handle> {
         self.state().volumes.keys().cloned().collect()
+    }
+
+    pub fn size(&self, handle: &Handle) -> Option<Bytes> {
+        self.state().volumes.get(handle).map(|v| v.size)
+    }
+
+    pub fn read_snapshot(&self, handle: &Handle, snapshot: &SnapshotName) -> Option<u64> {
+        self.state()
+            .volumes
+            .get(handle)
+            .and_then(|v| v.snapshots.get(snapshot))
+            .map(|picture| picture.content)
+    }
+
+    /// The volumes that carry this instance's tag.
+    pub fn handles_of(&self, owner: &str) -> Vec<Handle> {
+        let ours = |volume: &Volume| volume.owner.as_ref().is_some_and(|o| o.as_str() == owner);
+        self.state()
+            .volumes
+            .iter()
+            .filter(|(_, volume)| ours(volume))
+            .map(|(handle, _)| handle.clone())
+            .collect()
+    }
+
+    /// Takes a volume away as an outage of half an array does; [`show`](Self::show) brings it back.
+    pub fn hide(&self, handle: &Handle) {
+        let mut state = self.state();
+        if let Some(volume) = state.volumes.get(handle).cloned() {
+            state.remove(handle);
+            state.hidden.insert(handle.clone(), volume);
+        }
+    }
+
+    pub fn show(&self, handle: &Handle) {
+        let mut state = self.state();
+        if let Some(volume) = state.hidden.remove(handle) {
+            state.insert(handle.clone(), volume);
+        }
     }
 
     /// Somebody deletes a volume behind our back.

@@ -102,6 +102,7 @@ impl Inner {
                 origin: Origin::Made,
                 published: BTreeMap::new(),
                 staged: false,
+                growing: None,
                 restoring: None,
                 trouble: None,
                 missing: false,

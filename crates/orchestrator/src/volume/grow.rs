@@ -28,7 +28,10 @@ impl Inner {
                 format!("backend `{}` cannot grow volumes", backend.name),
             ));
         }
-        self.edit(&record, |record| record.spec.size = size).await?;
+        if size == before {
+            return self.drive(id, operation).await.map(|_| Answer::Volume(record));
+        }
+        self.edit(&record, |record| record.growing = Some(size)).await?;
         match self.drive(id, operation).await {
             Ok(driven) => {
                 backend.spend(&record.pool, size - before, record.spec.provisioning);
@@ -39,10 +42,15 @@ impl Inner {
                 Err(error.hint("it will grow when the backend answers"))
             }
             Err(error) => {
-                let now = self.volume(id)?;
-                self.edit(&now, |record| record.spec.size = before).await?;
+                self.stop_growing(id).await?;
                 Err(error)
             }
         }
+    }
+
+    /// The backend will not: the volume stays as it is.
+    pub(crate) async fn stop_growing(&self, id: &VolumeId) -> Result<()> {
+        let record = self.volume(id)?;
+        self.edit(&record, |record| record.growing = None).await.map(|_| ())
     }
 }

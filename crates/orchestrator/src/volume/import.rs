@@ -110,6 +110,7 @@ impl Inner {
             published: BTreeMap::new(),
             // It may hold data: never to be formatted.
             staged: true,
+            growing: None,
             restoring: None,
             trouble: None,
             missing: false,

@@ -18,6 +18,8 @@ pub(crate) enum Step {
     Delete,
     // Records only:
     Settle,
+    /// It has the size it was to grow to.
+    Grown(Bytes),
     /// The node no longer reaches it: drop the publication.
     Unpublish(NodeName),
     /// It vanished behind our back.
@@ -61,6 +63,9 @@ fn exist(record: &VolumeRecord, seen: Option<&VolumeState>) -> Step {
     }
     if seen.size < record.spec.size {
         return Step::Grow(record.spec.size);
+    }
+    if let Some(size) = record.growing {
+        return if seen.size < size { Step::Grow(size) } else { Step::Grown(size) };
     }
     if let Some(snapshot) = &record.restoring {
         return Step::Restore(snapshot.clone());

@@ -1,3 +1,4 @@
+use driver::Retry;
 use model::{NodeName, VolumeId};
 
 use crate::orchestrator::Inner;
@@ -17,6 +18,12 @@ impl Inner {
             Ok(driven) => driven,
             Err(error) => {
                 self.note_trouble(id, &error).await;
+                let will_not = error.retry != Retry::Later;
+                if will_not
+                    && self.writer.catalogue().volume(id).is_some_and(|record| record.growing.is_some())
+                {
+                    self.stop_growing(id).await?;
+                }
                 return Err(error);
             }
         };

@@ -1,0 +1,207 @@
+//! The process dies at every point of every operation; a new one finishes or undoes what was begun.
+
+use driver::ErrorKind as Kind;
+use driver::memory::{Call, Fault};
+use model::{Bytes, Labels};
+use orchestrator::{ImportRequest, Orchestrator, Request};
+
+use crate::house::*;
+
+/// Prepares, then dies at the nth point of the request, for n = 1, 2, … until it gets through alive.
+fn dies_at_every_point(
+    size: Bytes,
+    prepare: impl AsyncFn(&House, &Orchestrator),
+    request: &Request,
+    faults: impl Fn(&House),
+    verdict: impl Fn(&House, &Orchestrator, bool),
+) {
+    for nth in 1.. {
+        assert!(nth < 500, "the operation never ends");
+        let house = House::of(size);
+        let died = block_on(async {
+            let o = house.open().await;
+            prepare(&house, &o).await;
+            faults(&house);
+            house.faults().die_at(nth);
+            tokio::select! {
+                biased;
+                () = house.faults().died() => true,
+                _ = run(&o, request.clone()) => false,
+            }
+        });
+        house.faults().lift();
+        block_on(async {
+            let o = house.open().await;
+            settled(&o).await;
+            house.check(&o);
+            verdict(&house, &o, died);
+            // The user tries again, as users do.
+            let again = run(&o, request.clone()).await;
+            settled(&o).await;
+            house.check(&o);
+            if let Err(error) = again {
+                assert!(
+                    matches!(error.kind, Kind::NotFound | Kind::NoCapacity | Kind::Conflict),
+                    "the second try after a death at point {nth}: {error}"
+                );
+            }
+            o.stop().await;
+        });
+        if !died {
+            return;
+        }
+    }
+}
+
+async fn nothing(_: &House, _: &Orchestrator) {}
+
+async fn one_volume(house: &House, o: &Orchestrator) {
+    run(o, create("v", Bytes::gib(1))).await.unwrap();
+    house.array.write(&handle("v"), 7);
+}
+
+async fn one_snapshot(house: &House, o: &Orchestrator) {
+    one_volume(house, o).await;
+    run(o, take("v", "s")).await.unwrap();
+    house.array.write(&handle("v"), 8);
+}
+
+fn no_faults(_: &House) {}
+
+fn no_verdict(_: &House, _: &Orchestrator, _: bool) {}
+
+#[test]
+fn a_create() {
+    let request = create("v", Bytes::gib(1));
+    dies_at_every_point(Bytes::gib(10), nothing, &request, no_faults, no_verdict);
+}
+
+#[test]
+fn a_create_that_the_array_refuses() {
+    let request = create("v", Bytes::gib(1));
+    let refuse = |house: &House| house.faults().plan(Call::Create, 1, Fault::Refuse(Kind::Internal));
+    dies_at_every_point(Bytes::gib(10), nothing, &request, refuse, no_verdict);
+}
+
+#[test]
+fn a_create_whose_reply_is_lost() {
+    let request = create("v", Bytes::gib(1));
+    let lose = |house: &House| house.faults().plan(Call::Create, 1, Fault::LoseReply);
+    dies_at_every_point(Bytes::gib(10), nothing, &request, lose, no_verdict);
+}
+
+#[test]
+fn a_delete() {
+    dies_at_every_point(Bytes::gib(10), one_snapshot, &delete("v"), no_faults, no_verdict);
+}
+
+#[test]
+fn a_grow() {
+    let request = grow("v", Bytes::gib(2));
+    dies_at_every_point(Bytes::gib(10), one_volume, &request, no_faults, |house, _, _| {
+        assert_eq!(house.array.read(&handle("v")), Some(7));
+    });
+}
+
+#[test]
+fn a_grow_that_does_not_fit() {
+    dies_at_every_point(Bytes::gib(2), one_volume, &grow("v", Bytes::gib(3)), no_faults, no_verdict);
+}
+
+#[test]
+fn a_snapshot() {
+    dies_at_every_point(Bytes::gib(10), one_volume, &take("v", "s"), no_faults, no_verdict);
+}
+
+#[test]
+fn a_snapshots_deletion() {
+    let request = Request::DeleteSnapshot { volume: id("v"), snapshot: snap("s") };
+    dies_at_every_point(Bytes::gib(10), one_snapshot, &request, no_faults, no_verdict);
+}
+
+#[test]
+fn a_clone_of_a_snapshot() {
+    let request = clone("c", "v", Some("s"));
+    dies_at_every_point(Bytes::gib(10), one_snapshot, &request, no_faults, |house, _, _| {
+        if let Some(content) = house.array.read(&handle("c")) {
+            assert_eq!(content, 7, "a clone that is not empty");
+        }
+    });
+}
+
+#[test]
+fn a_clone_of_a_volume() {
+    dies_at_every_point(Bytes::gib(10), one_volume, &clone("c", "v", None), no_faults, no_verdict);
+}
+
+#[test]
+fn a_restore() {
+    dies_at_every_point(Bytes::gib(10), one_snapshot, &restore("v", "s"), no_faults, |house, _, died| {
+        let content = house.array.read(&handle("v")).unwrap();
+        assert!(content == 7 || (died && content == 8), "old or new, never neither: {content}");
+    });
+}
+
+#[test]
+fn a_publication() {
+    dies_at_every_point(Bytes::gib(10), one_volume, &publish("v", "n1"), no_faults, no_verdict);
+}
+
+#[test]
+fn the_end_of_a_publication() {
+    let prepare = async |house: &House, o: &Orchestrator| {
+        one_volume(house, o).await;
+        run(o, publish("v", "n1")).await.unwrap();
+    };
+    dies_at_every_point(Bytes::gib(10), prepare, &unpublish("v", "n1"), no_faults, no_verdict);
+}
+
+#[test]
+fn an_import() {
+    let request = Request::Import(Box::new(ImportRequest {
+        volume: id("v"),
+        backend: backend(),
+        original: "old".into(),
+        class: None,
+        labels: Labels::new(),
+    }));
+    let plant =
+        async |house: &House, _: &Orchestrator| house.array.plant(&handle("old"), Bytes::gib(1), None, 9);
+    dies_at_every_point(Bytes::gib(10), plant, &request, no_faults, |house, _, _| {
+        let content = house.array.read(&handle("v")).or(house.array.read(&handle("old")));
+        assert_eq!(content, Some(9), "imported or as it was, never gone");
+    });
+}
+
+#[test]
+fn an_adoption() {
+    let request = Request::Adopt { volume: id("v"), backend: backend() };
+    let prepare = async |house: &House, o: &Orchestrator| {
+        one_snapshot(house, o).await;
+        o.run(Request::Forget { volume: id("v") }).await.unwrap();
+    };
+    for nth in 1..100 {
+        let house = House::new();
+        let died = block_on(async {
+            let o = house.open().await;
+            prepare(&house, &o).await;
+            house.faults().die_at(nth);
+            tokio::select! {
+                biased;
+                () = house.faults().died() => true,
+                _ = run(&o, request.clone()) => false,
+            }
+        });
+        block_on(async {
+            let o = house.open().await;
+            run(&o, request.clone()).await.unwrap();
+            settled(&o).await;
+            house.check(&o);
+            assert_eq!(house.array.read(&handle("v")), Some(8));
+        });
+        if !died {
+            return;
+        }
+    }
+    panic!("the adoption never ends");
+}
