@@ -71,8 +71,13 @@ pub(crate) async fn attach(
 pub(crate) async fn detach(places: &Places, hold: &Hold) -> Result<()> {
     let places = places.clone();
     blocking(hold, move || {
+        let table = Table::read()?;
+        // Seen from its mount, a directory needs no search through all loop devices.
+        let is_directory = table.at(&places.stage()).is_some_and(|staged| staged.root != Path::new("/"));
         unmount(&places, &places.stage())?;
-        image::release(&places)?;
+        if !is_directory {
+            image::release(&places)?;
+        }
         remove_empty(&places.directory())
     })
     .await

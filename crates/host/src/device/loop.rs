@@ -48,8 +48,9 @@ pub(crate) struct Loop {
 
 const DEVICES: &str = "/sys/block";
 const LOOP_MAJOR: u32 = 7;
-const SECTOR: u64 = 512;
-/// How long a released device may stay: something like udev may be looking at it right now.
+pub(crate) const SECTOR: u64 = 512;
+/// How long a device may be held while it is released: something like udev may be looking at it right now, and the
+/// mounts of a container that has just ended go a little later than it does.
 const RELEASE_LIMIT: Duration = Duration::from_secs(2);
 /// How long another process may be busy with the same image.
 const LOCK_LIMIT: Duration = Duration::from_secs(10);
@@ -154,7 +155,19 @@ impl Loop {
         if find_number(self.number)?.is_none_or(|now| now.backing != self.backing) {
             return Ok(true);
         }
-        let Some(device) = self.open_alone()? else { return Ok(false) };
+        let ours = self.backing_path();
+        let deadline = Instant::now() + RELEASE_LIMIT;
+        let wait = || {
+            std::thread::park_timeout(Duration::from_millis(1));
+            Instant::now() < deadline
+        };
+        let device = loop {
+            match self.open_alone()? {
+                Some(device) => break device,
+                None if wait() => {}
+                None => return Ok(false),
+            }
+        };
         if !self.read_only {
             device.sync_all().doing(|| format!("flush {}", self.path().display()))?;
         }
@@ -164,12 +177,11 @@ impl Loop {
             Err(error) => return Err(error).doing(doing),
         }
         drop(device);
-        let deadline = Instant::now() + RELEASE_LIMIT;
-        while self.backing_path().is_some() {
-            if Instant::now() > deadline {
+        // The number may be another's the moment it is free.
+        while ours.is_some() && self.backing_path() == ours {
+            if !wait() {
                 return Ok(false);
             }
-            std::thread::park_timeout(Duration::from_millis(1));
         }
         Ok(true)
     }

@@ -78,7 +78,9 @@ impl Drop for Rig {
             let _ = rustix::mount::unmount(&entry.point, UnmountFlags::DETACH);
         }
         for device in self.loops() {
-            let _ = device.release();
+            if !device.release().is_ok_and(|done| done) {
+                eprintln!("{} stays behind", device.path().display());
+            }
         }
     }
 }
@@ -162,4 +164,16 @@ async fn what_is_not_attached_says_so() {
     rig.host.detach(&v).await.unwrap();
     rig.host.forget(&v).await.unwrap();
     rig.assert_clean();
+}
+
+#[tokio::test]
+async fn a_volume_that_hangs_delays_no_other() {
+    let rig = Rig::new().await;
+    let (v, w) = (volume("v"), volume("w"));
+    let hung = rig.host.0.volumes.hold(v.clone()).await;
+    let route = rig.directory("source");
+    assert!(poll_times(1, rig.host.attach(&v, &route, &Attachment::default())).await.is_none());
+    rig.host.attach(&w, &route, &Attachment::default()).await.unwrap();
+    drop(hung);
+    rig.host.attach(&v, &route, &Attachment::default()).await.unwrap();
 }

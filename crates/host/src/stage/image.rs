@@ -31,6 +31,17 @@ pub(super) async fn attach(
         blocking(&tools.hold, move || {
             let image = Image::open(&volume, &path, read_only)?;
             let found = image.size()?;
+            if found.get() % r#loop::SECTOR != 0 {
+                return Err(HostError::Invalid {
+                    what: "image",
+                    value: path.display().to_string(),
+                    problem: format!(
+                        "has {} bytes, which no device can have; make it a multiple of {}",
+                        found.get(),
+                        r#loop::SECTOR
+                    ),
+                });
+            }
             if found != size {
                 return Err(HostError::Size { volume, wanted: size, found, at: path });
             }

@@ -9,7 +9,14 @@ struct Worker(Child);
 impl Worker {
     fn new(directory: &Path) -> Worker {
         let child = Command::new("sleep").arg("1000").current_dir(directory).stdin(Stdio::null()).spawn();
-        Worker(child.unwrap())
+        let worker = Worker(child.unwrap());
+        let name = format!("/proc/{}/comm", worker.0.id());
+        let deadline = std::time::Instant::now() + Duration::from_secs(10);
+        while fs::read_to_string(&name).unwrap().trim() != "sleep" {
+            assert!(std::time::Instant::now() < deadline, "sleep has begun within 10 s");
+            std::thread::yield_now();
+        }
+        worker
     }
 }
 

@@ -190,5 +190,5 @@ async fn usage_is_that_of_the_filesystem() {
     let (v, route) = (volume("v"), rig.directory("source"));
     rig.host.attach(&v, &route, &Attachment::default()).await.unwrap();
     let usage = rig.host.usage(&v).await.unwrap();
-    assert!(usage.total > usage.available && usage.used < usage.total && usage.inodes > 0, "{usage:?}");
+    assert!(usage.total >= usage.available && usage.used < usage.total && usage.inodes > 0, "{usage:?}");
 }

@@ -77,6 +77,29 @@ async fn attaches_that_race_make_one_loop_device() {
     assert_eq!((formatted, rig.loops().len()), (1, 1));
 }
 
+/// A freed loop device is another volume's at once: that must not look as if it had stayed.
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_that_come_and_go_side_by_side_do_not_mistake_each_others_devices() {
+    let rig = Rig::new().await;
+    let raw = Attachment { size: Bytes::mib(8), ..Attachment::default() };
+    let volumes: Vec<_> = (0..8)
+        .map(|n| {
+            let (host, raw) = (rig.host.clone(), raw.clone());
+            let (v, route) = (volume(&format!("v{n}")), rig.image(&format!("image{n}"), Bytes::mib(8)));
+            tokio::spawn(async move {
+                for _ in 0..25 {
+                    host.attach(&v, &route, &raw).await.unwrap();
+                    host.detach(&v).await.unwrap();
+                }
+            })
+        })
+        .collect();
+    for volume in volumes {
+        volume.await.unwrap();
+    }
+    rig.assert_clean();
+}
+
 /// Two processes share no lock; each round is a race of two hosts for one image.
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_that_share_no_lock_end_with_one_loop_device_too() {
@@ -118,6 +141,21 @@ async fn another_size_than_recorded_is_refused() {
         assert!(matches!(error, HostError::Size { .. }), "{error}");
     }
     rig.assert_clean();
+}
+
+#[tokio::test]
+async fn a_size_no_device_can_have_is_refused() {
+    let rig = Rig::new().await;
+    let odd = SIZE + Bytes::new(1);
+    let (v, route) = (volume("v"), rig.image("image", odd));
+    let error =
+        rig.host.attach(&v, &route, &Attachment { size: odd, ..Attachment::default() }).await.unwrap_err();
+    assert!(error.to_string().contains("a multiple of 512"), "{error}");
+    rig.assert_clean();
+    let sectors = SIZE + Bytes::new(512);
+    let route = rig.image("image", sectors);
+    rig.host.attach(&v, &route, &wanted(Filesystem::Ext4, sectors)).await.unwrap();
+    assert_eq!(rig.loops()[0].size().unwrap(), sectors);
 }
 
 #[tokio::test]
