@@ -5,6 +5,7 @@
 //! regard to case, as Trident reads them; two spellings of one key are an error.
 
 mod error;
+mod fields;
 mod pools;
 mod redact;
 mod section;
@@ -15,13 +16,12 @@ use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use model::{
-    BackendName, Bytes, Filesystem, Handle, Labels, PoolName, Provisioning, Topology, VolumeOption,
-    VolumeOptions, nearest,
-};
+use model::{BackendName, Bytes, Handle, PoolName, VolumeOption};
 use serde_json::{Map, Value};
 
 pub use error::ConfigError;
+pub use fields::Defaults;
+use fields::PoolFields;
 pub use section::Section;
 
 /// A backend file that has been read; its family has yet to take its own keys.
@@ -59,27 +59,6 @@ pub struct Credentials {
     pub name: String,
     /// `secret` unless the file says otherwise.
     pub kind: String,
-}
-
-/// What volumes get that do not say otherwise; `None` leaves it to the family.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Defaults {
-    pub size: Option<Bytes>,
-    pub provisioning: Option<Provisioning>,
-    /// `Some(None)` is `raw`.
-    pub filesystem: Option<Option<Filesystem>>,
-    pub name_template: Option<String>,
-    pub options: VolumeOptions,
-}
-
-/// What may stand at the backend and be overridden by a virtual pool.
-#[derive(Clone, Debug, Default)]
-struct PoolFields {
-    labels: Labels,
-    region: Option<String>,
-    zone: Option<String>,
-    topologies: Vec<Topology>,
-    defaults: Defaults,
 }
 
 /// One entry of `storage`, the backend's fields merged in.
@@ -222,21 +201,26 @@ impl BackendFile {
         accepts: &BTreeSet<VolumeOption>,
         template: bool,
     ) -> Result<(), ConfigError> {
-        let slices =
-            self.slices.iter().enumerate().map(|(n, s)| (format!("storage[{n}].defaults"), &s.fields));
-        for (path, fields) in std::iter::once(("defaults".to_owned(), &self.fields)).chain(slices) {
+        for (path, defaults) in self.all_defaults() {
             let refuse = |key: &str| {
                 let problem = format!("driver `{}` cannot do this; remove it", self.driver);
                 Err(ConfigError::new(&self.origin, &format!("{path}.{key}"), problem))
             };
-            if let Some(option) = fields.defaults.options.keys().find(|option| !accepts.contains(option)) {
+            if let Some(option) = defaults.options.keys().find(|option| !accepts.contains(option)) {
                 return refuse(option.as_str());
             }
-            if !template && fields.defaults.name_template.is_some() {
+            if !template && defaults.name_template.is_some() {
                 return refuse("nameTemplate");
             }
         }
         Ok(())
+    }
+
+    /// Defaults at every level with their paths; those of virtual pools have the backend's merged in.
+    pub fn all_defaults(&self) -> impl Iterator<Item = (String, &Defaults)> {
+        let slices = self.slices.iter().enumerate();
+        let slices = slices.map(|(n, slice)| (format!("storage[{n}].defaults"), &slice.fields.defaults));
+        std::iter::once(("defaults".to_owned(), &self.fields.defaults)).chain(slices)
     }
 
     /// The file as a value, secrets included: for the store.
@@ -269,95 +253,6 @@ const COMMON_KEYS: &[&str] = &[
     "defaults",
 ];
 const POOL_KEYS: &[&str] = &["labels", "region", "zone", "supportedTopologies", "defaults"];
-const TOPOLOGY_KEYS: [&str; 2] = ["topology.kubernetes.io/region", "topology.kubernetes.io/zone"];
-
-impl PoolFields {
-    fn read(keys: &mut Section, limit: Option<Bytes>) -> Result<PoolFields, ConfigError> {
-        let labels = keys.map("labels", Section::text)?;
-        let region = keys.text("region")?;
-        let zone = keys.text("zone")?;
-        let mut topologies = Vec::new();
-        for mut topology in keys.list("supportedTopologies")? {
-            topologies.push(read_topology(&mut topology)?);
-        }
-        let defaults = match keys.section("defaults")? {
-            Some(mut section) => {
-                Defaults::read(&mut section, limit).and_then(|d| section.end().map(|()| d))?
-            }
-            None => Defaults::default(),
-        };
-        Ok(PoolFields { labels, region, zone, topologies, defaults })
-    }
-
-    fn over(self, below: &PoolFields) -> PoolFields {
-        let mut labels = below.labels.clone();
-        labels.extend(self.labels);
-        PoolFields {
-            labels,
-            region: self.region.or_else(|| below.region.clone()),
-            zone: self.zone.or_else(|| below.zone.clone()),
-            topologies: if self.topologies.is_empty() { below.topologies.clone() } else { self.topologies },
-            defaults: self.defaults.over(&below.defaults),
-        }
-    }
-}
-
-impl Defaults {
-    fn read(keys: &mut Section, limit: Option<Bytes>) -> Result<Defaults, ConfigError> {
-        let size = keys.size("size")?;
-        if let (Some(size), Some(limit)) = (size, limit)
-            && size > limit
-        {
-            return Err(keys.error("size", format!("{size} is more than `limitVolumeSize` {limit} allows")));
-        }
-        let reserve: Option<Provisioning> = keys.word("spaceReserve")?;
-        let kind: Option<Provisioning> = keys.word("provisioningType")?;
-        if let (Some(a), Some(b)) = (reserve, kind)
-            && a != b
-        {
-            let problem = format!("says {b} while `spaceReserve` says {a}; keep one of them");
-            return Err(keys.error("provisioningType", problem));
-        }
-        let filesystem = match keys.text("fileSystemType")? {
-            None => None,
-            Some(raw) if raw.eq_ignore_ascii_case("raw") => Some(None),
-            Some(text) => Some(Some(text.parse().map_err(|e| keys.error("fileSystemType", e))?)),
-        };
-        let mut options = VolumeOptions::new();
-        for key in keys.keys() {
-            if let Ok(option) = VolumeOption::from_str(&key)
-                && let Some(value) = option_value(keys, option, &key)?
-                && options.insert(option, value).is_some()
-            {
-                return Err(keys.error(&key, format!("{option} is given twice; keep one of them")));
-            }
-        }
-        keys.known(VolumeOption::ALL.iter().map(|o| o.as_str()));
-        let name_template = keys.text("nameTemplate")?;
-        Ok(Defaults { size, provisioning: reserve.or(kind), filesystem, name_template, options })
-    }
-
-    fn over(self, below: &Defaults) -> Defaults {
-        let mut options = below.options.clone();
-        options.extend(self.options);
-        Defaults {
-            size: self.size.or(below.size),
-            provisioning: self.provisioning.or(below.provisioning),
-            filesystem: self.filesystem.or(below.filesystem),
-            name_template: self.name_template.or_else(|| below.name_template.clone()),
-            options,
-        }
-    }
-}
-
-/// A mode written as a bare number has lost its base: only quotes keep it.
-fn option_value(keys: &mut Section, option: VolumeOption, key: &str) -> Result<Option<String>, ConfigError> {
-    if option == VolumeOption::UnixPermissions && keys.is_number(key) {
-        return Err(keys.error(key, "a mode must be in quotes, as in \"0770\""));
-    }
-    keys.text(key)
-}
-
 fn prefix(keys: &mut Section) -> Result<Option<String>, ConfigError> {
     let text = match keys.take("storagePrefix")? {
         None => return Ok(None),
@@ -382,28 +277,6 @@ fn credentials(keys: &mut Section) -> Result<Option<Credentials>, ConfigError> {
     let kind = section.text("type")?.unwrap_or_else(|| "secret".to_owned());
     section.end()?;
     Ok(Some(Credentials { name, kind }))
-}
-
-fn read_topology(keys: &mut Section) -> Result<Topology, ConfigError> {
-    let mut topology = Topology::new();
-    for key in keys.keys() {
-        let full = match key.as_str() {
-            "region" => TOPOLOGY_KEYS[0],
-            "zone" => TOPOLOGY_KEYS[1],
-            key if key.starts_with("topology.") => key,
-            other => {
-                let near =
-                    nearest(other, TOPOLOGY_KEYS.into_iter().chain(["region", "zone"])).unwrap_or("zone");
-                return Err(keys.error(other, format!("unknown topology key; did you mean `{near}`?")));
-            }
-        };
-        if let Some(value) = keys.text(&key)?
-            && topology.insert(full.to_owned(), value).is_some()
-        {
-            return Err(keys.error(&key, format!("`{full}` is given twice; keep one of them")));
-        }
-    }
-    Ok(topology)
 }
 
 impl FromStr for UserState {

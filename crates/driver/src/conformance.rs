@@ -112,7 +112,7 @@ macro_rules! conformance {
                 a_snapshot_is_taken_once_and_listed,
                 deleting_a_snapshot_twice_changes_nothing,
                 a_snapshot_keeps_the_content_of_its_instant,
-                restoring_brings_back_content_and_size_and_keeps_all_snapshots,
+                restoring_brings_back_the_content_and_keeps_all_snapshots,
                 a_permitted_volume_is_not_restored,
                 a_snapshot_goes_with_its_volume,
                 what_is_absent_has_no_snapshots;

@@ -152,9 +152,10 @@ pub trait Snapshots: Send + Sync {
     /// `NotFound` when there is no such volume.
     async fn list_snapshots(&self, handle: &Handle) -> Result<Vec<SnapshotState>>;
 
-    /// Puts the snapshot's content, and size, in the volume's place.
+    /// Puts the snapshot's content in the volume's place.
     ///
     /// # Behavior
+    /// The volume has the snapshot's size then, or keeps its own where that is larger: the answer says which.
     /// Repeating it is harmless while nobody writes. The snapshot and its siblings stay.
     ///
     /// # Errors

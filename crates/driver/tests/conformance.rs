@@ -1,4 +1,5 @@
 //! The suite, on the array in memory.
+#![allow(clippy::unwrap_used, reason = "a test: a panic is the report")]
 
 use std::sync::{Arc, Mutex};
 

@@ -1,6 +1,9 @@
-use model::{Attribute, Capacity, Offer, Offers, Pool};
+use model::{
+    Attribute, Capacity, Filesystem, Labels, Offer, Offers, Pool, Provisioning, Topology, VolumeOptions,
+};
 use proptest::prelude::*;
 
+use super::fields::TOPOLOGY_KEYS;
 use super::*;
 
 const HEAD: &str = "version: 1\nstorageDriverName: linux\nbackendName: gold\n";

@@ -46,6 +46,9 @@ async fn at_every_poll<T: Debug>(
             panic!("dropped at poll {n}, the repeat fails: {e}");
         }
         proof(&handle).await;
+        // Room for the next one.
+        trial.forbid(&handle).await;
+        must(trial.driver().delete(&handle).await);
         if through {
             return;
         }

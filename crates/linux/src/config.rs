@@ -1,0 +1,236 @@
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use driver::config::{BackendFile, ConfigError, Section};
+use filer::{Image, PoolSpec};
+use model::{Bytes, InstanceId, PoolName, VolumeOption};
+
+use crate::DRIVER;
+use crate::layout::file::Mode;
+
+/// What a person writes for this family.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Config {
+    /// The directory where the pool is seen.
+    pub(crate) pool: PathBuf,
+    pub(crate) image: Option<PoolImage>,
+    /// How many times its space the pool may promise to thin volumes.
+    pub(crate) overcommit: f64,
+    /// `hdd`, `hybrid` or `ssd`; `None` looks at the device.
+    pub(crate) media: Option<&'static str>,
+    pub(crate) prefix: String,
+}
+
+/// A pool that lives in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PoolImage {
+    pub(crate) path: PathBuf,
+    /// `None`: it is there already and must not be made.
+    pub(crate) size: Option<Bytes>,
+    pub(crate) preallocate: bool,
+}
+
+pub(crate) const PREFIX: &str = "leister_";
+const OVERCOMMIT: f64 = 10.0;
+const MEDIA: [&str; 3] = ["hdd", "hybrid", "ssd"];
+
+/// The options that volumes here may carry.
+pub(crate) fn accepts() -> BTreeSet<VolumeOption> {
+    BTreeSet::from([VolumeOption::SnapshotDir, VolumeOption::UnixPermissions, VolumeOption::FormatOptions])
+}
+
+impl Config {
+    /// # Errors
+    /// The first mistake, by its key.
+    pub(crate) fn read(file: &BackendFile) -> Result<Config, ConfigError> {
+        let mut keys = file.section();
+        if file.driver_name() != DRIVER {
+            let problem = format!("`{}` is another driver; write `{DRIVER}`", file.driver_name());
+            return Err(keys.error("storageDriverName", problem));
+        }
+        let pool = path(&mut keys, "pool")?.ok_or_else(|| {
+            keys.error("pool", "missing; write the directory of the pool, as in `/srv/leister`")
+        })?;
+        let image = image(&mut keys, &pool)?;
+        let overcommit = overcommit(&mut keys)?;
+        let media = media(&mut keys)?;
+        if file.credentials().is_some() {
+            return Err(keys.error("credentials", "this host needs none; remove them"));
+        }
+        keys.end()?;
+        for section in file.pool_sections() {
+            section.end()?;
+        }
+        file.check_defaults(&accepts(), false)?;
+        check_modes(file)?;
+        let prefix = file.prefix().unwrap_or(PREFIX).to_owned();
+        Ok(Config { pool, image, overcommit, media, prefix })
+    }
+
+    pub(crate) fn spec(&self, instance: &InstanceId) -> PoolSpec {
+        let image = self.image.as_ref().map(|image| Image {
+            path: image.path.clone(),
+            size: image.size.unwrap_or(Bytes::ZERO),
+            preallocate: image.preallocate,
+        });
+        PoolSpec { path: self.pool.clone(), image, overcommit: self.overcommit, owner: instance.to_string() }
+    }
+
+    /// The pool is called after its directory.
+    pub(crate) fn pool_name(&self) -> PoolName {
+        let name = self.pool.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        PoolName::new(name)
+            .or_else(|_| PoolName::new("pool"))
+            .unwrap_or_else(|_| unreachable!("a legal name"))
+    }
+}
+
+fn image(keys: &mut Section, pool: &std::path::Path) -> Result<Option<PoolImage>, ConfigError> {
+    let size = keys.size("poolSize")?;
+    let Some(mut section) = keys.section("image")? else {
+        let beside = size.map(|size| PoolImage {
+            path: pool.with_added_extension("img"),
+            size: Some(size),
+            preallocate: false,
+        });
+        return Ok(beside);
+    };
+    let image = PoolImage {
+        path: path(&mut section, "path")?
+            .ok_or_else(|| section.error("path", "missing; write the file that holds the pool"))?,
+        size: section.size("size")?,
+        preallocate: section.flag("preallocate")?.unwrap_or(false),
+    };
+    section.end()?;
+    if size.is_some() {
+        return Err(keys.error("poolSize", "the pool has an `image`; write its size as `image.size`"));
+    }
+    if image.path.starts_with(pool) {
+        return Err(keys.error("image.path", "lies inside the pool that it would hold; move it out"));
+    }
+    Ok(Some(image))
+}
+
+fn path(keys: &mut Section, key: &str) -> Result<Option<PathBuf>, ConfigError> {
+    let Some(text) = keys.text(key)? else { return Ok(None) };
+    let path = PathBuf::from(&text);
+    let plain = path.is_absolute() && !path.components().any(|c| c == std::path::Component::ParentDir);
+    if plain && path.file_name().is_some() {
+        // Without a slash at its end.
+        Ok(Some(path.components().collect()))
+    } else {
+        Err(keys.error(
+            key,
+            format!("`{text}` is not the full path of a directory or file, as in `/srv/leister`"),
+        ))
+    }
+}
+
+fn overcommit(keys: &mut Section) -> Result<f64, ConfigError> {
+    let Some(text) = keys.text("overcommit")? else { return Ok(OVERCOMMIT) };
+    match text.parse::<f64>() {
+        Ok(ratio) if ratio.is_finite() && ratio >= 1.0 => Ok(ratio),
+        _ => {
+            Err(keys
+                .error("overcommit", format!("`{text}` is no ratio; write a number of 1 or more, as in 10")))
+        }
+    }
+}
+
+fn media(keys: &mut Section) -> Result<Option<&'static str>, ConfigError> {
+    let Some(text) = keys.text("media")? else { return Ok(None) };
+    match MEDIA.into_iter().find(|media| media.eq_ignore_ascii_case(&text)) {
+        Some(media) => Ok(Some(media)),
+        None => Err(keys.error("media", format!("`{text}` is unknown; write hdd, hybrid or ssd"))),
+    }
+}
+
+fn check_modes(file: &BackendFile) -> Result<(), ConfigError> {
+    for (path, defaults) in file.all_defaults() {
+        if let Some(mode) = defaults.options.get(&VolumeOption::UnixPermissions) {
+            mode.parse::<Mode>().map_err(|e| file.section().error(&format!("{path}.unixPermissions"), e))?;
+        }
+        if let Some(flag) = defaults.options.get(&VolumeOption::SnapshotDir) {
+            crate::layout::file::flag(flag)
+                .map_err(|e| file.section().error(&format!("{path}.snapshotDir"), e))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(rest: &str) -> Result<Config, ConfigError> {
+        let text = format!("version: 1\nstorageDriverName: linux\n{rest}");
+        Config::read(&BackendFile::parse(&text, "gold.yaml")?)
+    }
+
+    #[test]
+    fn a_directory_on_a_mounted_btrfs_is_enough() {
+        let config = read("pool: /srv/fast/\n").unwrap();
+        assert_eq!(config.pool, PathBuf::from("/srv/fast"));
+        assert_eq!((config.image.as_ref(), config.overcommit, config.media), (None, 10.0, None));
+        assert_eq!((config.prefix.as_str(), config.pool_name().as_str()), ("leister_", "fast"));
+        assert_eq!(read("pool: /srv/a b\n").unwrap().pool_name().as_str(), "pool");
+    }
+
+    #[test]
+    fn an_embedded_pool_has_an_image_beside_it_or_where_the_file_says() {
+        let beside = read("pool: /srv/fast\npoolSize: 20Gi\n").unwrap().image.unwrap();
+        assert_eq!((beside.path, beside.size), (PathBuf::from("/srv/fast.img"), Some(Bytes::gib(20))));
+        let config = read(
+            "pool: /srv/fast\nimage: {path: /d/x, size: 1Gi, preallocate: true}\nmedia: SSD\novercommit: 1.5\n",
+        );
+        let config = config.unwrap();
+        assert_eq!((config.media, config.overcommit), (Some("ssd"), 1.5));
+        let image = config.image.unwrap();
+        assert_eq!(
+            (image.path, image.size, image.preallocate),
+            (PathBuf::from("/d/x"), Some(Bytes::gib(1)), true)
+        );
+        assert_eq!(read("pool: /srv/fast\nimage: {path: /d/x}\n").unwrap().image.unwrap().size, None);
+    }
+
+    #[test]
+    fn every_mistake_names_the_key_and_the_way_out() {
+        for (text, message) in [
+            ("", "`pool`: missing; write the directory of the pool"),
+            ("pool: fast\n", "`pool`: `fast` is not the full path"),
+            ("pool: /srv/../etc\n", "`pool`: `/srv/../etc` is not the full path"),
+            ("pool: /\n", "`pool`: `/` is not the full path"),
+            ("pool: [a]\n", "`pool`: `[\"a\"]` is a list; write a text"),
+            ("pool: /p\nimage: {size: 1G}\n", "`image.path`: missing"),
+            ("pool: /p\nimage: {path: /p/i}\n", "`image.path`: lies inside the pool"),
+            ("pool: /p\nimage: {path: /i, siez: 1G}\n", "`image.siez`: unknown key; did you mean `size`?"),
+            ("pool: /p\nimage: {path: /i}\npoolSize: 1G\n", "`poolSize`: the pool has an `image`"),
+            ("pool: /p\npoolSize: 1.5G\n", "`poolSize`: size `1.5G` is not a whole number"),
+            ("pool: /p\novercommit: 0.5\n", "`overcommit`: `0.5` is no ratio"),
+            ("pool: /p\novercommit: much\n", "`overcommit`: `much` is no ratio"),
+            ("pool: /p\nmedia: tape\n", "`media`: `tape` is unknown; write hdd, hybrid or ssd"),
+            ("pool: /p\nmdia: ssd\n", "`mdia`: unknown key; did you mean `media`?"),
+            ("pool: /p\ncredentials: {name: x}\n", "`credentials`: this host needs none"),
+            ("pool: /p\nstorage: [{pool: /q}]\n", "`storage[0].pool`: unknown key"),
+            (
+                "pool: /p\ndefaults: {exportPolicy: x}\n",
+                "`defaults.exportPolicy`: driver `linux` cannot do this",
+            ),
+            (
+                "pool: /p\ndefaults: {nameTemplate: x}\n",
+                "`defaults.nameTemplate`: driver `linux` cannot do this",
+            ),
+            ("pool: /p\ndefaults: {unixPermissions: \"0999\"}\n", "`defaults.unixPermissions`: mode `0999`"),
+            (
+                "pool: /p\nstorage: [{defaults: {snapshotDir: maybe}}]\n",
+                "`storage[0].defaults.snapshotDir`: `maybe`",
+            ),
+        ] {
+            let error = read(text).unwrap_err().to_string();
+            assert!(error.starts_with("gold.yaml: ") && error.contains(message), "{text}: {error}");
+        }
+        let text = "version: 1\nstorageDriverName: ontap-nas\n";
+        let error = Config::read(&BackendFile::parse(text, "f").unwrap()).unwrap_err().to_string();
+        assert_eq!(error, "f: `storageDriverName`: `ontap-nas` is another driver; write `linux`");
+    }
+}

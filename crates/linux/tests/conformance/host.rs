@@ -1,0 +1,205 @@
+//! A pool of its own for one test, taken down with it.
+
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use driver::config::BackendFile;
+use driver::conformance::Fixture;
+use driver::{CreateVolume, Driver, DriverError};
+use model::{
+    AccessMode, Bytes, Handle, InstanceId, Labels, Layout, LocalSource, NodeIdentity, NodeName, Provisioning,
+    Route, VolumeId, VolumeOptions, VolumeSpec,
+};
+use rustix::fs::XattrFlags;
+use rustix::mount::UnmountFlags;
+use tempfile::TempDir;
+
+pub(crate) struct Host {
+    dir: TempDir,
+    layout: Layout,
+    driver: Mutex<Option<Arc<dyn Driver>>>,
+}
+
+const NODE: &str = "this-host";
+const RECORD: &str = "user.leister";
+
+impl Host {
+    pub(crate) async fn new(layout: Layout) -> Host {
+        let host = Host { dir: TempDir::new().unwrap(), layout, driver: Mutex::new(None) };
+        host.reopen().await;
+        host
+    }
+
+    pub(crate) fn pool(&self) -> PathBuf {
+        self.dir.path().join("pool")
+    }
+
+    /// The backend's file, with more lines.
+    pub(crate) fn file(&self, more: &str) -> BackendFile {
+        let pool = self.pool();
+        let text =
+            format!("version: 1\nstorageDriverName: linux\npool: {}\npoolSize: 2Gi\n{more}", pool.display());
+        BackendFile::parse(&text, "test.yaml").unwrap()
+    }
+
+    pub(crate) async fn open(&self, file: &BackendFile) -> Result<Arc<dyn Driver>, DriverError> {
+        linux::open(file, InstanceId::new("ours").unwrap(), NodeName::new(NODE).unwrap()).await
+    }
+
+    /// Closes the driver; the pool stays mounted.
+    pub(crate) fn close(&self) {
+        drop(self.driver.lock().unwrap().take());
+    }
+
+    pub(crate) fn unmount(&self) {
+        rustix::mount::unmount(self.pool(), UnmountFlags::empty()).unwrap();
+    }
+
+    fn volume(&self, handle: &str) -> PathBuf {
+        self.pool().join("volumes").join(handle)
+    }
+
+    /// Writes another owner into the record of a volume of ours.
+    fn give_to(&self, handle: &str, owner: &InstanceId) {
+        let mut text = Vec::with_capacity(16 << 10);
+        let path = self.volume(handle);
+        rustix::fs::getxattr(&path, RECORD, rustix::buffer::spare_capacity(&mut text)).unwrap();
+        let mut record: serde_json::Value = serde_json::from_slice(&text).unwrap();
+        record["owner"] = owner.as_str().into();
+        let text = serde_json::to_vec(&record).unwrap();
+        rustix::fs::setxattr(&path, RECORD, &text, XattrFlags::REPLACE).unwrap();
+    }
+}
+
+#[async_trait]
+impl Fixture for Host {
+    fn driver(&self) -> Arc<dyn Driver> {
+        self.driver.lock().unwrap().clone().unwrap()
+    }
+
+    async fn reopen(&self) {
+        self.close();
+        let driver = self.open(&self.file("")).await.unwrap_or_else(|e| panic!("{e}: {e:?}"));
+        *self.driver.lock().unwrap() = Some(driver);
+    }
+
+    fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    fn nodes(&self) -> Vec<NodeIdentity> {
+        vec![NodeIdentity::named(NodeName::new(NODE).unwrap())]
+    }
+
+    async fn write(&self, route: &Route, content: u64) {
+        match source(route) {
+            LocalSource::Directory { path, .. } => write_file(path, content),
+            LocalSource::Image { path } => {
+                let file = File::options().write(true).open(path).unwrap();
+                file.write_all_at(&content.to_le_bytes(), 0).unwrap();
+                file.sync_all().unwrap();
+            }
+        }
+    }
+
+    async fn read(&self, route: &Route) -> u64 {
+        match source(route) {
+            LocalSource::Directory { path, .. } => read_file(path),
+            LocalSource::Image { path } => read_image(path),
+        }
+    }
+
+    async fn plant(&self, name: &str, size: Bytes, owner: Option<&InstanceId>, content: u64) -> bool {
+        let Some(owner) = owner else {
+            // Strangers live at the pool's root as subvolumes, never where volumes are.
+            if self.layout == Layout::Block || name.starts_with("leister_") {
+                return false;
+            }
+            let path = self.pool().join(name);
+            let made = Command::new("btrfs").args(["-q", "subvolume", "create"]).arg(&path).status().unwrap();
+            assert!(made.success(), "btrfs subvolume create: {made}");
+            write_file(&path, content);
+            return true;
+        };
+        let driver = self.driver();
+        let request = CreateVolume {
+            handle: Handle::new(name).unwrap(),
+            volume: VolumeId::new("theirs").unwrap(),
+            pool: driver.pools().await.unwrap()[0].name.clone(),
+            spec: spec(self.layout, size),
+        };
+        driver.create(&request).await.unwrap();
+        let route = driver.permit(&request.handle, &self.nodes()[0]).await.unwrap().into_inner();
+        self.write(&route, content).await;
+        driver.forbid(&request.handle, &self.nodes()[0]).await.unwrap();
+        self.give_to(name, owner);
+        true
+    }
+
+    async fn planted(&self, name: &str) -> Option<u64> {
+        let (stranger, data) = (self.pool().join(name), self.volume(name).join("data"));
+        if stranger.exists() {
+            return Some(read_file(&stranger));
+        }
+        data.exists().then(|| match self.layout {
+            Layout::File => read_file(&data),
+            Layout::Block => read_image(&data.join("disk.img")),
+        })
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        drop(self.driver.get_mut().map(Option::take));
+        match rustix::mount::unmount(self.pool(), UnmountFlags::empty()) {
+            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
+            Err(e) if std::thread::panicking() => eprintln!("the pool stays mounted: {e}"),
+            Err(e) => panic!("the pool stays mounted: {e}"),
+        }
+    }
+}
+
+pub(crate) fn spec(layout: Layout, size: Bytes) -> VolumeSpec {
+    VolumeSpec {
+        size,
+        layout,
+        filesystem: None,
+        provisioning: Provisioning::Thin,
+        access: AccessMode::default(),
+        class: None,
+        source: None,
+        options: VolumeOptions::new(),
+        mount_options: Vec::new(),
+        labels: Labels::new(),
+    }
+}
+
+pub(crate) fn source(route: &Route) -> &LocalSource {
+    let Route::Local { source } = route;
+    source
+}
+
+fn write_file(dir: &Path, content: u64) {
+    let path = dir.join("content");
+    fs::write(&path, content.to_string()).unwrap();
+    File::open(path).unwrap().sync_all().unwrap();
+}
+
+fn read_file(dir: &Path) -> u64 {
+    match fs::read_to_string(dir.join("content")) {
+        Ok(text) => text.parse().unwrap(),
+        Err(e) if e.kind() == ErrorKind::NotFound => 0,
+        Err(e) => panic!("{}: {e}", dir.display()),
+    }
+}
+
+fn read_image(path: &Path) -> u64 {
+    let mut content = [0; 8];
+    File::open(path).unwrap().read_exact_at(&mut content, 0).unwrap();
+    u64::from_le_bytes(content)
+}
