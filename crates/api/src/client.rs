@@ -51,6 +51,8 @@ pub struct VolumeFilter {
     pub status: Option<String>,
     /// In the grammar of classes: `tier=gold; site in (a, b)`.
     pub selector: Option<String>,
+    /// Ask the backends for what is used.
+    pub live: bool,
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -227,6 +227,7 @@ impl VolumeFilter {
             ("class", self.class.as_deref()),
             ("status", self.status.as_deref()),
             ("selector", self.selector.as_deref()),
+            ("live", self.live.then_some("true")),
         ]
     }
 }
