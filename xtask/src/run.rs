@@ -30,7 +30,8 @@ pub(crate) fn serve(checkout: &Checkout) -> Result<()> {
     leister.args(["run", "--name", "leister", "--pool-size", "20GiB", "--listen", "127.0.0.1:8000"]);
     leister.arg("--state-dir").arg(folder.join("state"));
     leister.arg("--pool").arg(folder.join("pool"));
-    leister.arg("--socket").arg("/run/leister.sock");
+    // Where the CLI looks for it.
+    leister.args(["--socket", "/run/leister/leister.sock"]);
     Err(leister.exec()).context("leister did not start")
 }
 

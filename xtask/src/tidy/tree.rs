@@ -107,7 +107,9 @@ fn packages(checkout: &Checkout) -> Result<Vec<Package>> {
 /// What git keeps or would keep, so that a new file is checked before its first commit.
 fn files(root: &Path) -> Result<Vec<File>> {
     let mut git = Command::new("git");
-    git.current_dir(root).args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
+    // The checkout may belong to another user than the one who builds it.
+    git.current_dir(root).args(["-c", "safe.directory=*"]);
+    git.args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]);
     let listed = String::from_utf8(output(&mut git)?).context("a file name is not UTF-8")?;
     // A file may be deleted but still listed; binary files have no text to check.
     Ok(listed
