@@ -74,7 +74,7 @@ impl Plugin {
         const FAREWELL: Duration = Duration::from_secs(10);
         host.mounted().map_err(DockerError::Node)?;
         let mounts = Arc::new(Mounts::new(orchestrator, host));
-        mounts.orchestrator.add_inspector(Arc::new(NodeInspector(mounts.clone())));
+        mounts.orchestrator.add_inspector(Arc::new(NodeInspector(Arc::downgrade(&mounts))));
         let mut background = JoinSet::new();
         background.spawn(upkeep::keep_order(mounts.clone()));
         background.spawn(upkeep::follow_growth(mounts.clone()));

@@ -1,7 +1,7 @@
 //! What nobody asks for: the order after a restart, debts, growth, and what the doctor sees of this node.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -10,8 +10,10 @@ use model::{Bytes, Layout, VolumeId};
 use orchestrator::{Catalogue, Finding, Goal, Inspect, Severity};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
+use tracing::Level;
 
 use crate::mounts::Mounts;
+use crate::status::log;
 
 /// How often mounted block volumes are compared with their records.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -110,7 +112,10 @@ impl Growth {
                 Err(HostError::Size { .. } | HostError::NotAttached(_)) => {}
                 Err(error) => {
                     let hopeless = matches!(error, HostError::Unsupported { .. });
-                    tracing::warn!(
+                    // Seen for the first time, it may well have its size already.
+                    let is_new = !self.0.contains_key(&record.id);
+                    log!(
+                        if hopeless && is_new { Level::DEBUG } else { Level::WARN },
                         volume = %record.id,
                         error = &error as &dyn std::error::Error,
                         "a mounted volume has not grown"
@@ -124,13 +129,16 @@ impl Growth {
 }
 
 /// Compares the mount table with the records, and lets the host look for itself.
-pub(crate) struct NodeInspector(pub(crate) Arc<Mounts>);
+///
+/// The orchestrator keeps it, and the mounts keep the orchestrator: a strong one would keep both for ever.
+pub(crate) struct NodeInspector(pub(crate) Weak<Mounts>);
 
 #[async_trait]
 impl Inspect for NodeInspector {
     async fn inspect(&self, catalogue: &Catalogue) -> Vec<Finding> {
-        let mut findings = self.compare(catalogue);
-        findings.extend(self.0.host.doctor().await.into_iter().map(|finding| Finding {
+        let Some(mounts) = self.0.upgrade() else { return Vec::new() };
+        let mut findings = compare(&mounts, catalogue);
+        findings.extend(mounts.host.doctor().await.into_iter().map(|finding| Finding {
             severity: Severity::Warning,
             subject: finding.subject,
             problem: finding.problem,
@@ -140,56 +148,53 @@ impl Inspect for NodeInspector {
     }
 }
 
-impl NodeInspector {
-    fn compare(&self, catalogue: &Catalogue) -> Vec<Finding> {
-        let node = &self.0.node;
-        let mounted = match self.0.host.mounted() {
-            Ok(mounted) => mounted,
-            Err(error) => {
-                return vec![Finding {
-                    severity: Severity::Error,
-                    subject: format!("node {node}"),
-                    problem: format!("its mount table could not be read: {error}"),
-                    advice: "see that leister runs as root with /proc mounted".to_owned(),
-                }];
-            }
-        };
-        let mut findings = Vec::new();
-        let mut find = |severity, volume: &VolumeId, problem: String, advice: &str| {
-            // Somebody is at work on it: what is seen now is not what will be.
-            if self.0.try_hold(volume).is_some() {
-                let subject = format!("volume {volume}");
-                findings.push(Finding { severity, subject, problem, advice: advice.to_owned() });
-            }
-        };
-        for (volume, references) in &mounted {
-            let users = references.len();
-            match catalogue.volume(volume) {
-                None => find(
-                    Severity::Error,
-                    volume,
-                    format!("it is mounted on node {node} for {users} containers, but has no record"),
-                    "if its backend still has it, `leister adopt` it; else stop its containers",
-                ),
-                Some(record) if users > 0 && !self.0.is_published(&record) => find(
-                    Severity::Error,
-                    volume,
-                    format!("it is mounted on node {node} for {users} containers, but not published to it"),
-                    "it is published again when its backend answers; if it stays so, stop its containers",
-                ),
-                Some(_) => {}
-            }
+fn compare(mounts: &Mounts, catalogue: &Catalogue) -> Vec<Finding> {
+    let node = &mounts.node;
+    let mounted = match mounts.host.mounted() {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            return vec![Finding {
+                severity: Severity::Error,
+                subject: format!("node {node}"),
+                problem: format!("its mount table could not be read: {error}"),
+                advice: "see that leister runs as root with /proc mounted".to_owned(),
+            }];
         }
-        let published = catalogue.volumes().filter(|record| self.0.is_published(record));
-        for record in published.filter(|r| mounted.get(&r.id).is_none_or(|references| references.is_empty()))
-        {
-            find(
-                Severity::Warning,
-                &record.id,
-                format!("it is published to node {node}, but nothing there has it mounted"),
-                "it is freed when its backend answers; restart leister if it stays so",
-            );
+    };
+    let mut findings = Vec::new();
+    let mut find = |severity, volume: &VolumeId, problem: String, advice: &str| {
+        // Somebody is at work on it: what is seen now is not what will be.
+        if mounts.try_hold(volume).is_some() {
+            let subject = format!("volume {volume}");
+            findings.push(Finding { severity, subject, problem, advice: advice.to_owned() });
         }
-        findings
+    };
+    for (volume, references) in &mounted {
+        let users = references.len();
+        match catalogue.volume(volume) {
+            None => find(
+                Severity::Error,
+                volume,
+                format!("it is mounted on node {node} for {users} containers, but has no record"),
+                "if its backend still has it, `leister adopt` it; else stop its containers",
+            ),
+            Some(record) if users > 0 && !mounts.is_published(&record) => find(
+                Severity::Error,
+                volume,
+                format!("it is mounted on node {node} for {users} containers, but not published to it"),
+                "it is published again when its backend answers; if it stays so, stop its containers",
+            ),
+            Some(_) => {}
+        }
     }
+    let published = catalogue.volumes().filter(|record| mounts.is_published(record));
+    for record in published.filter(|r| mounted.get(&r.id).is_none_or(|references| references.is_empty())) {
+        find(
+            Severity::Warning,
+            &record.id,
+            format!("it is published to node {node}, but nothing there has it mounted"),
+            "it is freed when its backend answers; restart leister if it stays so",
+        );
+    }
+    findings
 }

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use driver::memory::{Call, Fault};
 use futures::future::join_all;
 use model::{Bytes, NodeName, SnapshotName};
 use orchestrator::Request;
@@ -92,7 +93,7 @@ async fn mistakes_are_explained_and_reach_no_backend() {
         let message = call_at(&process.socket, "VolumeDriver.Create", body.to_owned()).await.unwrap_err();
         assert!(message.contains(part), "{message}");
     }
-    assert_eq!(rig.array.faults.count(driver::memory::Call::Create), 0);
+    assert_eq!(rig.array.faults.count(Call::Create), 0);
 }
 
 #[tokio::test]
@@ -353,6 +354,53 @@ async fn answers_come_within_a_second_while_backends_are_opening() {
     let refused = process.create("other", &[]).await.unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(1), "{:?}: {refused}", started.elapsed());
     assert!(refused.contains("opening backends: b; try again"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_backend_that_does_not_answer_keeps_nobody_from_looking() {
+    let rig = Rig::new();
+    let process = rig.start().await;
+    process.create("db", &[]).await.unwrap();
+    rig.array.faults.always(Call::Observe, Fault::Hang);
+    let started = Instant::now();
+    let status = process.get("db").await.unwrap()["Status"].clone();
+    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(status.get("used").is_none() && status["state"] == "ready", "{status}");
+}
+
+#[tokio::test]
+async fn the_same_wish_from_many_at_once_is_one_volume() {
+    let rig = Rig::new();
+    let process = rig.start().await;
+    for created in join_all((0..16).map(|_| process.create("db", &[("size", "1G")]))).await {
+        created.unwrap();
+    }
+    assert_eq!(rig.array.handles().len(), 1);
+    let refused = process.create("db", &[("size", "2G")]).await.unwrap_err();
+    assert!(refused.contains("volume `db` exists and differs"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_mount_or_remove_is_made_good_by_repeating() {
+    let rig = Rig::new();
+    let process = rig.start().await;
+    process.create("db", &[]).await.unwrap();
+    rig.array.faults.plan(Call::Permit, 1, Fault::LoseReply);
+    if process.mount("db", "one").await.is_err() {
+        assert_eq!(process.references("db"), 0);
+        process.mount("db", "one").await.unwrap();
+    }
+    rig.array.faults.plan(Call::Forbid, 1, Fault::LoseReply);
+    process.unmount("db", "one").await.unwrap();
+    assert_eq!(process.references("db"), 0);
+    rig.array.faults.plan(Call::Delete, 1, Fault::LoseReply);
+    let first = process.remove("db").await;
+    if let Err(message) = first
+        && let Err(again) = process.remove("db").await
+    {
+        assert!(again.contains("there is no volume"), "{message}; {again}");
+    }
+    until("it is gone", || rig.array.handles().is_empty()).await;
 }
 
 #[tokio::test]
