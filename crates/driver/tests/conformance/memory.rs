@@ -1,5 +1,4 @@
-//! The suite, on the array in memory.
-#![allow(clippy::unwrap_used, reason = "a test: a panic is the report")]
+//! The array in memory as a fixture.
 
 use std::sync::{Arc, Mutex};
 
@@ -9,15 +8,21 @@ use driver::conformance::Fixture;
 use driver::memory::{MemoryArray, MemoryDriver};
 use model::{BackendName, Bytes, Handle, InstanceId, Layout, LocalSource, NodeIdentity, NodeName, Route};
 
-struct Memory {
+/// `wrap` stands between the suite and the driver.
+pub(crate) struct Memory {
     array: Arc<MemoryArray>,
     driver: Mutex<Arc<MemoryDriver>>,
+    wrap: fn(Arc<MemoryDriver>) -> Arc<dyn Driver>,
 }
 
 impl Memory {
-    fn new() -> Memory {
+    pub(crate) fn new() -> Memory {
+        Memory::wrapped(|driver| driver)
+    }
+
+    pub(crate) fn wrapped(wrap: fn(Arc<MemoryDriver>) -> Arc<dyn Driver>) -> Memory {
         let array = MemoryArray::new(Bytes::gib(4));
-        Memory { driver: Mutex::new(Memory::open(&array)), array }
+        Memory { driver: Mutex::new(Memory::open(&array)), array, wrap }
     }
 
     fn open(array: &Arc<MemoryArray>) -> Arc<MemoryDriver> {
@@ -29,7 +34,7 @@ impl Memory {
 #[async_trait]
 impl Fixture for Memory {
     fn driver(&self) -> Arc<dyn Driver> {
-        self.driver.lock().unwrap().clone()
+        (self.wrap)(self.driver.lock().unwrap().clone())
     }
 
     async fn reopen(&self) {
@@ -66,5 +71,3 @@ fn handle(route: &Route) -> Handle {
     let Route::Local { source: LocalSource::Directory { path, .. } } = route else { panic!("{route:?}") };
     Handle::new(path.file_name().unwrap().to_str().unwrap()).unwrap()
 }
-
-driver::conformance!(Memory::new());
