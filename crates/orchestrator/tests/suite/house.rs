@@ -89,12 +89,6 @@ impl House {
     }
 }
 
-impl MortalStore {
-    pub fn memory(&self) -> &MemoryStore {
-        &self.inner
-    }
-}
-
 #[async_trait]
 impl Families for Family {
     async fn open(&self, file: &BackendFile) -> Result<Arc<dyn Driver>, DriverError> {

@@ -1,0 +1,42 @@
+//! Measures what `docs/limits-and-numbers.md` claims. Each figure stands beside a baseline of the same run,
+//! because machines differ and drift; nothing here passes or fails.
+#![allow(clippy::print_stdout, reason = "the figures are the purpose")]
+
+mod scale;
+mod spread;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(about = "Measure Leister")]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The cost of one create with 0, 10,000 and 100,000 volumes present: SQLite store, array in memory.
+    Scale {
+        /// Creates per measurement.
+        #[arg(long, default_value_t = 4000)]
+        creates: usize,
+        /// Creates at once.
+        #[arg(long, default_value_t = 64)]
+        parallel: usize,
+        /// Measurements per store, taken in turns.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Volumes present.
+        #[arg(long, value_delimiter = ',', default_value = "0,10000,100000")]
+        present: Vec<usize>,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    match Arguments::parse().what {
+        What::Scale { creates, parallel, rounds, present } => {
+            scale::measure(&present, creates, parallel, rounds)
+        }
+    }
+}
