@@ -2,8 +2,10 @@
 //! because machines differ and drift; nothing here passes or fails.
 #![allow(clippy::print_stdout, reason = "the figures are the purpose")]
 
+mod http;
 mod scale;
 mod spread;
+mod system;
 
 use clap::{Parser, Subcommand};
 
@@ -31,6 +33,18 @@ enum What {
         #[arg(long, value_delimiter = ',', default_value = "0,10000,100000")]
         present: Vec<usize>,
     },
+    /// Creates, reads under load, start and memory of the whole product on a real pool. Needs root.
+    System {
+        /// Creates per measurement.
+        #[arg(long, default_value_t = 200)]
+        creates: usize,
+        /// Measurements per way, taken in turns.
+        #[arg(long, default_value_t = 5)]
+        rounds: usize,
+        /// Volumes for the measurement of start and memory.
+        #[arg(long, default_value_t = 10_000)]
+        volumes: usize,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -38,5 +52,6 @@ fn main() -> anyhow::Result<()> {
         What::Scale { creates, parallel, rounds, present } => {
             scale::measure(&present, creates, parallel, rounds)
         }
+        What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
     }
 }
