@@ -6,14 +6,14 @@ mod states;
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ::driver::config::BackendFile;
 use ::driver::{
     CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
 };
 use async_trait::async_trait;
-use filer::{FilerError, PoolStats};
+use filer::{FilerError, PoolSpec, PoolStats};
 use model::{
     Attribute, Bytes, Capacity, Filesystem, Handle, InstanceId, Layout, NodeIdentity, NodeName, Offer,
     Offers, Owner, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOptions, VolumeState,
@@ -59,7 +59,7 @@ impl LinuxDriver {
     ) -> Result<LinuxDriver> {
         let (asked, owner) = (config.clone(), instance.clone());
         let (filer, media) = tokio::task::spawn_blocking(move || {
-            let filer = open_pool(&asked, &owner)?;
+            let filer = shared_pool(&asked, &owner)?;
             let under = asked.image.as_ref().map_or(&asked.pool, |image| &image.path);
             Ok::<_, DriverError>((filer, asked.media.or_else(|| media::detect(under))))
         })
@@ -76,7 +76,7 @@ impl LinuxDriver {
             file: backend,
             media,
             pools,
-            filer: Arc::new(filer),
+            filer,
             #[cfg(test)]
             calls: std::sync::atomic::AtomicU64::new(0),
         })
@@ -320,12 +320,28 @@ impl Trouble {
     }
 }
 
-/// Opens the pool. One that was made once and is gone is not made anew: volumes were in it.
-fn open_pool(config: &Config, instance: &InstanceId) -> Result<filer::Pool> {
+/// Pools that are open in this process, so that a changed backend can be opened before the old one is dropped.
+static OPENED: Mutex<Vec<(PoolSpec, Weak<filer::Pool>)>> = Mutex::new(Vec::new());
+
+fn shared_pool(config: &Config, instance: &InstanceId) -> Result<Arc<filer::Pool>> {
     let spec = config.spec(instance);
+    let opened = || OPENED.lock().unwrap_or_else(PoisonError::into_inner);
+    let live = opened().iter().find(|(asked, _)| *asked == spec).and_then(|(_, pool)| pool.upgrade());
+    if let Some(pool) = live {
+        return Ok(pool);
+    }
+    let pool = Arc::new(open_pool(config, &spec)?);
+    let mut opened = opened();
+    opened.retain(|(_, pool)| pool.strong_count() > 0);
+    opened.push((spec, Arc::downgrade(&pool)));
+    Ok(pool)
+}
+
+/// Opens the pool. One that was made once and is gone is not made anew: volumes were in it.
+fn open_pool(config: &Config, spec: &PoolSpec) -> Result<filer::Pool> {
     let fail = |error| translate(OPEN, error);
     let Some(PoolImage { path, size: Some(_), .. }) = &config.image else {
-        return filer::Pool::open(&spec).map_err(fail);
+        return filer::Pool::open(spec).map_err(fail);
     };
     let made = path.with_added_extension("made");
     if made.exists() && !path.exists() {
@@ -336,7 +352,7 @@ fn open_pool(config: &Config, instance: &InstanceId) -> Result<filer::Pool> {
         );
         return Err(DriverError::new(ErrorKind::NotFound, OPEN, message));
     }
-    let pool = filer::Pool::make(&spec).map_err(fail)?;
+    let pool = filer::Pool::make(spec).map_err(fail)?;
     mark(&made).map_err(|e| {
         DriverError::new(ErrorKind::Internal, OPEN, format!("cannot write {}", made.display())).because(e)
     })?;

@@ -10,7 +10,7 @@ mod media;
 
 use std::sync::Arc;
 
-use ::driver::config::BackendFile;
+use ::driver::config::{BackendFile, ConfigError};
 use ::driver::{Driver, DriverError, ErrorKind};
 use model::{InstanceId, NodeName};
 
@@ -44,4 +44,12 @@ pub async fn open(
     })?;
     let driver = LinuxDriver::open(file.clone(), config, instance, node).await?;
     Ok(Arc::new(driver))
+}
+
+/// What can be said of a file without touching the pool.
+///
+/// # Errors
+/// The first mistake, by its key.
+pub fn check(file: &BackendFile) -> Result<(), ConfigError> {
+    Config::read(file).map(drop)
 }

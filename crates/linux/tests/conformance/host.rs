@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use driver::config::BackendFile;
@@ -16,6 +17,7 @@ use model::{
     Route, VolumeId, VolumeOptions, VolumeSpec,
 };
 use rustix::fs::XattrFlags;
+use rustix::io::Errno;
 use rustix::mount::UnmountFlags;
 use tempfile::TempDir;
 
@@ -25,6 +27,8 @@ pub(crate) struct Host {
     driver: Mutex<Option<Arc<dyn Driver>>>,
 }
 
+const LIMIT: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(5);
 const NODE: &str = "this-host";
 const RECORD: &str = "user.leister";
 
@@ -57,7 +61,16 @@ impl Host {
     }
 
     pub(crate) fn unmount(&self) {
-        rustix::mount::unmount(self.pool(), UnmountFlags::empty()).unwrap();
+        let since = Instant::now();
+        loop {
+            match rustix::mount::unmount(self.pool(), UnmountFlags::empty()) {
+                Ok(()) | Err(Errno::INVAL | Errno::NOENT) => return,
+                // A tool that another test starts holds our files between its fork and its exec.
+                Err(Errno::BUSY) if since.elapsed() < LIMIT => std::thread::park_timeout(PAUSE),
+                Err(e) if std::thread::panicking() => return eprintln!("the pool stays mounted: {e}"),
+                Err(e) => panic!("the pool stays mounted: {e}"),
+            }
+        }
     }
 
     fn volume(&self, handle: &str) -> PathBuf {
@@ -84,7 +97,17 @@ impl Fixture for Host {
 
     async fn reopen(&self) {
         self.close();
-        let driver = self.open(&self.file("")).await.unwrap_or_else(|e| panic!("{e}: {e:?}"));
+        let (file, since) = (self.file(""), Instant::now());
+        let driver = loop {
+            match self.open(&file).await {
+                Ok(driver) => break driver,
+                // A tool that another test starts holds the pool's lock between its fork and its exec.
+                Err(e) if e.kind == driver::ErrorKind::Conflict && since.elapsed() < LIMIT => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(e) => panic!("{e}: {e:?}"),
+            }
+        };
         *self.driver.lock().unwrap() = Some(driver);
     }
 
@@ -156,11 +179,7 @@ impl Fixture for Host {
 impl Drop for Host {
     fn drop(&mut self) {
         drop(self.driver.get_mut().map(Option::take));
-        match rustix::mount::unmount(self.pool(), UnmountFlags::empty()) {
-            Ok(()) | Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOENT) => {}
-            Err(e) if std::thread::panicking() => eprintln!("the pool stays mounted: {e}"),
-            Err(e) => panic!("the pool stays mounted: {e}"),
-        }
+        self.unmount();
     }
 }
 

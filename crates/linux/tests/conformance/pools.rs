@@ -131,6 +131,17 @@ async fn a_second_instance_on_the_pool_is_refused() {
 }
 
 #[tokio::test]
+async fn a_changed_backend_opens_beside_the_old_one() {
+    let host = Host::new(Layout::File).await;
+    let old = host.driver();
+    let new = host.open(&host.file("labels: {tier: gold}\n")).await.unwrap();
+    assert_eq!(new.pools().await.unwrap()[0].labels["tier"], "gold");
+    let request = request(old.as_ref(), "v", "pool");
+    old.create(&request).await.unwrap();
+    assert!(!new.create(&request).await.unwrap().is_changed());
+}
+
+#[tokio::test]
 async fn a_pool_that_has_vanished_is_not_made_anew() {
     let host = Host::new(Layout::File).await;
     host.close();
