@@ -1,25 +1,24 @@
 //! The contract, over a pool of the filer.
 
 mod abilities;
+mod opening;
 mod states;
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use ::driver::config::BackendFile;
 use ::driver::{
     CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
 };
 use async_trait::async_trait;
-use filer::{FilerError, PoolSpec, PoolStats};
+use filer::{FilerError, PoolStats};
 use model::{
     Attribute, Bytes, Capacity, Filesystem, Handle, InstanceId, Layout, NodeIdentity, NodeName, Offer,
     Offers, Owner, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOptions, VolumeState,
 };
 
-use crate::config::{Config, PoolImage, accepts};
+use crate::config::{Config, accepts};
 use crate::error::translate;
 use crate::layout::{self, file};
 use crate::{DRIVER, media};
@@ -59,7 +58,7 @@ impl LinuxDriver {
     ) -> Result<LinuxDriver> {
         let (asked, owner) = (config.clone(), instance.clone());
         let (filer, media) = tokio::task::spawn_blocking(move || {
-            let filer = shared_pool(&asked, &owner)?;
+            let filer = opening::shared(&asked, &owner)?;
             let under = asked.image.as_ref().map_or(&asked.pool, |image| &image.path);
             Ok::<_, DriverError>((filer, asked.media.or_else(|| media::detect(under))))
         })
@@ -318,52 +317,6 @@ impl Trouble {
             Trouble::Died(error) => died(operation, error),
         }
     }
-}
-
-/// Pools that are open in this process, so that a changed backend can be opened before the old one is dropped.
-static OPENED: Mutex<Vec<(PoolSpec, Weak<filer::Pool>)>> = Mutex::new(Vec::new());
-
-fn shared_pool(config: &Config, instance: &InstanceId) -> Result<Arc<filer::Pool>> {
-    let spec = config.spec(instance);
-    let opened = || OPENED.lock().unwrap_or_else(PoisonError::into_inner);
-    let live = opened().iter().find(|(asked, _)| *asked == spec).and_then(|(_, pool)| pool.upgrade());
-    if let Some(pool) = live {
-        return Ok(pool);
-    }
-    let pool = Arc::new(open_pool(config, &spec)?);
-    let mut opened = opened();
-    opened.retain(|(_, pool)| pool.strong_count() > 0);
-    opened.push((spec, Arc::downgrade(&pool)));
-    Ok(pool)
-}
-
-/// Opens the pool. One that was made once and is gone is not made anew: volumes were in it.
-fn open_pool(config: &Config, spec: &PoolSpec) -> Result<filer::Pool> {
-    let fail = |error| translate(OPEN, error);
-    let Some(PoolImage { path, size: Some(_), .. }) = &config.image else {
-        return filer::Pool::open(spec).map_err(fail);
-    };
-    let made = path.with_added_extension("made");
-    if made.exists() && !path.exists() {
-        let message = format!(
-            "the pool's image {} is gone though it was made before; bring it back, or remove {} to start empty",
-            path.display(),
-            made.display()
-        );
-        return Err(DriverError::new(ErrorKind::NotFound, OPEN, message));
-    }
-    let pool = filer::Pool::make(spec).map_err(fail)?;
-    mark(&made).map_err(|e| {
-        DriverError::new(ErrorKind::Internal, OPEN, format!("cannot write {}", made.display())).because(e)
-    })?;
-    Ok(pool)
-}
-
-fn mark(made: &PathBuf) -> std::io::Result<()> {
-    if made.exists() {
-        return Ok(());
-    }
-    File::create(made)?.sync_all()
 }
 
 /// The filer keeps a volume that has snapshots; the contract lets them go with it.
