@@ -146,11 +146,14 @@ impl Catalogue {
     pub(crate) fn apply(&mut self, edit: &Edit, revision: Revision) {
         match edit {
             Edit::PutVolume(record) => {
-                let place = (record.backend.clone(), record.handle.clone());
-                if let Some(old) = self.volume(&record.id) {
-                    self.handles.remove(&(old.backend.clone(), old.handle.clone()));
+                let place = |record: &VolumeRecord| (record.backend.clone(), record.handle.clone());
+                let before = self.volumes.get(&record.id).map(|old| place(&old.value));
+                if before.as_ref() != Some(&place(record)) {
+                    if let Some(before) = before {
+                        self.handles.remove(&before);
+                    }
+                    self.handles.insert(place(record), record.id.clone());
                 }
-                self.handles.insert(place, record.id.clone());
                 self.volumes.insert(record.id.clone(), Stored { value: record.clone(), revision });
                 self.review(&record.id);
             }

@@ -241,12 +241,12 @@ impl Inner {
         if let Ok(places) = place(demand, &self.candidates(demand)) {
             return Ok(places);
         }
-        for backend in self.backends.all().values() {
-            let opened = backend.driver(self.settings.periods.opening).await;
-            if let (Ok(_), Err(error)) = (opened, backend.refresh().await) {
-                tracing::debug!(backend = %backend.name, %error, "cannot ask for pools");
-            }
-        }
+        let backends = self.backends.all();
+        let asked = backends.values().map(async |backend| {
+            backend.driver(self.settings.periods.opening).await.ok()?;
+            backend.refresh().await.inspect_err(|error| tracing::debug!(%error, "cannot ask for pools")).ok()
+        });
+        futures::future::join_all(asked).await;
         place(demand, &self.candidates(demand)).map_err(|refusals| refuse(&refusals))
     }
 

@@ -42,15 +42,10 @@ impl Inner {
                 Err(error.hint("it will grow when the backend answers"))
             }
             Err(error) => {
-                self.stop_growing(id).await?;
+                let now = self.volume(id)?;
+                self.edit(&now, |record| record.growing = None).await?;
                 Err(error)
             }
         }
-    }
-
-    /// The backend will not: the volume stays as it is.
-    pub(crate) async fn stop_growing(&self, id: &VolumeId) -> Result<()> {
-        let record = self.volume(id)?;
-        self.edit(&record, |record| record.growing = None).await.map(|_| ())
     }
 }

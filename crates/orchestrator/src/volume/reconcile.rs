@@ -2,6 +2,7 @@ use driver::Retry;
 use model::{NodeName, VolumeId};
 
 use crate::orchestrator::Inner;
+use crate::record::Goal;
 use crate::request::Answer;
 use crate::running::Operation;
 use crate::{Error, Result};
@@ -18,11 +19,8 @@ impl Inner {
             Ok(driven) => driven,
             Err(error) => {
                 self.note_trouble(id, &error).await;
-                let will_not = error.retry != Retry::Later;
-                if will_not
-                    && self.writer.catalogue().volume(id).is_some_and(|record| record.growing.is_some())
-                {
-                    self.stop_growing(id).await?;
+                if error.retry != Retry::Later {
+                    self.give_up(id, operation).await?;
                 }
                 return Err(error);
             }
@@ -45,9 +43,29 @@ impl Inner {
             .map(|s| s.name.clone())
             .collect();
         for name in names {
-            self.drive_snapshot(id, &name, operation).await?;
+            if let Err(error) = self.drive_snapshot(id, &name, operation).await {
+                if error.retry != Retry::Later {
+                    self.undo_snapshot(id, &name, operation).await;
+                }
+                return Err(error);
+            }
         }
         Ok(Answer::Volume(record))
+    }
+
+    /// The backend will not do what was wished for, and whoever wished it is gone: the wish goes too.
+    async fn give_up(&self, id: &VolumeId, operation: &Operation) -> Result<()> {
+        let Some(record) = self.writer.catalogue().volume(id) else { return Ok(()) };
+        if record.goal == Goal::Exist && !record.settled {
+            self.undo(id, operation).await;
+        } else if record.growing.is_some() || record.restoring.is_some() {
+            self.edit(&record, |record| {
+                record.growing = None;
+                record.restoring = None;
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     /// Writes down why a volume is not as it shall be, once per reason.

@@ -105,7 +105,7 @@ impl Inner {
         }
     }
 
-    async fn undo_snapshot(&self, id: &VolumeId, name: &SnapshotName, operation: &Operation) {
+    pub(crate) async fn undo_snapshot(&self, id: &VolumeId, name: &SnapshotName, operation: &Operation) {
         let undone = async {
             let snapshot = self.snapshot(id, name)?;
             self.edit_snapshot(&snapshot, Goal::Gone).await?;

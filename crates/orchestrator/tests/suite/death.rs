@@ -84,6 +84,14 @@ fn a_create_that_the_array_refuses() {
 }
 
 #[test]
+fn a_create_that_does_not_fit_any_more() {
+    // The space goes after the pools were last asked.
+    let request = create("v", Bytes::gib(1));
+    let full = |house: &House| house.array.plant(&handle("big"), Bytes::gib(10), None, 1);
+    dies_at_every_point(Bytes::gib(10), nothing, &request, full, no_verdict);
+}
+
+#[test]
 fn a_create_whose_reply_is_lost() {
     let request = create("v", Bytes::gib(1));
     let lose = |house: &House| house.faults().plan(Call::Create, 1, Fault::LoseReply);

@@ -96,25 +96,41 @@ fn ten_thousand_random_operations_with_faults_and_deaths_keep_every_promise() {
     assert!(deaths > 0, "the process never died: the test tests too little");
 }
 
-/// One operation. If the process dies in it: what it was, and the world if it was done.
-async fn one(
-    house: &House,
-    o: &Orchestrator,
-    world: &mut World,
-    dice: &mut Dice,
-    seed: u64,
-) -> Option<(Request, World)> {
+#[test]
+fn a_storm_of_users_on_the_same_volumes_leaves_records_and_array_in_agreement() {
+    let seed = seed();
+    println!("SEED={seed}");
+    let mut dice = Dice(seed);
+    block_on(async {
+        let house = House::of(Bytes::gib(64));
+        let o = house.open().await;
+        for _ in 0..10 {
+            let mut users = tokio::task::JoinSet::new();
+            for _ in 0..16 {
+                let requests: Vec<Request> = (0..20).map(|_| roll(&mut dice)).collect();
+                let o = o.clone();
+                users.spawn(async move {
+                    for request in requests {
+                        // Refusals are part of the game; what counts is what is left at the end.
+                        let _ = run(&o, request).await;
+                    }
+                });
+            }
+            for call in CALLS {
+                house.faults().plan(call, 1 + dice.roll(20), Fault::LoseReply);
+            }
+            users.join_all().await;
+            settled(&o).await;
+            house.check(&o);
+        }
+    });
+}
+
+fn roll(dice: &mut Dice) -> Request {
     let name = dice.pick(&NAMES);
     let snapshot = dice.pick(&SNAPSHOTS);
-    if dice.roll(4) == 0
-        && let Some(volume) = world.get_mut(name)
-    {
-        volume.content = dice.roll(1 << 32);
-        house.array.write(&handle(name), volume.content);
-        return None;
-    }
     let size = Bytes::gib(1 + dice.roll(8));
-    let request = match dice.roll(10) {
+    match dice.roll(10) {
         0 | 1 => create(name, size),
         2 => delete(name),
         3 => grow(name, size),
@@ -124,7 +140,26 @@ async fn one(
         7 => clone(name, dice.pick(&NAMES), (dice.roll(2) == 0).then_some(snapshot)),
         8 => publish(name, "n1"),
         _ => unpublish(name, "n1"),
-    };
+    }
+}
+
+/// One operation. If the process dies in it: what it was, and the world if it was done.
+async fn one(
+    house: &House,
+    o: &Orchestrator,
+    world: &mut World,
+    dice: &mut Dice,
+    seed: u64,
+) -> Option<(Request, World)> {
+    let name = dice.pick(&NAMES);
+    if dice.roll(4) == 0
+        && let Some(volume) = world.get_mut(name)
+    {
+        volume.content = dice.roll(1 << 32);
+        house.array.write(&handle(name), volume.content);
+        return None;
+    }
+    let request = roll(dice);
     let mut dies = false;
     match dice.roll(6) {
         0 => {
