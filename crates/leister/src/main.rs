@@ -1,1 +1,51 @@
-fn main() {}
+//! The program: `leister run` serves, all other verbs ask a server.
+
+mod cli;
+mod config;
+mod families;
+mod instance;
+mod output;
+mod run;
+mod usher;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+use cli::{Cli, Failure, Verb};
+
+fn main() -> ExitCode {
+    let Some(verb) = Cli::parse().verb else {
+        let help = Cli::command().render_long_help();
+        return end(output::line(help.to_string().trim_end()).map_err(Failure::from));
+    };
+    let mut builder = match verb {
+        Verb::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        _ => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = match builder.enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(e) => {
+            let failure = Failure::new(cli::Code::Failed, format!("cannot start: {e}"));
+            return end(Err(failure));
+        }
+    };
+    let ended = runtime.block_on(async {
+        match verb {
+            Verb::Run(args) => run::run(*args).await,
+            verb => cli::execute(verb).await,
+        }
+    });
+    end(ended)
+}
+
+fn end(result: Result<(), Failure>) -> ExitCode {
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    if !failure.is_quiet() {
+        // When standard error is gone too, the exit code has to do.
+        let _ = output::note(&format!("error: {}", failure.message));
+        if let Some(hint) = &failure.hint {
+            let _ = output::note(&format!("hint: {hint}"));
+        }
+    }
+    ExitCode::from(failure.code as u8)
+}

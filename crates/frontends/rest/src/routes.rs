@@ -39,15 +39,19 @@ pub fn openapi() -> String {
     description.to_pretty_json().unwrap_or_default() + "\n"
 }
 
+/// All routes. A port, which web pages can reach too, adds [`guarded`].
 pub(crate) fn router(orchestrator: Orchestrator) -> Router {
     let (router, _) = described().split_for_parts();
     router
         .fallback(unknown)
         .method_not_allowed_fallback(not_allowed)
         .layer(DefaultBodyLimit::max(LARGEST_BODY))
-        .layer(middleware::from_fn(guard::keep_pages_out))
         .layer(middleware::from_fn(request_id::name_requests))
         .with_state(orchestrator)
+}
+
+pub(crate) fn guarded(router: Router) -> Router {
+    router.layer(middleware::from_fn(guard::keep_pages_out))
 }
 
 fn described() -> OpenApiRouter<Orchestrator> {

@@ -111,7 +111,7 @@ impl Server {
                 // Without it answers are late, nothing worse.
                 let _ = stream.set_nodelay(true);
             });
-            let server = axum::serve(port, router).with_graceful_shutdown(end(stopped));
+            let server = axum::serve(port, routes::guarded(router)).with_graceful_shutdown(end(stopped));
             serving.spawn(server.into_future());
         }
         shutdown.await;

@@ -194,7 +194,8 @@ async fn every_kind_of_error_arrives_with_its_status() {
 async fn bad_requests_are_explained() {
     let rig = Rig::start().await;
     done(rig.client.create_volume(&wanted("db"), Wait::Done).await.unwrap());
-    let table: &[(&str, &str, Option<&str>, u16, &[&str])] = &[
+    type Row = (&'static str, &'static str, Option<&'static str>, u16, &'static [&'static str]);
+    let table: &[Row] = &[
         (
             "POST",
             "/v1/volumes",

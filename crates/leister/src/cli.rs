@@ -1,0 +1,99 @@
+//! The verbs: they talk to a server through `api` and know nothing behind it.
+
+mod adopt;
+mod change;
+mod create;
+mod delete;
+mod doctor;
+mod failure;
+mod generate;
+mod get;
+mod kind;
+mod reach;
+mod work;
+
+use clap::builder::styling::{AnsiColor, Styles};
+use clap::{Parser, Subcommand};
+
+use crate::run::RunArgs;
+pub(crate) use failure::{Code, Failure};
+
+pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
+
+const STYLES: Styles = Styles::styled()
+    .header(AnsiColor::Green.on_default().bold())
+    .usage(AnsiColor::Green.on_default().bold())
+    .literal(AnsiColor::Cyan.on_default())
+    .placeholder(AnsiColor::Cyan.on_default());
+
+/// Storage for containers that outlives them.
+///
+/// `leister run` serves; all other verbs talk to a running server.
+#[derive(Debug, Parser)]
+#[command(name = "leister", version, styles = STYLES, max_term_width = 100, after_help = EXIT_CODES)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or doctor found something; 2 the request cannot be \
+right; 3 not found; 4 conflict, busy or in use; 5 server or backend unreachable; 6 timed out, the work goes on.";
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Serve: the daemon, in the foreground
+    Run(Box<RunArgs>),
+    /// Show backends, classes, pools, volumes, snapshots, nodes or operations
+    Get(get::GetArgs),
+    /// Create a volume, snapshot, backend or class, from flags or files
+    Create(Box<create::CreateArgs>),
+    /// Delete volumes, snapshots, backends, classes or nodes
+    Delete(delete::DeleteArgs),
+    /// Make a volume larger, also while it is in use
+    Grow(change::GrowArgs),
+    /// Take a snapshot of a volume
+    Snapshot(change::SnapshotArgs),
+    /// Put a snapshot's content in its volume's place
+    Restore(change::RestoreArgs),
+    /// Make a volume with the content of another one
+    Clone(change::CloneArgs),
+    /// Take over a volume that Leister did not make
+    Import(adopt::ImportArgs),
+    /// Take up volumes that carry this instance's tag but have no record
+    Adopt(adopt::AdoptArgs),
+    /// Drop a volume's record and leave its data where it is
+    Forget(adopt::ForgetArgs),
+    /// Look for what is not as it should be
+    Doctor(doctor::DoctorArgs),
+    /// Show the versions of this program and of the server
+    Version(doctor::VersionArgs),
+    /// Print a completion script
+    Completion(generate::CompletionArgs),
+    /// Write man pages into a directory
+    Man(generate::ManArgs),
+    /// Print the reference of all verbs as Markdown
+    #[command(hide = true)]
+    Reference,
+}
+
+/// Runs one verb that talks to a server, or writes what needs none.
+pub(crate) async fn execute(verb: Verb) -> Result<()> {
+    match verb {
+        Verb::Run(_) => Err(Failure::usage("run is not a verb of a client")),
+        Verb::Get(args) => get::execute(args).await,
+        Verb::Create(args) => create::execute(*args).await,
+        Verb::Delete(args) => delete::execute(args).await,
+        Verb::Grow(args) => change::grow(args).await,
+        Verb::Snapshot(args) => change::snapshot(args).await,
+        Verb::Restore(args) => change::restore(args).await,
+        Verb::Clone(args) => change::clone(args).await,
+        Verb::Import(args) => adopt::import(args).await,
+        Verb::Adopt(args) => adopt::adopt(args).await,
+        Verb::Forget(args) => adopt::forget(args).await,
+        Verb::Doctor(args) => doctor::doctor(args).await,
+        Verb::Version(args) => doctor::version(args).await,
+        Verb::Completion(args) => generate::completion(&args),
+        Verb::Man(args) => generate::man(&args),
+        Verb::Reference => generate::reference(),
+    }
+}

@@ -1,0 +1,223 @@
+//! `leister run`: puts the parts together, serves, and ends in order.
+
+mod args;
+
+use std::error::Error;
+use std::fs::DirBuilder;
+use std::io::IsTerminal;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use docker::{DockerError, DockerSettings, Plugin};
+use host::{Host, HostConfig};
+use model::NodeIdentity;
+use orchestrator::{BackendOrigin, Orchestrator, Settings};
+use rest::{RestError, RestSettings, Server};
+use store::{SqliteStore, StoreError};
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Code, Failure};
+use crate::config::Config;
+use crate::families::AllFamilies;
+use crate::instance::instance;
+use crate::usher::Usher;
+pub(crate) use args::RunArgs;
+use args::{Listen, LogFormat};
+
+const STORE: &str = "leister.db";
+const MOUNTS: &str = "mounts";
+const PORT: &str = "127.0.0.1:8000";
+
+/// Serves until a signal ends it.
+///
+/// # Errors
+/// What keeps it from starting: nothing has been changed then.
+pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
+    start_log(&args)?;
+    let mut config = Config::read(&args.config)?;
+    if let Some(pool) = &args.pool {
+        config.embed(pool, args.pool_size.as_deref())?;
+    }
+    let node = NodeIdentity::named(args.node()?);
+    let usher = Usher::listen()?;
+
+    let state = std::path::absolute(args.state_dir()).map_err(|e| failed(&args.state_dir(), &e))?;
+    DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(|e| failed(&state, &e))?;
+    let records = state.join(STORE);
+    let has_records = records.exists();
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&records))
+        .await
+        .map_err(|e| Failure::new(Code::Failed, format!("cannot open the store: {e}")))?
+        .map_err(|e| of_store(&e))?;
+    let instance = instance(&state, args.name.as_str(), args.instance_id.as_ref(), has_records)?;
+    let server = claim_rest(&args).await?;
+    let plugin = claim_plugin(&args).await?;
+    let host = Host::open(HostConfig { mounts_root: state.join(MOUNTS), limits: host::Limits::default() })
+        .await
+        .map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
+
+    let families = AllFamilies::new(instance.clone(), node.name.clone());
+    let settings = Settings::new(instance, node.clone());
+    let orchestrator =
+        Orchestrator::start(settings, Arc::new(store), Arc::new(families)).await.map_err(of_orchestrator)?;
+    let backends = config.backends.len();
+    for (file, path) in config.backends.into_values() {
+        for warning in file.warnings() {
+            tracing::warn!(backend = %file.name(), warning);
+        }
+        orchestrator.add_backend(file, BackendOrigin::File(path));
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        name = %args.name,
+        instance = %orchestrator.settings().instance,
+        node = %node.name,
+        state = %state.display(),
+        volumes = orchestrator.catalogue().volume_count(),
+        backends,
+        "leister serves"
+    );
+
+    let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
+    let docker = tokio::spawn({
+        let (orchestrator, usher) = (orchestrator.clone(), usher.clone());
+        async move {
+            let ended = plugin.serve(orchestrator, host, usher.stopped()).await;
+            usher.stop();
+            ended
+        }
+    });
+    let set_up = set_up(&orchestrator, config.classes.into_values().map(|(class, _)| class), node).await;
+    if set_up.is_err() {
+        usher.stop();
+    }
+    usher.stopped().await;
+    let served = docker.await;
+    if let Err(e) = rest.await {
+        tracing::error!(error = %e, "the REST server ended badly");
+    }
+    orchestrator.stop().await;
+    tracing::info!("stopped");
+    set_up?;
+    match served {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(e)) => Err(of_docker(&e)),
+        Err(e) => Err(Failure::new(Code::Failed, format!("the docker plugin ended badly: {e}"))),
+    }
+}
+
+/// What files say of classes holds over what was stored; this machine is a node.
+async fn set_up(
+    orchestrator: &Orchestrator,
+    classes: impl Iterator<Item = model::Class>,
+    node: NodeIdentity,
+) -> Result<(), Failure> {
+    for class in classes {
+        orchestrator.create_class(class).await.map_err(of_orchestrator)?;
+    }
+    orchestrator.register_node(node).await.map_err(of_orchestrator)
+}
+
+async fn claim_rest(args: &RunArgs) -> Result<Server, Failure> {
+    let mut settings =
+        RestSettings { socket: Some(args.socket()), address: None, open_to_all: args.open_to_all };
+    match args.listen {
+        Some(Listen::None) => {}
+        Some(Listen::On(address)) => settings.address = Some(address),
+        // Nobody asked for this port: a second instance on this machine does without.
+        None => settings.address = PORT.parse().ok(),
+    }
+    match Server::claim(&settings).await {
+        Err(RestError::Port { .. }) if args.listen.is_none() => {
+            tracing::info!("{PORT} is taken; the REST interface is on the socket alone");
+            settings.address = None;
+            Server::claim(&settings).await.map_err(|e| of_rest(&e))
+        }
+        claimed => claimed.map_err(|e| of_rest(&e)),
+    }
+}
+
+async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
+    let mut settings = DockerSettings::new(args.name.clone());
+    settings.plugin_dir.clone_from(&args.plugin_dir);
+    Plugin::claim(&settings).await.map_err(|e| of_docker(&e))
+}
+
+fn start_log(args: &RunArgs) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&args.log_level).map_err(|e| {
+        Failure::usage(format!("--log-level `{}`: {e}", args.log_level))
+            .hint("write error, warn, info, debug or trace, or by part: info,orchestrator=debug")
+    })?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match args.log_format {
+        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}
+
+fn of_store(error: &StoreError) -> Failure {
+    let message = chain(error);
+    match error {
+        StoreError::Held { .. } => Failure::new(Code::Conflict, message)
+            .hint("an instance runs already; for a second one give --name and --state-dir"),
+        StoreError::Damaged { .. }
+        | StoreError::Conflict { .. }
+        | StoreError::Fenced { .. }
+        | StoreError::Unavailable { .. } => Failure::new(Code::Failed, message),
+    }
+}
+
+fn of_rest(error: &RestError) -> Failure {
+    let message = chain(error);
+    match error {
+        RestError::Runs { .. } => {
+            Failure::new(Code::Conflict, message).hint("stop it, or give this one --name and --state-dir")
+        }
+        RestError::Occupied { .. } => {
+            Failure::new(Code::Conflict, message).hint("remove the file, or choose another with --socket")
+        }
+        RestError::Open { .. } => Failure::usage(message)
+            .hint("listen on 127.0.0.1 behind something that asks who it is, or say --open-to-all"),
+        RestError::Port { .. } => {
+            Failure::new(Code::Conflict, message).hint("choose another with --listen, or --listen none")
+        }
+        RestError::Socket { .. } => {
+            Failure::new(Code::Failed, message).hint("run as root, or choose another place with --socket")
+        }
+    }
+}
+
+fn of_docker(error: &DockerError) -> Failure {
+    let code = match error {
+        DockerError::Runs { .. } | DockerError::Occupied { .. } => Code::Conflict,
+        _ => Code::Failed,
+    };
+    Failure::new(code, chain(error))
+}
+
+fn of_orchestrator(error: orchestrator::Error) -> Failure {
+    let mut bare = error.clone();
+    bare.hint = None;
+    Failure { code: Code::Failed, message: bare.sentence(), hint: error.hint }
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> Failure {
+    Failure::new(Code::Failed, format!("cannot use the state directory {}: {error}", path.display()))
+        .hint("run as root, or choose another with --state-dir")
+}
+
+/// The message with its causes, each once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(deeper) = cause {
+        let told = deeper.to_string();
+        if !text.contains(&told) {
+            text = format!("{text}: {told}");
+        }
+        cause = deeper.source();
+    }
+    text
+}

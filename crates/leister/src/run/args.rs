@@ -1,0 +1,107 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use model::{InstanceId, NodeName};
+
+use crate::cli::Failure;
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct RunArgs {
+    /// The instance: what users write behind `docker volume create -d`
+    #[arg(long, env = "LEISTER_NAME", default_value = "leister", value_parser = name)]
+    pub(crate) name: InstanceId,
+    /// Where records and mounts are kept [default: /var/lib/leister/NAME]
+    #[arg(long, env = "LEISTER_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// A pool in this directory of this machine, as the backend `local`
+    #[arg(long, env = "LEISTER_POOL", value_name = "DIR")]
+    pub(crate) pool: Option<PathBuf>,
+    /// Make the pool in a sparse file beside its directory if it is not there yet, such as 20GiB
+    #[arg(long, env = "LEISTER_POOL_SIZE", value_name = "SIZE", requires = "pool")]
+    pub(crate) pool_size: Option<String>,
+    /// Backends and classes in YAML or JSON; of a directory, all files
+    #[arg(long, env = "LEISTER_CONFIG", value_name = "FILE|DIR", value_delimiter = ':')]
+    pub(crate) config: Vec<PathBuf>,
+    /// The REST port, or `none` [default: 127.0.0.1:8000 while nobody has it]
+    #[arg(long, env = "LEISTER_LISTEN", value_name = "ADDRESS", value_parser = listen)]
+    pub(crate) listen: Option<Listen>,
+    /// Let --listen be an address that other machines can reach; there is no password
+    #[arg(long, env = "LEISTER_OPEN_TO_ALL", requires = "listen")]
+    pub(crate) open_to_all: bool,
+    /// The REST socket, for root alone [default: /run/leister/NAME.sock]
+    #[arg(long, env = "LEISTER_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Where the Docker engine looks for plugins
+    #[arg(long, env = "LEISTER_PLUGIN_DIR", value_name = "DIR", default_value = "/run/docker/plugins")]
+    pub(crate) plugin_dir: PathBuf,
+    /// This machine's name among the nodes [default: the host name]
+    #[arg(long, env = "LEISTER_NODE", value_name = "NAME")]
+    node: Option<NodeName>,
+    /// The id that volumes carry: only to get them back into a new state directory
+    #[arg(long, env = "LEISTER_INSTANCE_ID", value_name = "ID")]
+    pub(crate) instance_id: Option<InstanceId>,
+    /// How the log is written, to standard error
+    #[arg(long, env = "LEISTER_LOG_FORMAT", value_enum, default_value_t)]
+    pub(crate) log_format: LogFormat,
+    /// error, warn, info, debug, trace, or by part: info,orchestrator=debug
+    #[arg(long, env = "LEISTER_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
+    pub(crate) log_level: String,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Listen {
+    None,
+    On(SocketAddr),
+}
+
+impl RunArgs {
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        let own = || PathBuf::from("/var/lib/leister").join(self.name.as_str());
+        self.state_dir.clone().unwrap_or_else(own)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        let own = || PathBuf::from(format!("/run/leister/{}.sock", self.name));
+        self.socket.clone().unwrap_or_else(own)
+    }
+
+    /// # Errors
+    /// The host name cannot be a node's name.
+    pub(crate) fn node(&self) -> Result<NodeName, Failure> {
+        if let Some(node) = &self.node {
+            return Ok(node.clone());
+        }
+        let system = rustix::system::uname();
+        NodeName::new(system.nodename().to_string_lossy()).map_err(|e| {
+            Failure::usage(format!("the host name cannot be used: {e}")).hint("give a name with --node")
+        })
+    }
+}
+
+/// It becomes a file name, and the first part of an id.
+fn name(text: &str) -> Result<InstanceId, String> {
+    const LONGEST: usize = 60;
+    let name = InstanceId::new(text).map_err(|e| e.to_string())?;
+    if text.len() > LONGEST {
+        return Err(format!("has {} characters; at most {LONGEST} are allowed", text.len()));
+    }
+    Ok(name)
+}
+
+fn listen(text: &str) -> Result<Listen, String> {
+    if text == "none" {
+        return Ok(Listen::None);
+    }
+    text.parse()
+        .map(Listen::On)
+        .map_err(|_| "write an address and a port, as in 127.0.0.1:8000, or none".into())
+}
