@@ -95,6 +95,8 @@ pub(crate) struct Backend {
     /// Grows when the pools are asked for, so that waiters share one answer.
     refreshes: AtomicU64,
     refreshing: tokio::sync::Mutex<()>,
+    /// Held while it is opened: opening locks what is opened, and would meet itself.
+    opening: tokio::sync::Mutex<()>,
     call_limit: Duration,
     metrics: Arc<Metrics>,
     opened: Arc<Notify>,
@@ -121,6 +123,7 @@ impl Backend {
             changed: Notify::new(),
             refreshes: AtomicU64::new(0),
             refreshing: tokio::sync::Mutex::new(()),
+            opening: tokio::sync::Mutex::new(()),
             call_limit: periods.call,
             metrics,
             opened,
@@ -147,8 +150,12 @@ impl Backend {
             .unwrap_or_default()
     }
 
-    /// Opens it, or sees why not.
+    /// Opens it, or sees why not. Whoever comes while that goes on waits for its end.
     pub(crate) async fn open(&self, families: &dyn Families) -> Result<()> {
+        let _turn = self.opening.lock().await;
+        if self.driver.load().is_some() {
+            return Ok(());
+        }
         let opened = match tokio::time::timeout(self.call_limit, families.open(&self.file)).await {
             Ok(opened) => opened,
             Err(_) => Err(self.silent("open backend")),
