@@ -197,7 +197,7 @@ struct Told {
 impl Told {
     fn new() -> Self {
         let mut table = Table::new();
-        table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+        table.load_style(presets::UTF8_FULL_CONDENSED);
         table.set_header(["", "step", "seen", "time"]);
         let coloured = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
         Self { started: Instant::now(), table, coloured, number: 0 }
