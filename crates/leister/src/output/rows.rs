@@ -138,7 +138,7 @@ impl Shown for PoolView {
             cells.extend([
                 list(&self.layouts),
                 maybe_size(self.largest),
-                list(self.offers.iter().map(|(key, value)| format!("{key}={value}"))),
+                list(self.offers.iter().map(|(key, value)| format!("{key}={}", value.replace(',', "|")))),
                 list(self.labels.iter().map(|(key, value)| format!("{key}={value}"))),
             ]);
         }

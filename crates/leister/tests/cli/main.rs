@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a skip prints its reason")]
 
 mod rig;
+mod slow;
 
 use rig::Rig;
 use serde_json::Value;
@@ -38,7 +39,7 @@ fn a_users_day() {
     assert_eq!(lines[1][..6], ["bronze", "ready", "64MiB", "bronze", "local", "pool"]);
     assert!(rig.ok(&["get", "v", "-o", "wide"]).contains("HANDLE"));
     assert!(rig.ok(&["get", "v", "--class", "gold", "-o", "yaml"]).contains("name: gold"));
-    assert!(rig.ok(&["get", "pools", "-o", "wide"]).contains("provisioningType=thick,thin"));
+    assert!(rig.ok(&["get", "pools", "-o", "wide"]).contains("provisioningType=thick|thin"));
     assert!(rig.ok(&["get", "backends"]).contains("online"));
     assert!(rig.ok(&["get", "nodes", "-o", "name"]).starts_with("node/"));
 
@@ -137,6 +138,27 @@ fn every_failure_has_its_code_and_its_way_out() {
     let said = rig.cli(&["create", "volume", "later", "--size", "16MiB", "--no-wait"]);
     assert_eq!(said.code, 0, "{said:?}");
     assert!(said.out.starts_with("volume/later create"), "{said:?}");
+}
+
+#[test]
+fn long_work_is_followed_to_its_end_or_to_the_users_limit() {
+    let create = ["create", "volume", "db", "--size", "1GiB", "--timeout", "500ms"];
+    for (operation, code, out, err) in [
+        (slow::DONE, 0, "volume/db created\n", ""),
+        (slow::FAILED, 4, "", "error: it is being deleted\nhint: wait\n"),
+        (slow::RUNNING, 6, "", "error: volume/db: still going on as op-7\n"),
+        (slow::FOREIGN, 1, "", "is not understood"),
+    ] {
+        let rig = Rig::bare();
+        slow::serve(&rig.path("rest.sock"), operation);
+        let said = rig.cli(&create);
+        assert_eq!((said.code, said.out.as_str()), (code, out), "{said:?}");
+        assert!(said.err.contains(err), "{said:?}");
+    }
+    let rig = Rig::bare();
+    slow::serve(&rig.path("rest.sock"), slow::RUNNING);
+    let said = rig.cli(&[&create[..], &["--no-wait"]].concat());
+    assert_eq!((said.code, said.out.as_str()), (0, "volume/db create started as op-7\n"), "{said:?}");
 }
 
 #[test]
