@@ -82,13 +82,19 @@ fn a_hundred_kills_under_load_lose_leak_and_double_nothing() -> Result<()> {
     println!("seed {seed}");
     let folder = tempfile::Builder::new().prefix("kills-").tempdir()?;
     let mut leister = LeisterSpec::new(folder.path(), folder.path()).start()?;
-    let done = AtomicU64::new(0);
+    let (done, repeated) = (AtomicU64::new(0), AtomicU64::new(0));
     let stopping = AtomicBool::new(false);
 
     let expected = std::thread::scope(|scope| -> Result<BTreeSet<Expected>> {
         let workers: Vec<_> = (0..WORKERS)
             .map(|number| {
-                let worker = Worker { number, remote: leister.remote(), done: &done, stopping: &stopping };
+                let worker = Worker {
+                    number,
+                    remote: leister.remote(),
+                    done: &done,
+                    repeated: &repeated,
+                    stopping: &stopping,
+                };
                 scope.spawn(move || worker.work())
             })
             .collect();
@@ -105,6 +111,9 @@ fn a_hundred_kills_under_load_lose_leak_and_double_nothing() -> Result<()> {
         killed.map(|()| expected)
     })?;
 
+    let (done, repeated) = (done.into_inner(), repeated.into_inner());
+    println!("{done} commands, {repeated} of them repeated, {} volumes left", expected.len());
+    ensure!(repeated > KILLS / 4 && !expected.is_empty(), "the kills hit nothing: this shows little");
     ensure!(recorded(&leister)? == expected, "records: {:#?}\nexpected: {expected:#?}", recorded(&leister)?);
     same_on_disk(&leister, &expected)?;
     let mounts = leister.mounts();
@@ -123,6 +132,8 @@ struct Worker<'a> {
     number: u64,
     remote: Remote,
     done: &'a AtomicU64,
+    /// Commands that failed for the kills, and were given again.
+    repeated: &'a AtomicU64,
     stopping: &'a AtomicBool,
 }
 
@@ -158,6 +169,9 @@ impl Worker<'_> {
             let said = self.remote.cli(words).ok()?;
             let worked = said.code == Some(0);
             last = said.err;
+            if !worked {
+                self.repeated.fetch_add(1, Ordering::Relaxed);
+            }
             worked.then_some(())
         })
         .with_context(|| format!("at last it said: {last}"))?;
