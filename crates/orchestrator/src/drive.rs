@@ -12,7 +12,7 @@ use crate::admission::Queue;
 use crate::backend::Backend;
 use crate::catalogue::Edit;
 use crate::orchestrator::Inner;
-use crate::record::{Goal, SnapshotRecord, VolumeRecord};
+use crate::record::{Goal, Origin, SnapshotRecord, VolumeRecord};
 use crate::running::Operation;
 use crate::volume::next::{SnapshotStep, Step, next, next_snapshot};
 use crate::{Error, ErrorKind, Result};
@@ -124,13 +124,7 @@ impl Inner {
                     way.backend.call(way.queue, "delete volume", delete).await?;
                     seen = None;
                 }
-                Step::Settle => {
-                    way.edit(|record| {
-                        record.settled = true;
-                        record.trouble = None;
-                    })
-                    .await?;
-                }
+                Step::Settle => way.settle().await?,
                 Step::Grown(size) => {
                     way.edit(|record| {
                         record.spec.size = size;
@@ -139,7 +133,8 @@ impl Inner {
                     .await?;
                 }
                 Step::Unpublish(node) => {
-                    way.edit(|record| {
+                    // Should a loss of power take it back, the node is forbidden once more: no harm.
+                    way.edit_ordered(|record| {
                         record.published.remove(&node);
                     })
                     .await?;
@@ -236,7 +231,11 @@ impl Inner {
         let mut edits: Vec<Edit> =
             snapshots.map(|snapshot| Edit::RemoveSnapshot(id.clone(), snapshot.name.clone())).collect();
         edits.push(Edit::RemoveVolume(id.clone()));
-        self.writer.commit(edits).await
+        // Should a loss of power bring the record back, its goal is still to be gone.
+        match catalogue.volume(id).map(|record| record.goal) {
+            Some(Goal::Gone) => self.writer.commit_ordered(edits).await,
+            _ => self.writer.commit(edits).await,
+        }
     }
 
     /// Changes a record durably.
@@ -267,6 +266,29 @@ impl Way<'_> {
     async fn edit(&mut self, change: impl FnOnce(&mut VolumeRecord)) -> Result<()> {
         self.record = self.inner.edit(&self.record, change).await?;
         Ok(())
+    }
+
+    async fn edit_ordered(&mut self, change: impl FnOnce(&mut VolumeRecord)) -> Result<()> {
+        let mut changed = VolumeRecord::clone(&self.record);
+        change(&mut changed);
+        let changed = Arc::new(changed);
+        self.inner.writer.commit_ordered(vec![Edit::PutVolume(changed.clone())]).await?;
+        self.record = changed;
+        Ok(())
+    }
+
+    /// Notes that it exists as wished.
+    ///
+    /// # Behavior
+    /// An empty volume needs no flush for that: data comes into it only after a publication, which is durable and
+    /// written later. A copy holds data from the first moment, so its absence must be an incident at once.
+    async fn settle(&mut self) -> Result<()> {
+        let settle = |record: &mut VolumeRecord| {
+            record.settled = true;
+            record.trouble = None;
+        };
+        let is_empty = self.record.origin == Origin::Made && self.record.spec.source.is_none();
+        if is_empty { self.edit_ordered(settle).await } else { self.edit(settle).await }
     }
 
     async fn observe(&self) -> Result<Option<VolumeState>> {

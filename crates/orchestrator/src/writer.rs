@@ -49,6 +49,15 @@ impl Writer {
     /// After an error nothing is shown that the store does not have: a record somebody else wrote is read
     /// again, so that the next try starts from what is true.
     pub(crate) async fn commit(&self, edits: Vec<Edit>) -> Result<()> {
+        self.write(edits, true).await
+    }
+
+    /// The same without waiting for the disk: for what the backend shows again after a loss of power.
+    pub(crate) async fn commit_ordered(&self, edits: Vec<Edit>) -> Result<()> {
+        self.write(edits, false).await
+    }
+
+    async fn write(&self, edits: Vec<Edit>, durable: bool) -> Result<()> {
         if self.is_lost() {
             return Err(self.lost());
         }
@@ -58,7 +67,13 @@ impl Writer {
             .map(|edit| Ok(Write { key: key(edit), expected: seen.revision(edit), value: encode(edit)? }));
         let writes = writes.collect::<Result<Vec<_>>>()?;
         drop(seen);
-        match self.store.commit(self.lease.fence, writes).await {
+        let fence = self.lease.fence;
+        let written = if durable {
+            self.store.commit(fence, writes).await
+        } else {
+            self.store.commit_ordered(fence, writes).await
+        };
+        match written {
             Ok(revision) => {
                 self.catalogue.rcu(|now| {
                     let mut next = Catalogue::clone(now);

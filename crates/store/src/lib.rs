@@ -135,6 +135,16 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// turn out to have happened, so read before deciding anew.
     async fn commit(&self, fence: Fence, writes: Vec<Write>) -> Result<Revision, StoreError>;
 
+    /// Writes in order, all or nothing, without waiting for the disk.
+    ///
+    /// # Behavior
+    /// As [`commit`](Store::commit), but only the next durable commit makes it durable, and with it everything
+    /// before. The end of the process takes nothing back; a loss of power may, from the last such write
+    /// backwards. For what can be found out again. A store is free to be stronger.
+    async fn commit_ordered(&self, fence: Fence, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        self.commit(fence, writes).await
+    }
+
     /// Changes of a kind committed after this call returned, in order.
     ///
     /// # Behavior

@@ -129,6 +129,10 @@ impl Store for SqliteStore {
         self.ask("commit", Request::Commit(fence, writes)).await.map(Revision)
     }
 
+    async fn commit_ordered(&self, fence: Fence, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        self.ask("commit", Request::CommitOrdered(fence, writes)).await.map(Revision)
+    }
+
     async fn watch(&self, kind: Kind) -> Result<BoxStream<'static, Change>, StoreError> {
         Ok(self.feed.watch(kind))
     }

@@ -36,6 +36,7 @@ macro_rules! run_against {
             a_write_sees_those_before_it_in_the_same_commit,
             an_empty_commit_changes_nothing,
             a_stale_fence_is_refused_before_any_conflict,
+            an_ordered_commit_is_seen_at_once_and_checked_as_any_other,
             a_lease_has_one_holder_and_its_number_grows,
             releasing_twice_is_harmless_and_releasing_for_another_does_nothing,
             records_are_listed_by_id_and_only_their_kind,
@@ -65,6 +66,23 @@ pub(crate) fn put(key: &Key, expected: Option<Revision>, value: &[u8]) -> Write 
 
 pub(crate) fn delete(key: &Key, expected: Option<Revision>) -> Write {
     Write { key: key.clone(), expected, value: None }
+}
+
+pub(crate) async fn an_ordered_commit_is_seen_at_once_and_checked_as_any_other(store: Arc<dyn Store>) {
+    let lease = store.acquire("a").await.unwrap();
+    let key = Key::new(VOLUME, "v");
+    let first = store.commit_ordered(lease.fence, vec![put(&key, None, b"1")]).await.unwrap();
+    assert_eq!(&*store.find(&key).await.unwrap().unwrap().value, b"1");
+    let conflict = store.commit_ordered(lease.fence, vec![put(&key, None, b"2")]).await.unwrap_err();
+    assert!(matches!(conflict, StoreError::Conflict { .. }), "{conflict}");
+    let second = store.commit(lease.fence, vec![put(&key, Some(first), b"3")]).await.unwrap();
+    assert!(second > first);
+    let stale = store
+        .commit_ordered(Fence(lease.fence.0 - 1), vec![put(&key, Some(second), b"4")])
+        .await
+        .unwrap_err();
+    assert!(matches!(stale, StoreError::Fenced { .. }), "{stale}");
+    assert_eq!(&*store.find(&key).await.unwrap().unwrap().value, b"3");
 }
 
 pub(crate) async fn a_record_is_created_found_changed_and_deleted(store: Arc<dyn Store>) {

@@ -126,6 +126,10 @@ impl Store for MortalStore {
         revision
     }
 
+    async fn commit_ordered(&self, fence: Fence, writes: Vec<Write>) -> Result<Revision, StoreError> {
+        self.commit(fence, writes).await
+    }
+
     async fn watch(&self, kind: Kind) -> Result<BoxStream<'static, Change>, StoreError> {
         self.inner.watch(kind).await
     }

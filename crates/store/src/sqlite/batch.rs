@@ -20,6 +20,8 @@ pub(super) enum Request {
     Renew(Fence),
     Release(Fence),
     Commit(Fence, Vec<Write>),
+    /// The same without a flush of its own.
+    CommitOrdered(Fence, Vec<Write>),
 }
 
 /// What a request that was not refused leads to, once the transaction is on disk.
@@ -50,10 +52,12 @@ impl Turn<'_> {
                 self.release(*fence);
                 Ok(Ok(Done::number(fence.0)))
             }
-            Request::Commit(fence, writes) => match self.check(*fence) {
-                Ok(()) => self.commit(writes),
-                Err(fenced) => Ok(Err(fenced)),
-            },
+            Request::Commit(fence, writes) | Request::CommitOrdered(fence, writes) => {
+                match self.check(*fence) {
+                    Ok(()) => self.commit(writes),
+                    Err(fenced) => Ok(Err(fenced)),
+                }
+            }
         }
     }
 

@@ -80,6 +80,12 @@ impl Writer {
     }
 
     fn transact(&mut self, jobs: &[Job]) -> rusqlite::Result<Vec<Result<Done, StoreError>>> {
+        // With NORMAL the log is written but not flushed; the next flush takes it along.
+        let can_wait = jobs.iter().all(|job| matches!(job.request, Request::CommitOrdered(..)));
+        run(
+            &self.connection,
+            if can_wait { "PRAGMA synchronous=NORMAL" } else { "PRAGMA synchronous=FULL" },
+        )?;
         run(&self.connection, "BEGIN IMMEDIATE")?;
         // Read anew each time: should a second process have got past the lock file, its fence is seen here.
         let before = records::read_head(&self.connection)?;
@@ -131,6 +137,6 @@ fn operation(request: &Request) -> &'static str {
         Request::Acquire(_) => "acquire the lease",
         Request::Renew(_) => "renew the lease",
         Request::Release(_) => "release the lease",
-        Request::Commit(..) => "commit",
+        Request::Commit(..) | Request::CommitOrdered(..) => "commit",
     }
 }
