@@ -1,25 +1,18 @@
 //! The families of backends this program knows.
 
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use driver::{Driver, DriverError, ErrorKind};
-use model::{BackendName, InstanceId, NodeName};
+use model::{InstanceId, NodeName};
 use orchestrator::{BackendFile, Families};
 
 /// Opens backends by the name of their driver.
-///
-/// # Behavior
-/// One backend is opened once at a time: whoever asks meanwhile waits, and finds what is shared already there.
 #[derive(Debug)]
 pub(crate) struct AllFamilies {
     instance: InstanceId,
     node: NodeName,
-    opening: Mutex<BTreeMap<BackendName, Arc<Turn>>>,
 }
-
-type Turn = tokio::sync::Mutex<()>;
 
 const KNOWN: [&str; 1] = [linux::DRIVER];
 
@@ -36,20 +29,13 @@ pub(crate) fn check(file: &BackendFile) -> Result<(), String> {
 
 impl AllFamilies {
     pub(crate) fn new(instance: InstanceId, node: NodeName) -> AllFamilies {
-        AllFamilies { instance, node, opening: Mutex::default() }
-    }
-
-    fn turn(&self, backend: &BackendName) -> Arc<Turn> {
-        let mut opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
-        opening.entry(backend.clone()).or_default().clone()
+        AllFamilies { instance, node }
     }
 }
 
 #[async_trait]
 impl Families for AllFamilies {
     async fn open(&self, file: &BackendFile) -> Result<Arc<dyn Driver>, DriverError> {
-        let turn = self.turn(file.name());
-        let _turn = turn.lock().await;
         match file.driver_name() {
             linux::DRIVER => linux::open(file, self.instance.clone(), self.node.clone()).await,
             other => Err(DriverError::new(ErrorKind::Invalid, "open backend", unknown(other))),
