@@ -56,8 +56,9 @@ impl Outcome {
 
     /// Reads what a test executable said. One that ended in another way than by its own verdict has failed.
     ///
-    /// A test says that it could not run by a line `skipped: <reason>`.
-    fn parse(said: &str, ended_well: bool) -> Self {
+    /// A test says that this machine cannot run it by a line `skipped: <reason>`. One that has nothing to check, such
+    /// as that of an ability which a driver does not claim, says `does not apply: <reason>` and has passed.
+    pub(crate) fn parse(said: &str, ended_well: bool) -> Self {
         let mut outcome = Self::default();
         let mut verdict = false;
         let mut failed_tests = Vec::new();

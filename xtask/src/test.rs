@@ -36,9 +36,9 @@ pub(crate) fn command(checkout: &Checkout) -> Result<()> {
         .sort_by_key(|suite| SLOW.iter().position(|slow| suite.name.starts_with(slow)).unwrap_or(SLOW.len()));
     let report = side_by_side(checkout, suites, report);
     let mut report = report.into_inner().context("a suite's thread panicked")?;
-    report.check("examples in the documentation", || {
-        cargo(checkout, &["test", "--quiet", "--locked", "--workspace", "--doc"])
-    });
+    let began = Instant::now();
+    let examples = examples(checkout).unwrap_or_else(|error| Outcome::of_check(&Err(error)));
+    report.add("examples in the documentation", examples, began.elapsed());
     report.check("nothing left behind", || leftovers::none(&leftovers::find(&[checkout.temporary()])));
     if report.sum.failed == 0 {
         leftovers::sweep(&checkout.temporary())?;
@@ -60,6 +60,15 @@ fn cargo(checkout: &Checkout, arguments: &[&str]) -> Result<()> {
     let status = environment(cargo.args(arguments), checkout).status().context("cargo did not start")?;
     ensure!(status.success(), "`cargo {}` failed", arguments.join(" "));
     Ok(())
+}
+
+/// Runs the examples that stand in documentation comments.
+fn examples(checkout: &Checkout) -> Result<Outcome> {
+    let mut cargo = checkout.cargo();
+    cargo.args(["test", "--quiet", "--locked", "--workspace", "--doc"]);
+    let output = environment(&mut cargo, checkout).output().context("cargo did not start")?;
+    let said = [output.stdout, output.stderr].concat();
+    Ok(Outcome::parse(&String::from_utf8_lossy(&said), output.status.success()))
 }
 
 fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, report: Report) -> Mutex<Report> {

@@ -151,7 +151,8 @@ ability!(import, Import, "import", driver => driver.import());
 
 #[allow(clippy::print_stderr, reason = "a skipped proof says why, to the person who runs the tests")]
 pub(super) fn skip(reason: &str) {
-    eprintln!("skipped: {reason}");
+    // Not `skipped`: that is said where the machine lacks something, and counted.
+    eprintln!("does not apply: {reason}");
 }
 
 #[track_caller]
