@@ -2,6 +2,7 @@
 //!
 //! The array ([`MemoryArray`]) outlives the driver that talks to it, as a real one outlives a crash.
 
+mod abilities;
 mod array;
 mod driver;
 mod faults;

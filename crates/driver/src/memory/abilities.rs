@@ -1,0 +1,169 @@
+//! What the memory array can do beyond the mandatory: everything.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use model::{Bytes, Handle, SnapshotName, SnapshotState, VolumeState};
+
+use super::array::{Picture, Volume};
+use super::driver::POOL;
+use super::{Call, MemoryDriver};
+use crate::{
+    CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots,
+};
+
+#[async_trait]
+impl Resize for MemoryDriver {
+    async fn grow(&self, handle: &Handle, size: Bytes) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Grow, "grow volume", |state| {
+            let volume = self.ours(state, handle, "grow volume")?.clone();
+            if volume.size >= size {
+                return Ok(Outcome::Unchanged(self.seen(handle, &volume)));
+            }
+            let free = self.array.total - state.provisioned;
+            if size - volume.size > free {
+                let message =
+                    format!("pool `{POOL}` has {free} free; {} more were asked for", size - volume.size);
+                return Err(DriverError::new(ErrorKind::NoCapacity, "grow volume", message));
+            }
+            state.resize(handle, size);
+            Ok(Outcome::Changed(self.seen(handle, &Volume { size, ..volume })))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Snapshots for MemoryDriver {
+    async fn take(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<SnapshotState>> {
+        self.call(Call::Take, "take snapshot", |state| {
+            let volume = self.ours(state, handle, "take snapshot")?;
+            if let Some(picture) = volume.snapshots.get(snapshot) {
+                return Ok(Outcome::Unchanged(shown(handle, snapshot, picture)));
+            }
+            let picture =
+                Picture { content: volume.content, size: volume.size, created: Timestamp::UNIX_EPOCH };
+            volume.snapshots.insert(snapshot.clone(), picture.clone());
+            Ok(Outcome::Changed(shown(handle, snapshot, &picture)))
+        })
+        .await
+    }
+
+    async fn delete_snapshot(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<()>> {
+        self.call(Call::DeleteSnapshot, "delete snapshot", |state| {
+            if !state.volumes.contains_key(handle) {
+                return Ok(Outcome::Unchanged(()));
+            }
+            Ok(match self.ours(state, handle, "delete snapshot")?.snapshots.remove(snapshot) {
+                Some(_) => Outcome::Changed(()),
+                None => Outcome::Unchanged(()),
+            })
+        })
+        .await
+    }
+
+    async fn list_snapshots(&self, handle: &Handle) -> Result<Vec<SnapshotState>> {
+        self.call(Call::ListSnapshots, "list snapshots", |state| {
+            let volume = self.ours(state, handle, "list snapshots")?;
+            Ok(volume.snapshots.iter().map(|(name, picture)| shown(handle, name, picture)).collect())
+        })
+        .await
+    }
+
+    async fn restore(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Restore, "restore snapshot", |state| {
+            let volume = self.ours(state, handle, "restore snapshot")?;
+            if let Some(node) = volume.permitted.first() {
+                let message = format!("`{handle}` is permitted to node `{node}`");
+                return Err(DriverError::new(ErrorKind::InUse, "restore snapshot", message));
+            }
+            let Some(picture) = volume.snapshots.get(snapshot).cloned() else {
+                let message = format!("`{handle}` has no snapshot `{snapshot}`");
+                return Err(DriverError::new(ErrorKind::NotFound, "restore snapshot", message));
+            };
+            volume.content = picture.content;
+            state.resize(handle, picture.size);
+            let volume = &state.volumes[handle];
+            Ok(Outcome::Changed(self.seen(handle, volume)))
+        })
+        .await
+    }
+
+    fn clones(&self) -> Option<&dyn Clones> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl Clones for MemoryDriver {
+    async fn clone_volume(&self, request: &CloneVolume) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Clone, "clone volume", |state| {
+            if state.volumes.contains_key(&request.create.handle) {
+                return self.make(state, &request.create, 0, "clone volume");
+            }
+            let source = self.ours(state, &request.source, "clone volume")?;
+            let (content, size) = match &request.snapshot {
+                None => (source.content, source.size),
+                Some(name) => source.snapshots.get(name).map(|p| (p.content, p.size)).ok_or_else(|| {
+                    let message = format!("`{}` has no snapshot `{name}`", request.source);
+                    DriverError::new(ErrorKind::NotFound, "clone volume", message)
+                })?,
+            };
+            if request.create.spec.size < size {
+                let message = format!("{} are less than the {size} of its source", request.create.spec.size);
+                return Err(DriverError::new(ErrorKind::Invalid, "clone volume", message));
+            }
+            self.make(state, &request.create, content, "clone volume")
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Import for MemoryDriver {
+    async fn find(&self, original: &str) -> Result<Option<VolumeState>> {
+        self.call(Call::Find, "find volume", |state| {
+            let found = state.volumes.iter().find(|(handle, _)| handle.as_str() == original);
+            Ok(found.map(|(handle, volume)| self.seen(handle, volume)))
+        })
+        .await
+    }
+
+    async fn import(&self, request: &ImportVolume) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Import, "import volume", |state| {
+            if let Some(volume) = state.volumes.get(&request.handle) {
+                let done = volume.volume.as_ref() == Some(&request.volume)
+                    && volume.owner.as_ref() == Some(&self.info.instance);
+                if done {
+                    return Ok(Outcome::Unchanged(self.seen(&request.handle, volume)));
+                }
+                if request.handle.as_str() != request.original {
+                    let message = format!("`{}` exists and is another volume", request.handle);
+                    return Err(DriverError::new(ErrorKind::Conflict, "import volume", message));
+                }
+            }
+            let original = Handle::new(&request.original)
+                .map_err(|e| DriverError::new(ErrorKind::Invalid, "import volume", e.to_string()))?;
+            let volume = state.volumes.get(&original).cloned().ok_or_else(|| {
+                DriverError::new(ErrorKind::NotFound, "import volume", format!("no volume `{original}`"))
+            })?;
+            if volume.owner.is_some() {
+                let message = format!("`{original}` carries an instance's tag");
+                return Err(DriverError::new(ErrorKind::Conflict, "import volume", message));
+            }
+            state.remove(&original);
+            let volume = Volume {
+                owner: Some(self.info.instance.clone()),
+                volume: Some(request.volume.clone()),
+                ..volume
+            };
+            let seen = self.seen(&request.handle, &volume);
+            state.insert(request.handle.clone(), volume);
+            Ok(Outcome::Changed(seen))
+        })
+        .await
+    }
+}
+
+fn shown(handle: &Handle, name: &SnapshotName, picture: &Picture) -> SnapshotState {
+    SnapshotState { volume: handle.clone(), name: name.clone(), created: picture.created, size: picture.size }
+}
