@@ -86,6 +86,9 @@ pub struct SnapshotRecord {
     pub settled: bool,
     /// The volume's size at that time.
     pub size: Bytes,
+    /// Whether a node had put the volume to use before: a blank picture stays blank when it is restored.
+    #[serde(default)]
+    pub staged: bool,
     /// When it was taken, as the backend says, once it has been.
     pub created: Timestamp,
 }

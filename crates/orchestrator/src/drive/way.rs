@@ -100,7 +100,12 @@ impl Way<'_> {
         let snapshots = self.driver.snapshots().ok_or_else(|| self.unsupported("restore snapshots"))?;
         let restore = snapshots.restore(&self.record.handle, snapshot);
         let restored = self.backend.call(self.queue, "restore snapshot", restore).await?;
-        self.edit(|record| record.restoring = None).await?;
+        let staged = self.inner.snapshot(&self.record.id, snapshot).map_or(true, |snapshot| snapshot.staged);
+        self.edit(|record| {
+            record.restoring = None;
+            record.staged = staged;
+        })
+        .await?;
         Ok(restored.into_inner())
     }
 

@@ -184,6 +184,7 @@ impl Inner {
                     goal: Goal::Exist,
                     settled: true,
                     size: seen.size,
+                    staged: true,
                     created: seen.created,
                 }))
             })

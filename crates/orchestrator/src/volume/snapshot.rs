@@ -37,6 +37,7 @@ impl Inner {
                 goal: Goal::Exist,
                 settled: false,
                 size: volume.spec.size,
+                staged: volume.staged,
                 created: Timestamp::now(),
             };
             self.writer.commit(vec![Edit::PutSnapshot(Arc::new(snapshot))]).await?;

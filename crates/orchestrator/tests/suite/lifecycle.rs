@@ -87,6 +87,22 @@ fn what_cannot_be_is_refused_before_the_array_hears_of_it() {
 }
 
 #[test]
+fn a_restore_brings_back_whether_the_volume_had_been_put_to_use() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, create("v", Bytes::gib(1))).await.unwrap();
+        run(&o, take("v", "blank")).await.unwrap();
+        run(&o, Request::MarkStaged { volume: id("v") }).await.unwrap();
+        run(&o, take("v", "used")).await.unwrap();
+        for (snapshot, staged) in [("blank", false), ("used", true)] {
+            run(&o, restore("v", snapshot)).await.unwrap();
+            assert_eq!(o.catalogue().volume(&id("v")).unwrap().staged, staged, "{snapshot}");
+        }
+    });
+}
+
+#[test]
 fn a_full_array_refuses_with_free_and_asked_and_keeps_nothing() {
     block_on(async {
         let house = House::of(Bytes::gib(10));

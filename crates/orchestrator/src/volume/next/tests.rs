@@ -186,6 +186,7 @@ fn every_snapshot_state_has_one_next_step() {
         goal,
         settled,
         size: Bytes::gib(1),
+        staged: false,
         created: Timestamp::UNIX_EPOCH,
     };
     let seen = SnapshotState {
