@@ -32,16 +32,18 @@ pub(crate) fn serve(checkout: &Checkout) -> Result<()> {
     leister.arg("--pool").arg(folder.join("pool"));
     // Where the CLI looks for it.
     leister.args(["--socket", "/run/leister/leister.sock"]);
+    leister.arg("--config").arg(checkout.root.join("deploy/examples/classes.yaml"));
     Err(leister.exec()).context("leister did not start")
 }
 
 pub(crate) fn bench(checkout: &Checkout) -> Result<()> {
-    build::programs(checkout, Profile::Release, &["leister"])?;
+    build::programs(checkout, Profile::Release, &["leister", "bench"])?;
     test::prepare(checkout)?;
-    let mut cargo = checkout.cargo();
-    cargo.args(["bench", "--locked", "--package", "bench"]);
-    let status = environment(&mut cargo, checkout).status().context("cargo did not start")?;
-    ensure!(status.success(), "a benchmark failed");
+    for what in ["scale", "system"] {
+        let mut bench = Command::new(checkout.bin("bench"));
+        let status = environment(bench.arg(what), checkout).status().context("the benchmark did not start")?;
+        ensure!(status.success(), "the benchmark `{what}` failed");
+    }
     leftovers::none(&leftovers::find(&[checkout.temporary()]))?;
     leftovers::sweep(&checkout.temporary())
 }
