@@ -166,10 +166,16 @@ pub(crate) fn create_snapshot(
 }
 
 /// Unlinks a subvolume; the kernel frees its extents in the background.
-pub(crate) fn delete_subvolume(dir: impl AsFd, name: &str) -> Result<()> {
+pub(crate) fn delete_subvolume(dir: impl AsFd, name: &[u8]) -> Result<()> {
     let args = VolArgs { fd: 0, name: fixed(name)? };
     // SAFETY: `VolArgs` is the kernel's btrfs_ioctl_vol_args.
     unsafe { ioctl(dir, Setter::<{ opcode::write::<VolArgs>(GROUP, 15) }, _>::new(args)) }
+}
+
+/// Lets a read-only subvolume be written, of which `fd` is the root directory.
+pub(crate) fn make_writable(fd: impl AsFd) -> Result<()> {
+    // SAFETY: the kernel reads one u64, the subvolume's flags.
+    unsafe { ioctl(fd, Setter::<{ opcode::write::<u64>(GROUP, 26) }, u64>::new(0)) }
 }
 
 pub(crate) fn subvolume_info(fd: impl AsFd) -> Result<SubvolumeInfo> {
@@ -288,7 +294,7 @@ fn with_args<T>(
         size: if inherits { size as u64 } else { 0 },
         inherit: if inherits { (&raw const inherit).expose_provenance() as u64 } else { 0 },
         unused: [0; 2],
-        name: fixed(name)?,
+        name: fixed(name.as_bytes())?,
     })
 }
 
@@ -330,12 +336,12 @@ fn le64(bytes: &[u8], at: usize) -> u64 {
     u64::from_le_bytes(word)
 }
 
-fn fixed<const N: usize>(name: &str) -> Result<[u8; N]> {
+fn fixed<const N: usize>(name: &[u8]) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     if name.len() >= N.min(256) {
         return Err(Errno::NAMETOOLONG);
     }
-    bytes[..name.len()].copy_from_slice(name.as_bytes());
+    bytes[..name.len()].copy_from_slice(name);
     Ok(bytes)
 }
 

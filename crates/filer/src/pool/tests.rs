@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -593,8 +594,29 @@ fn a_volume_with_subvolumes_of_a_container_is_deleted_whole() {
         Command::new("btrfs").args(["subvolume", "create"]).arg(v.path.join(name)).output().unwrap();
         fs::write(v.path.join(name).join("f"), "x").unwrap();
     }
+    let odd = v.path.join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    fs::create_dir(&odd).unwrap();
+    Command::new("btrfs").args(["subvolume", "create"]).arg(odd.join("below")).output().unwrap();
+    fs::write(odd.join("f"), "kept by nobody").unwrap();
+    let flag = Command::new("chattr").arg("+i").arg(odd.join("f")).status();
+    assert!(flag.unwrap().success());
+    let outer = v.path.join("dir/inner");
+    let sealed = Command::new("btrfs").args(["property", "set"]).arg(outer).args(["ro", "true"]).output();
+    assert!(sealed.unwrap().status.success());
     rig.pool().delete("v").unwrap();
     rig.assert_swept();
+}
+
+#[test]
+fn a_volume_that_cannot_be_removed_keeps_nobody_from_the_pool() {
+    let Some(mut rig) = Rig::new() else { return };
+    let v = rig.pool().create(&volume("v", 64)).unwrap().into_state();
+    Command::new("btrfs").args(["subvolume", "create"]).arg(v.path.join("inner")).output().unwrap();
+    fs::create_dir_all(v.path.join("x/".repeat(300))).unwrap();
+    assert!(rig.pool().delete("v").unwrap().changed());
+    assert_eq!(rig.pool().find("v").unwrap(), None);
+    rig.reopen();
+    assert!(rig.pool().create(&volume("v", 64)).unwrap().changed());
 }
 
 #[test]

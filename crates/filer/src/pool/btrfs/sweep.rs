@@ -33,10 +33,11 @@ impl Pool {
     /// Removes what a death left in staging and trash; an import or release that was under way is put back.
     pub(in crate::pool) fn sweep(&self) -> Result<()> {
         for name in self.names_in(STAGING)? {
-            self.sweep_staged(&name)?;
+            self.put_back(&name)?;
+            self.clear(STAGING, &name);
         }
         for name in self.names_in(TRASH)? {
-            self.remove_in(TRASH, &name)?;
+            self.clear(TRASH, &name);
         }
         self.drop_stale_quotas()?;
         self.commit()
@@ -64,9 +65,7 @@ impl Pool {
     }
 
     pub(super) fn stage(&self) -> Result<Stage<'_>> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        // The process id keeps it apart from what an earlier process could not remove.
-        let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = fresh_name();
         let parent = self.open_dir(STAGING)?;
         let dir = tree::make_dir(&parent, &name).while_doing("create", self.at(STAGING).join(&name))?;
         Ok(Stage { pool: self, name, dir, published: false })
@@ -74,8 +73,7 @@ impl Pool {
 
     /// Moves a directory out of sight, and says under which name; `None` if it was not there.
     pub(super) fn discard(&self, relative: &str) -> Result<Option<String>> {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let name = fresh_name();
         let to = format!("{TRASH}/{name}");
         match renameat_with(&self.root, relative, &self.root, &to, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(Some(name)),
@@ -84,10 +82,18 @@ impl Pool {
         }
     }
 
-    /// Frees what `discard` has moved. The deletion holds even if this fails: the next opening goes on.
+    /// Frees what `discard` has moved. The deletion holds even if this fails.
     pub(super) fn empty(&self, name: &str) {
-        if let Err(error) = self.remove_in(TRASH, name) {
-            tracing::warn!(%error, name, "deleted data stays in the pool's trash until the pool is opened again");
+        self.clear(TRASH, name);
+    }
+
+    /// What one volume holds must not keep the whole pool from being opened, so a failure is only told.
+    fn clear(&self, dir: &str, name: &str) {
+        if let Err(error) = self.remove_in(dir, name) {
+            tracing::warn!(
+                error = &error as &dyn std::error::Error,
+                "what was deleted still takes space; opening the pool tries again, else remove it by hand"
+            );
         }
     }
 
@@ -97,6 +103,11 @@ impl Pool {
 
     /// Puts an imported subvolume back to the pool's root, and removes the rest.
     pub(super) fn sweep_staged(&self, name: &str) -> Result<()> {
+        self.put_back(name)?;
+        self.remove_in(STAGING, name)
+    }
+
+    fn put_back(&self, name: &str) -> Result<()> {
         let relative = format!("{STAGING}/{name}");
         let record: Option<Provenance> = tree::read_record(self.root(), &relative)
             .while_doing("read the record of", self.at(&relative))?;
@@ -119,7 +130,7 @@ impl Pool {
             }
             self.steps.step()?;
         }
-        self.remove_in(STAGING, name)
+        Ok(())
     }
 
     fn remove_in(&self, dir: &str, name: &str) -> Result<()> {
@@ -181,4 +192,10 @@ impl Drop for Stage<'_> {
             tracing::warn!(%error, "what a failed operation made stays in staging until the pool is opened again");
         }
     }
+}
+
+/// The time keeps it apart from what an earlier process, perhaps of the same id, could not remove.
+fn fresh_name() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{}-{}", jiff::Timestamp::now().as_nanosecond(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, XattrFlags};
 use rustix::io::{Errno, Result};
+use rustix::path::Arg;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -12,21 +13,15 @@ use crate::ioctl::btrfs;
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 /// Kept well under what one extended attribute holds.
 const MAX_RECORD: usize = 12 << 10;
+/// How deep a tree is removed: each level takes an open file and a piece of the stack.
+const MAX_DEPTH: usize = 256;
 
 /// Names in a directory, without `.` and `..`.
 pub(super) fn names(dir: impl AsFd) -> Result<Vec<String>> {
-    let mut names = Vec::new();
-    for entry in Dir::read_from(dir)? {
-        let entry = entry?;
-        let name = entry.file_name().to_string_lossy();
-        if name != "." && name != ".." {
-            names.push(name.into_owned());
-        }
-    }
-    Ok(names)
+    Ok(raw_names(dir)?.into_iter().map(|name| String::from_utf8_lossy(&name).into_owned()).collect())
 }
 
-pub(super) fn open_dir(parent: impl AsFd, name: &str) -> Result<OwnedFd> {
+pub(super) fn open_dir(parent: impl AsFd, name: impl Arg) -> Result<OwnedFd> {
     rustix::fs::openat(parent, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
 }
 
@@ -75,8 +70,12 @@ pub(super) fn read_record<T: DeserializeOwned>(
     }
 }
 
-/// Removes a tree with the subvolumes in it. What is absent is removed already.
+/// Removes a tree with the subvolumes in it, whatever a container has made of it. What is absent is removed already.
 pub(super) fn remove(parent: BorrowedFd<'_>, name: &str) -> Result<()> {
+    remove_within(parent, name.as_bytes(), MAX_DEPTH)
+}
+
+fn remove_within(parent: BorrowedFd<'_>, name: &[u8], depth: usize) -> Result<()> {
     let stat = match rustix::fs::statat(parent, name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
         stat => stat?,
@@ -85,22 +84,53 @@ pub(super) fn remove(parent: BorrowedFd<'_>, name: &str) -> Result<()> {
         return rustix::fs::unlinkat(parent, name, AtFlags::empty());
     }
     if stat.st_ino == btrfs::SUBVOLUME_INODE {
-        match btrfs::delete_subvolume(parent, name) {
-            // A container made subvolumes of its own inside.
-            Err(Errno::NOTEMPTY) => {}
-            done => return done,
-        }
+        return remove_subvolume(parent, name, depth);
     }
     let dir = open_dir(parent, name)?;
-    for inner in names(&dir)? {
-        remove(dir.as_fd(), &inner)?;
+    let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
+    for inner in raw_names(&dir)? {
+        remove_within(dir.as_fd(), &inner, depth)?;
     }
-    drop(dir);
-    if stat.st_ino == btrfs::SUBVOLUME_INODE {
-        btrfs::delete_subvolume(parent, name)
-    } else {
-        rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+    rustix::fs::unlinkat(parent, name, AtFlags::REMOVEDIR)
+}
+
+/// The kernel drops a subvolume with all that is in it, unless a container made subvolumes of its own inside.
+fn remove_subvolume(parent: BorrowedFd<'_>, name: &[u8], depth: usize) -> Result<()> {
+    match btrfs::delete_subvolume(parent, name) {
+        Err(Errno::NOTEMPTY) => {}
+        done => return done,
     }
+    let dir = open_dir(parent, name)?;
+    // Nothing can be taken out of a read-only one.
+    btrfs::make_writable(&dir)?;
+    remove_subvolumes_below(dir.as_fd(), depth)?;
+    btrfs::delete_subvolume(parent, name)
+}
+
+fn remove_subvolumes_below(dir: BorrowedFd<'_>, depth: usize) -> Result<()> {
+    let depth = depth.checked_sub(1).ok_or(Errno::NAMETOOLONG)?;
+    for name in raw_names(dir)? {
+        let stat = rustix::fs::statat(dir, &name, AtFlags::SYMLINK_NOFOLLOW)?;
+        if is_dir(stat.st_mode) && stat.st_ino == btrfs::SUBVOLUME_INODE {
+            remove_subvolume(dir, &name, depth)?;
+        } else if is_dir(stat.st_mode) {
+            remove_subvolumes_below(open_dir(dir, &name)?.as_fd(), depth)?;
+        }
+    }
+    Ok(())
+}
+
+/// As the file system has them; nothing says that what containers write is UTF-8.
+fn raw_names(dir: impl AsFd) -> Result<Vec<Vec<u8>>> {
+    let mut names = Vec::new();
+    for entry in Dir::read_from(dir)? {
+        let entry = entry?;
+        let name = entry.file_name().to_bytes();
+        if name != b"." && name != b".." {
+            names.push(name.to_owned());
+        }
+    }
+    Ok(names)
 }
 
 fn is_dir(mode: RawMode) -> bool {
