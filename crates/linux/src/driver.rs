@@ -48,6 +48,8 @@ const DEFAULT_SIZE: Bytes = Bytes::gib(1);
 const LONGEST_HANDLE: usize = 200;
 /// The label that keeps the pool a volume was placed in.
 const POOL_LABEL: &str = "leister.io/pool";
+/// The label that keeps what a volume was made as, so that its record can be rebuilt.
+const SPEC_LABEL: &str = "leister.io/spec";
 
 impl LinuxDriver {
     pub(crate) async fn open(
@@ -146,6 +148,8 @@ impl LinuxDriver {
         }
         let mut labels = spec.labels.clone();
         labels.insert(POOL_LABEL.to_owned(), request.pool.to_string());
+        let made_as = serde_json::to_string(spec).map_err(|e| invalid(e.to_string()))?;
+        labels.insert(SPEC_LABEL.to_owned(), made_as);
         if file::snapshot_dir(&spec.options).map_err(invalid)? {
             labels.insert(file::SNAPSHOT_DIR.to_owned(), "true".to_owned());
         }

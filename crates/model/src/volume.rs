@@ -59,6 +59,8 @@ pub struct VolumeState {
     /// Nodes that can reach it now.
     pub permitted: BTreeSet<NodeName>,
     pub created: Option<Timestamp>,
+    /// What it was made as, where the backend keeps that: from it a lost record is rebuilt.
+    pub made_as: Option<Box<VolumeSpec>>,
 }
 
 /// Whose tag a volume on a backend carries.

@@ -50,6 +50,11 @@ struct QueueLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct BackendLabels {
+    backend: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct StateLabels {
     backend: String,
     state: &'static str,
@@ -145,7 +150,7 @@ impl Metrics {
 
     fn gauges(&self, registry: &mut Registry, catalogue: &Catalogue, backends: &Backends) {
         let queues = Family::<QueueLabels, Gauge>::default();
-        let up = Family::<StateLabels, Gauge>::default();
+        let up = Family::<BackendLabels, Gauge>::default();
         let space = Family::<PoolLabels, Gauge>::default();
         let volumes = Family::<StateLabels, Gauge>::default();
         let info = Family::<VolumeLabels, Gauge>::default();
@@ -159,9 +164,8 @@ impl Metrics {
                 let depth = i64::try_from(backend.admission.depth(queue)).unwrap_or(i64::MAX);
                 queues.get_or_create(&labels).set(depth);
             }
-            let health = backend.health();
-            let labels = StateLabels { backend: name.clone(), state: health.as_str() };
-            up.get_or_create(&labels).set(i64::from(matches!(*health, BackendHealth::Online)));
+            let is_up = i64::from(matches!(*backend.health(), BackendHealth::Online));
+            up.get_or_create(&BackendLabels { backend: name.clone() }).set(is_up);
             for status in VolumeStatus::ALL {
                 volumes.get_or_create(&StateLabels { backend: name.clone(), state: status.as_str() }).set(0);
             }

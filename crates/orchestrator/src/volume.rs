@@ -8,3 +8,5 @@ pub(crate) mod next;
 mod publish;
 mod reconcile;
 mod snapshot;
+
+pub(crate) use import::another_instances;

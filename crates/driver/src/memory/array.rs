@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
-use model::{Bytes, Handle, InstanceId, Layout, NodeName, PoolName, Provisioning, SnapshotName, VolumeId};
+use model::{
+    Bytes, Handle, InstanceId, Layout, NodeName, PoolName, Provisioning, SnapshotName, VolumeId, VolumeSpec,
+};
 
 use super::Faults;
 
@@ -34,6 +36,7 @@ pub(super) struct Volume {
     pub(super) content: u64,
     pub(super) snapshots: BTreeMap<SnapshotName, Picture>,
     pub(super) created: Timestamp,
+    pub(super) made_as: Option<Box<VolumeSpec>>,
 }
 
 #[derive(Clone, Debug)]
@@ -139,6 +142,7 @@ impl MemoryArray {
             content,
             snapshots: BTreeMap::new(),
             created: Timestamp::UNIX_EPOCH,
+            made_as: None,
         };
         self.state().insert(handle.clone(), volume);
     }

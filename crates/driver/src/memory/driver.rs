@@ -57,6 +57,7 @@ impl MemoryDriver {
             provisioning: volume.provisioning,
             permitted: volume.permitted.clone(),
             created: Some(volume.created),
+            made_as: volume.made_as.clone(),
         }
     }
 
@@ -113,6 +114,7 @@ impl MemoryDriver {
             content,
             snapshots: BTreeMap::new(),
             created: Timestamp::UNIX_EPOCH,
+            made_as: Some(Box::new(request.spec.clone())),
         };
         let seen = self.seen(&request.handle, &volume);
         state.insert(request.handle.clone(), volume);

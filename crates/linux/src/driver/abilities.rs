@@ -111,6 +111,7 @@ impl Import for LinuxDriver {
                 provisioning: Provisioning::Thick,
                 permitted: std::collections::BTreeSet::new(),
                 created: None,
+                made_as: None,
             })),
             (_, Some(volume)) => self.seen(OPERATION, volume).map(Some),
             (Some(_), None) => {

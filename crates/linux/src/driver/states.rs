@@ -6,7 +6,7 @@ use model::{
     VolumeId, VolumeState,
 };
 
-use super::{LinuxDriver, POOL_LABEL};
+use super::{LinuxDriver, POOL_LABEL, SPEC_LABEL};
 
 impl LinuxDriver {
     /// A volume of the pool in the contract's words.
@@ -35,6 +35,7 @@ impl LinuxDriver {
             },
             permitted: legal(operation, permitted.collect::<Result<BTreeSet<_>, _>>())?,
             created: Some(state.created),
+            made_as: state.labels.get(SPEC_LABEL).and_then(|text| serde_json::from_str(text).ok()),
         })
     }
 

@@ -11,6 +11,7 @@ use crate::catalogue::Edit;
 use crate::orchestrator::Inner;
 use crate::record::{Origin, VolumeRecord};
 use crate::running::Operation;
+use crate::volume::another_instances;
 use crate::{Error, ErrorKind, Result};
 
 /// One volume under way: what every step needs.
@@ -166,15 +167,21 @@ impl Way<'_> {
     }
 
     pub(super) fn foreign(&self, owner: &model::Owner) -> Error {
-        let whose = match owner {
-            model::Owner::Ours => "it belongs to another volume".to_owned(),
-            model::Owner::Other(instance) => format!("it belongs to instance `{instance}`"),
-            model::Owner::Nobody => "it was not made by Leister".to_owned(),
+        let (whose, hint) = match owner {
+            model::Owner::Ours => {
+                ("it is another volume of ours".to_owned(), "choose another name".to_owned())
+            }
+            model::Owner::Other(instance) => {
+                (format!("it belongs to instance `{instance}`"), another_instances(instance))
+            }
+            model::Owner::Nobody => (
+                "it was not made by Leister".to_owned(),
+                "choose another name, or take it over with `leister import`".to_owned(),
+            ),
         };
         let message =
             format!("`{}` exists on backend `{}`: {whose}", self.record.handle, self.record.backend);
-        Error::new(ErrorKind::Conflict, message)
-            .hint("choose another name, or take it over with `leister import`")
+        Error::new(ErrorKind::Conflict, message).hint(hint)
     }
 
     pub(super) fn unsupported(&self, what: &str) -> Error {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{BackendName, VolumeState};
+use model::{BackendName, Capacity, Pool, VolumeState};
 
 use super::Orchestrator;
 use crate::admission::Queue;
@@ -86,7 +86,7 @@ impl Orchestrator {
                 return vec![finding(Severity::Error, subject(), error.sentence(), advice)];
             }
         };
-        let mut findings = Vec::new();
+        let mut findings = examine_pools(backend);
         let mut there = BTreeSet::new();
         for seen in &listed {
             there.insert(&seen.handle);
@@ -113,6 +113,20 @@ impl Orchestrator {
         }
         findings
     }
+}
+
+/// Thin volumes fail to write when their pool is full: that is said before.
+fn examine_pools(backend: &Backend) -> Vec<Finding> {
+    let nearly_full = |pool: &&Pool| pool.capacity.used.get() / 9 >= pool.capacity.total.get() / 10;
+    let pools = backend.pools();
+    let full = pools.iter().filter(|pool| !pool.capacity.total.is_zero()).filter(nearly_full);
+    full.map(|pool| {
+        let Capacity { used, total, .. } = pool.capacity;
+        let problem = format!("{used} of {total} are used; when it is full, writes to thin volumes fail");
+        let subject = format!("pool {}/{}", pool.backend, pool.name);
+        finding(Severity::Warning, subject, problem, "delete volumes or snapshots, or add space")
+    })
+    .collect()
 }
 
 fn examine_permits(record: &VolumeRecord, seen: &VolumeState) -> Vec<Finding> {

@@ -33,7 +33,11 @@ pub(super) fn round(orchestrator: &Orchestrator) {
         return;
     }
     let catalogue = orchestrator.catalogue();
-    let idle = catalogue.unfinished().filter(|volume| !inner.running.is_running(volume));
+    // A backend that is not known (yet) cannot be worked with; the doctor tells of it.
+    let is_known = |volume: &VolumeId| {
+        catalogue.volume(volume).is_some_and(|record| inner.backends.find(&record.backend).is_some())
+    };
+    let idle = catalogue.unfinished().filter(|volume| !inner.running.is_running(volume) && is_known(volume));
     let due: Vec<VolumeId> = inner.retries.due(idle);
     for volume in due {
         // Somebody may have begun something with it just now: then the next round looks again.

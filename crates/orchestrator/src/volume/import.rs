@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::{AccessMode, Handle, Labels, Layout, Owner, VolumeId, VolumeOptions, VolumeSpec, VolumeState};
+use model::{
+    AccessMode, Handle, InstanceId, Labels, Layout, Owner, VolumeId, VolumeOptions, VolumeSpec, VolumeState,
+};
 
 use crate::admission::Queue;
 use crate::backend::Backend;
@@ -59,8 +61,7 @@ impl Inner {
             }
             Owner::Other(instance) => {
                 let message = format!("`{}` belongs to instance `{instance}`", request.original);
-                Err(Error::new(ErrorKind::Conflict, message)
-                    .hint("let that instance forget and release it first"))
+                Err(Error::new(ErrorKind::Conflict, message).hint(another_instances(instance)))
             }
         }
     }
@@ -85,18 +86,24 @@ impl Inner {
             Layout::File if shareable => AccessMode::ReadWriteMany,
             Layout::File | Layout::Block => AccessMode::ReadWriteOnce,
         };
-        let spec = VolumeSpec {
+        let found_as = VolumeSpec {
             size: found.size,
             layout: found.layout,
             filesystem: None,
             provisioning: found.provisioning,
             access,
-            class: request.class.clone(),
+            class: None,
             source: None,
             options: VolumeOptions::new(),
             mount_options: Vec::new(),
-            labels: request.labels.clone(),
+            labels: Labels::new(),
         };
+        // What the backend kept of it holds, but for what may have changed since.
+        let mut spec = found.made_as.as_deref().cloned().unwrap_or(found_as);
+        spec.size = found.size;
+        spec.source = None;
+        spec.class = request.class.clone().or(spec.class);
+        spec.labels.extend(request.labels.clone());
         let record = VolumeRecord {
             format: FORMAT,
             id: volume.clone(),
@@ -191,4 +198,9 @@ impl Inner {
             .collect();
         if edits.is_empty() { Ok(()) } else { self.writer.commit(edits).await }
     }
+}
+
+/// What can be done about a volume that carries another instance's tag.
+pub(crate) fn another_instances(instance: &InstanceId) -> String {
+    format!("if that instance is gone for good, `leister run --instance-id {instance}` takes its place")
 }

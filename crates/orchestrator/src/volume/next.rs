@@ -44,7 +44,11 @@ fn exist(record: &VolumeRecord, seen: Option<&VolumeState>) -> Step {
     let Some(seen) = seen else {
         // Data once existed: an incident, never an empty re-create.
         return match &record.origin {
-            _ if record.settled => Step::Missing,
+            // Nobody reaches what is not there: an end of a publication needs nothing more.
+            _ if record.settled => match record.published.iter().find(|(_, p)| p.goal == Goal::Gone) {
+                Some((node, _)) => Step::Unpublish(node.clone()),
+                None => Step::Missing,
+            },
             Origin::Made => Step::Create,
             Origin::Imported { original } => Step::Import { original: original.clone() },
             Origin::Adopted => Step::Missing,

@@ -50,20 +50,25 @@ impl House {
 
     /// A new process over the same array and store.
     pub async fn open(&self) -> Orchestrator {
-        self.open_with(settings()).await
+        let orchestrator = self.open_without_backend().await;
+        self.add_backend(&orchestrator).await;
+        orchestrator
     }
 
-    pub async fn open_with(&self, settings: Settings) -> Orchestrator {
+    pub async fn open_without_backend(&self) -> Orchestrator {
         self.faults().revive();
         let families = Arc::new(Family(self.array.clone()));
-        let orchestrator = Orchestrator::start(settings, self.store.clone(), families).await.unwrap();
-        let file = BackendFile::parse(CONFIG, "test").unwrap();
-        orchestrator.add_backend(file, BackendOrigin::File("test.yaml".into()));
+        let orchestrator = Orchestrator::start(settings(), self.store.clone(), families).await.unwrap();
         for name in ["n1", "n2"] {
             orchestrator.register_node(NodeIdentity::named(node(name))).await.unwrap();
         }
-        until("the backend is open", || orchestrator.is_ready().is_ok()).await;
         orchestrator
+    }
+
+    pub async fn add_backend(&self, orchestrator: &Orchestrator) {
+        let file = BackendFile::parse(CONFIG, "test").unwrap();
+        orchestrator.add_backend(file, BackendOrigin::File("test.yaml".into()));
+        until("the backend is open", || orchestrator.is_ready().is_ok()).await;
     }
 
     /// Every volume of ours has its record, every record its volume, and both say the same.

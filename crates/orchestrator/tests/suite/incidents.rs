@@ -23,6 +23,8 @@ fn a_vanished_volume_is_missing_and_never_created_anew() {
             assert!(matches!(error.kind, ErrorKind::NotFound | ErrorKind::Busy), "{request:?}: {error}");
         }
         assert!(house.array.handles().is_empty());
+        // The mount that failed has left nothing that stands in the way.
+        assert!(o.catalogue().volume(&id("v")).unwrap().published.is_empty());
         let findings = o.doctor().await;
         assert_eq!(findings.len(), 1, "{findings:?}");
         assert!(
@@ -79,6 +81,68 @@ fn an_orphan_is_found_by_the_doctor_and_adopted_with_its_snapshots() {
         run(&o, Request::Adopt { volume: id("v"), backend: backend() }).await.unwrap();
         house.check(&o);
         assert!(o.doctor().await.is_empty());
+    });
+}
+
+#[test]
+fn an_adopted_volume_is_what_it_was_made_as() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        let mut request = orchestrator::CreateRequest::named(id("v"));
+        request.filesystem = Some(model::Filesystem::Xfs);
+        request.labels = [("app".to_owned(), "db".to_owned())].into();
+        run(&o, Request::Create(Box::new(request))).await.unwrap();
+        run(&o, grow("v", Bytes::gib(3))).await.unwrap();
+        let before = o.catalogue().volume(&id("v")).unwrap();
+        o.run(Request::Forget { volume: id("v") }).await.unwrap();
+        run(&o, Request::Adopt { volume: id("v"), backend: backend() }).await.unwrap();
+        assert_eq!(o.catalogue().volume(&id("v")).unwrap().spec, before.spec);
+    });
+}
+
+#[test]
+fn a_volume_in_use_is_not_forgotten() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, create("v", Bytes::gib(1))).await.unwrap();
+        run(&o, publish("v", "n1")).await.unwrap();
+        let error = o.run(Request::Forget { volume: id("v") }).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::InUse, "{error}");
+        run(&o, unpublish("v", "n1")).await.unwrap();
+        o.run(Request::Forget { volume: id("v") }).await.unwrap();
+    });
+}
+
+#[test]
+fn what_is_left_of_a_backend_that_is_not_known_yet_waits_for_it() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        house.faults().always(driver::memory::Call::Create, driver::memory::Fault::Hang);
+        drop(o.submit(create("v", Bytes::gib(1))).unwrap());
+        until("it hangs", || house.faults().count(driver::memory::Call::Create) == 1).await;
+        house.faults().lift();
+        let o = house.open_without_backend().await;
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        assert!(o.operations().is_empty(), "{:?}", o.operations());
+        house.add_backend(&o).await;
+        settled(&o).await;
+        house.check(&o);
+    });
+}
+
+#[test]
+fn the_doctor_tells_of_a_pool_that_is_nearly_full() {
+    block_on(async {
+        let house = House::of(Bytes::gib(10));
+        let o = house.open().await;
+        run(&o, create("v", Bytes::new(Bytes::gib(10).get() / 100 * 95))).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        let findings = o.doctor().await;
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        assert_eq!(findings[0].subject, "pool array/memory");
     });
 }
 

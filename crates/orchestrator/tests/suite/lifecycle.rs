@@ -71,7 +71,7 @@ fn what_cannot_be_is_refused_before_the_array_hears_of_it() {
             (
                 Request::Delete { volume: id("v"), with_snapshots: false },
                 ErrorKind::InUse,
-                "has 1 snapshots, which would be lost",
+                "has 1 snapshot, which would be lost",
             ),
         ] {
             let error = run(&o, request.clone()).await.unwrap_err();

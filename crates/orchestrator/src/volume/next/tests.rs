@@ -53,6 +53,7 @@ fn seen() -> VolumeState {
         provisioning: Provisioning::Thin,
         permitted: BTreeSet::new(),
         created: None,
+        made_as: None,
     }
 }
 
@@ -85,6 +86,12 @@ fn every_state_has_one_next_step() {
         ("made, not yet settled", unsettled(), Some(seen()), Step::Settle),
         ("settled and there", record(), Some(seen()), Step::Done),
         ("settled and gone: an incident", record(), None, Step::Missing),
+        (
+            "gone, and no longer wanted by a node",
+            VolumeRecord { published: published(Goal::Gone), ..record() },
+            None,
+            Step::Unpublish(node()),
+        ),
         ("back again", VolumeRecord { missing: true, ..record() }, Some(seen()), Step::Found),
         ("too small", record(), Some(small()), Step::Grow(Bytes::gib(1))),
         (
