@@ -63,6 +63,22 @@ async fn virtual_pools_are_shown_alone_and_volumes_remember_theirs() {
 }
 
 #[tokio::test]
+async fn the_pool_keeps_what_a_volume_was_made_as() {
+    let host = Host::new(Layout::Block).await;
+    let driver = host.driver();
+    let mut request = request(driver.as_ref(), "v", "pool");
+    request.spec.layout = Layout::Block;
+    request.spec.filesystem = Some(model::Filesystem::Xfs);
+    request.spec.labels.insert("app".to_owned(), "db".to_owned());
+    driver.create(&request).await.unwrap();
+    drop(driver);
+    host.close();
+    let reopened = host.open(&host.file("")).await.unwrap();
+    let seen = reopened.observe(&request.handle).await.unwrap().unwrap();
+    assert_eq!(seen.made_as.as_deref(), Some(&request.spec));
+}
+
+#[tokio::test]
 async fn options_set_the_mode_and_show_the_snapshots() {
     let host = Host::new(Layout::File).await;
     let driver = host.driver();
