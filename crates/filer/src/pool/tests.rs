@@ -341,6 +341,21 @@ fn block_volumes_have_exact_size_and_clone_and_grow() {
     refused(pool.create(&clone_of("file", 96, "b", None)), ErrorKind::Invalid, &["Block"]);
 }
 
+/// A host attaches an image only if it is as long as its record says.
+#[test]
+fn a_thick_block_volume_that_cannot_grow_stays_as_long_as_it_was() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let wanted = CreateVolume { layout: Layout::Block, ..thick("b", 64) };
+    let b = pool.create(&wanted).unwrap().into_state();
+    // Somebody fills what was set aside, past the ledger.
+    fill(&rig.inside("stray"), 2000);
+    refused(pool.grow("b", Bytes::mib(512)), ErrorKind::NoCapacity, &["full"]);
+    assert_eq!(fs::metadata(&b.path).unwrap().len(), 64 * MIB);
+    assert_eq!(pool.find("b").unwrap().unwrap().size, Bytes::mib(64));
+    assert_eq!(pool.stats().unwrap().reserved, Bytes::mib(64));
+}
+
 #[test]
 fn another_instances_volume_is_shown_and_not_touched() {
     let Some(mut rig) = Rig::new() else { return };

@@ -207,12 +207,12 @@ impl Pool {
             let flags = rustix::fs::ioctl_getflags(&image).while_doing("look at", &path)?;
             rustix::fs::ioctl_setflags(&image, flags | IFlags::NOCOW).while_doing("prepare", &path)?;
         }
-        if stat.st_size.cast_unsigned() < record.size.get() {
-            rustix::fs::ftruncate(&image, record.size.get()).while_doing("size", &path)?;
-        }
         if record.provisioning == Provisioning::Thick {
+            // Lengthens it too, and only if there is room: the length is what a host goes by.
             rustix::fs::fallocate(&image, FallocateFlags::empty(), 0, record.size.get())
                 .while_doing("allocate", &path)?;
+        } else if stat.st_size.cast_unsigned() < record.size.get() {
+            rustix::fs::ftruncate(&image, record.size.get()).while_doing("size", &path)?;
         }
         Ok(())
     }
