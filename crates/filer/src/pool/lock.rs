@@ -28,7 +28,26 @@ pub(super) fn take(file: &Path, pool: &Path) -> Result<File> {
         }
         Err(e) => return Err(e).while_doing("lock", file),
     }
-    lock.set_len(0).while_doing("write lock file", file)?;
-    write!(lock, "{}", std::process::id()).while_doing("write lock file", file)?;
+    // The number only helps people, and a full disk must not keep the pool from being opened.
+    if let Err(error) = lock.set_len(0).and_then(|()| write!(lock, "{}", std::process::id())) {
+        tracing::warn!(%error, file = %file.display(), "the lock file does not say who holds it");
+    }
     Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_without_room_for_the_holders_name_is_locked_all_the_same() {
+        let full = Path::new("/dev/full");
+        let held = take(full, full).unwrap();
+        let other = File::open(full).unwrap();
+        assert_eq!(
+            flock(&other, FlockOperation::NonBlockingLockExclusive),
+            Err(rustix::io::Errno::WOULDBLOCK)
+        );
+        drop(held);
+    }
 }
