@@ -14,8 +14,8 @@ pub(super) struct Mount {
 
 /// The topmost mount at exactly `path`.
 pub(super) fn at(path: &Path) -> Result<Option<Mount>> {
-    let table = fs::read_to_string("/proc/self/mountinfo").while_doing("read", "/proc/self/mountinfo")?;
-    Ok(table.lines().filter_map(|line| parse(line, path)).next_back())
+    let table = fs::read("/proc/self/mountinfo").while_doing("read", "/proc/self/mountinfo")?;
+    Ok(table.split(|byte| *byte == b'\n').filter_map(|line| parse(line, path)).next_back())
 }
 
 /// The loop device (`loop7`) that has `image` behind it.
@@ -40,28 +40,41 @@ pub(super) fn backing(device: &str) -> Option<PathBuf> {
     Some(PathBuf::from(std::ffi::OsString::from_vec(text)))
 }
 
-fn parse(line: &str, path: &Path) -> Option<Mount> {
-    let (before, after) = line.split_once(" - ")?;
-    let point = before.split(' ').nth(4)?;
-    if unescape(point) != path {
+fn parse(line: &[u8], path: &Path) -> Option<Mount> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    if unescape(fields.nth(4)?) != path {
         return None;
     }
-    let mut rest = after.split(' ');
-    Some(Mount { kind: rest.next()?.to_owned(), device: rest.next()?.to_owned() })
+    fields.find(|field| *field == b"-")?;
+    let mut text = || Some(String::from_utf8_lossy(fields.next()?).into_owned());
+    Some(Mount { kind: text()?, device: text()? })
 }
 
 /// The kernel writes space, tab, newline and backslash as three octal digits.
-fn unescape(text: &str) -> PathBuf {
-    let bytes = text.as_bytes();
+fn unescape(bytes: &[u8]) -> PathBuf {
     let mut out = Vec::with_capacity(bytes.len());
     let mut at = 0;
     while at < bytes.len() {
         let octal = (bytes[at] == b'\\')
-            .then(|| text.get(at + 1..at + 4))
+            .then(|| std::str::from_utf8(bytes.get(at + 1..at + 4)?).ok())
             .flatten()
             .and_then(|digits| u8::from_str_radix(digits, 8).ok());
         out.push(octal.unwrap_or(bytes[at]));
         at += if octal.is_some() { 4 } else { 1 };
     }
     PathBuf::from(std::ffi::OsString::from_vec(out))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_is_found_beside_one_whose_name_is_no_text() {
+        let line = b"36 35 98:0 / /a\\040b rw shared:7 - btrfs /dev/loop7 rw";
+        let mount = parse(line, Path::new("/a b")).unwrap();
+        assert_eq!((mount.kind.as_str(), mount.device.as_str()), ("btrfs", "/dev/loop7"));
+        assert!(parse(b"37 35 0:44 / /caf\xe9 rw - tmpfs x rw", Path::new("/a b")).is_none());
+        assert!(parse(b"", Path::new("/")).is_none());
+    }
 }
