@@ -45,7 +45,12 @@ pub(super) fn make(image: &Image) -> Result<()> {
     }
     // Formatted under another name, so that a death in the middle leaves no half-made pool.
     let making = beside(&image.path, "making");
-    let file = File::create(&making).while_doing("create", &making)?;
+    // A new file each time: a formatter that outlived its leister may still write to the old one.
+    match fs::remove_file(&making) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).while_doing("remove", &making),
+        _ => {}
+    }
+    let file = File::create_new(&making).while_doing("create", &making)?;
     file.set_len(image.size.get()).while_doing("size", &making)?;
     if image.preallocate {
         fallocate(&file, FallocateFlags::empty(), 0, image.size.get()).while_doing("allocate", &making)?;
@@ -93,16 +98,12 @@ pub(super) fn unmount(path: &Path, image: &Path) -> Result<()> {
         }
         Err(e) => return Err(e).while_doing("unmount", path),
     }
-    if let Some(name) = mounts::loop_of(image)? {
-        let device = Path::new("/dev").join(name);
-        match File::open(&device).map(loops::detach) {
-            // Gone by itself in the meantime.
-            Ok(Ok(()) | Err(Errno::NXIO)) => {}
-            Ok(Err(e)) => return Err(e).while_doing("detach", device),
-            Err(e) => return Err(e).while_doing("open", device),
-        }
+    let Some((name, device)) = attached(image)? else { return Ok(()) };
+    match loops::detach(device) {
+        // Gone by itself in the meantime.
+        Ok(()) | Err(Errno::NXIO) => Ok(()),
+        Err(e) => Err(e).while_doing("detach", Path::new("/dev").join(name)),
     }
-    Ok(())
 }
 
 fn check_mount(mount: &mounts::Mount, image: &Path, path: &Path) -> Result<()> {
@@ -128,10 +129,8 @@ fn check_mount(mount: &mounts::Mount, image: &Path, path: &Path) -> Result<()> {
 
 /// The device stays attached while the returned file is open or it is mounted.
 fn attach(image: &Path) -> Result<(String, File)> {
-    if let Some(name) = mounts::loop_of(image)? {
-        let device = Path::new("/dev").join(&name);
-        let file = File::open(&device).while_doing("open", device)?;
-        return Ok((name, file));
+    if let Some(found) = attached(image)? {
+        return Ok(found);
     }
     let file = File::options().read(true).write(true).open(image).while_doing("open", image)?;
     let control = "/dev/loop-control";
@@ -149,6 +148,15 @@ fn attach(image: &Path) -> Result<(String, File)> {
         }
     }
     Err(Errno::BUSY).while_doing("find a free loop device for", image)
+}
+
+/// The device that has the image behind it, opened. One that is letting go may be another image's by the time it is
+/// opened; an open one stays as it is.
+fn attached(image: &Path) -> Result<Option<(String, File)>> {
+    let Some(name) = mounts::loop_of(image)? else { return Ok(None) };
+    let path = Path::new("/dev").join(&name);
+    let device = File::open(&path).while_doing("open", path)?;
+    Ok((mounts::loop_of(image)?.as_ref() == Some(&name)).then_some((name, device)))
 }
 
 fn holds_btrfs(image: &Path) -> Result<bool> {
