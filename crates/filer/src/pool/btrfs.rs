@@ -99,7 +99,7 @@ impl Pool {
             capacity: Bytes::new(self.ledger.capacity()),
             used: Bytes::new((fs.f_blocks - fs.f_bfree) * fs.f_frsize),
             free: Bytes::new(self.ledger.free(&self.root)?),
-            reserved: Bytes::new(sums.aside),
+            reserved: Bytes::new(sums.aside()),
             provisioned_thin: Bytes::new(sums.thin),
             thin_limit: Bytes::new(self.ledger.thin_limit()),
         })

@@ -22,8 +22,10 @@ pub(super) struct Ledger {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sums {
-    /// Reserved volumes' sizes, their snapshots' content, foreign content.
-    pub(super) aside: u64,
+    /// Reserved volumes' sizes, their snapshots' content.
+    pub(super) reserved: u64,
+    /// What foreign subvolumes held when they were counted last.
+    pub(super) foreign: u64,
     pub(super) thin: u64,
 }
 
@@ -33,6 +35,13 @@ pub(super) struct Promise<'a> {
     root: BorrowedFd<'a>,
     sums: Sums,
     kept: bool,
+}
+
+impl Sums {
+    /// What thin volumes cannot have.
+    pub(super) fn aside(&self) -> u64 {
+        self.reserved.saturating_add(self.foreign)
+    }
 }
 
 impl Ledger {
@@ -49,12 +58,12 @@ impl Ledger {
     }
 
     pub(super) fn thin_limit(&self) -> u64 {
-        self.thin_limit_with(self.sums().aside)
+        self.thin_limit_with(self.sums().aside())
     }
 
     /// Space that is neither set aside nor taken by thin volumes.
     pub(super) fn free(&self, root: impl AsFd) -> Result<u64> {
-        let aside = self.sums().aside;
+        let aside = self.sums().aside();
         Ok(self.capacity.saturating_sub(aside).saturating_sub(self.thin_use(root)?))
     }
 
@@ -73,7 +82,7 @@ impl Ledger {
         size: Bytes,
     ) -> Result<Promise<'a>> {
         let mut sums = self.lock();
-        let limit = self.thin_limit_with(sums.aside);
+        let limit = self.thin_limit_with(sums.aside());
         let free = limit.saturating_sub(sums.thin);
         if size.get() > free {
             return Err(FilerError::NoCapacity(format!(
@@ -85,7 +94,7 @@ impl Ledger {
             )));
         }
         sums.thin += size.get();
-        Ok(Promise { ledger: self, root, sums: Sums { aside: 0, thin: size.get() }, kept: false })
+        Ok(Promise { ledger: self, root, sums: Sums { thin: size.get(), ..Sums::default() }, kept: false })
     }
 
     /// Sets `size` aside. The thin group's limit goes down first and what it holds is counted after, so that no
@@ -96,7 +105,6 @@ impl Ledger {
         what: &str,
         size: Bytes,
     ) -> Result<Promise<'a>> {
-        let free = self.free(root)?;
         let refuse = |free| {
             Err(FilerError::NoCapacity(format!(
                 "pool {} has {} free; {size} were asked for {what}; delete volumes or enlarge the pool",
@@ -104,13 +112,15 @@ impl Ledger {
                 Bytes::new(free)
             )))
         };
+        // Looked at and taken in one go: of two that do not both fit one gets it.
+        let mut sums = self.lock();
+        let free = self.capacity.saturating_sub(sums.aside()).saturating_sub(self.thin_use(root)?);
         if size.get() > free {
             return refuse(free);
         }
-        let mut sums = self.lock();
-        let aside = sums.aside.saturating_add(size.get());
+        let aside = sums.aside().saturating_add(size.get());
         if aside > self.capacity || sums.thin > self.thin_limit_with(aside) {
-            let shared = Bytes::new(self.capacity.saturating_sub(sums.aside));
+            let shared = Bytes::new(self.capacity.saturating_sub(sums.aside()));
             return Err(FilerError::NoCapacity(format!(
                 "pool {} shares {shared} among thin volumes that were promised {}; {size} were asked for {what} and \
                  would break the overcommit ratio ({}); delete volumes, enlarge the pool or raise the ratio",
@@ -119,31 +129,38 @@ impl Ledger {
                 self.overcommit
             )));
         }
-        sums.aside = aside;
-        let promise = Promise { ledger: self, root, sums: Sums { aside: size.get(), thin: 0 }, kept: false };
+        sums.reserved = sums.reserved.saturating_add(size.get());
+        let promised = Sums { reserved: size.get(), ..Sums::default() };
+        let promise = Promise { ledger: self, root, sums: promised, kept: false };
         let applied = self.apply(root, &sums);
         drop(sums);
         applied?;
         rustix::fs::syncfs(root).while_doing("sync", &self.path)?;
         let used = self.thin_use(root)?;
-        if used > self.capacity.saturating_sub(self.sums().aside) {
+        if used > self.capacity.saturating_sub(self.sums().aside()) {
             return refuse(free.min(self.capacity.saturating_sub(used)));
         }
         Ok(promise)
     }
 
     /// Sets aside what is taken already.
-    pub(super) fn add_aside(&self, root: impl AsFd, size: u64) -> Result<()> {
+    pub(super) fn add_reserved(&self, root: impl AsFd, size: u64) -> Result<()> {
         let mut sums = self.lock();
-        sums.aside = sums.aside.saturating_add(size);
+        sums.reserved = sums.reserved.saturating_add(size);
+        self.apply(root, &sums)
+    }
+
+    pub(super) fn set_foreign(&self, root: impl AsFd, size: u64) -> Result<()> {
+        let mut sums = self.lock();
+        sums.foreign = size;
         self.apply(root, &sums)
     }
 
     pub(super) fn give_back(&self, root: impl AsFd, back: Sums) -> Result<()> {
         let mut sums = self.lock();
-        sums.aside = sums.aside.saturating_sub(back.aside);
+        sums.reserved = sums.reserved.saturating_sub(back.reserved);
         sums.thin = sums.thin.saturating_sub(back.thin);
-        if back.aside == 0 { Ok(()) } else { self.apply(root, &sums) }
+        if back.reserved == 0 { Ok(()) } else { self.apply(root, &sums) }
     }
 
     fn thin_use(&self, root: impl AsFd) -> Result<u64> {
@@ -154,7 +171,7 @@ impl Ledger {
 
     fn apply(&self, root: impl AsFd, sums: &Sums) -> Result<()> {
         // A limit of 0 would mean none.
-        let limit = self.capacity.saturating_sub(sums.aside).max(4096);
+        let limit = self.capacity.saturating_sub(sums.aside()).max(4096);
         btrfs::limit_qgroup(root, THIN_GROUP, Some(limit)).while_doing("limit thin volumes of", &self.path)
     }
 

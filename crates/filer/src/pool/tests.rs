@@ -396,6 +396,47 @@ fn foreign_subvolumes_are_imported_and_released() {
     rig.assert_swept();
 }
 
+#[test]
+fn importing_and_deleting_what_came_while_the_pool_was_open_takes_nothing_from_others() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    pool.create(&thick("t", 100)).unwrap();
+    let made = Command::new("btrfs").args(["subvolume", "create"]).arg(rig.inside("late")).output().unwrap();
+    assert!(made.status.success());
+    fill(&rig.inside("late/f"), 20);
+    pool.import("late", &volume("v", 64)).unwrap();
+    assert_eq!(pool.stats().unwrap().reserved, Bytes::mib(164));
+    pool.release("v").unwrap();
+    assert!(pool.stats().unwrap().reserved < Bytes::mib(122), "100 and the content of what is foreign again");
+    pool.import("late", &volume("v", 64)).unwrap();
+    pool.delete("v").unwrap();
+    assert_eq!(pool.stats().unwrap().reserved, Bytes::mib(100));
+}
+
+#[test]
+fn of_two_thick_volumes_at_once_for_which_there_is_no_room_one_is_made() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let v = pool.create(&volume("v", 600)).unwrap().into_state();
+    assert_eq!(fill(&v.path.join("f"), 500), (500, None));
+    let most = pool.stats().unwrap().free.get() / MIB * 2 / 3;
+    for _ in 0..20 {
+        let start = std::sync::Barrier::new(2);
+        let made = std::thread::scope(|scope| {
+            let both = ["a", "b"].map(|handle| {
+                let start = &start;
+                scope.spawn(move || {
+                    start.wait();
+                    pool.create(&thick(handle, most)).is_ok()
+                })
+            });
+            both.map(|thread| thread.join().unwrap())
+        });
+        assert_eq!(made.iter().filter(|made| **made).count(), 1, "{made:?}");
+        assert!(["a", "b"].iter().any(|handle| pool.delete(handle).unwrap().changed()));
+    }
+}
+
 /// Runs `change` dying at its first step, its second, ..., and after each death opens the pool again; `whole` says
 /// whether what is seen is the state before (`false`) or after (`true`), and panics on anything between.
 fn die_everywhere(

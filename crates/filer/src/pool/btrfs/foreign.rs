@@ -3,12 +3,11 @@
 use model::Bytes;
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::volumes::{check_unpermitted, write_record};
+use super::volumes::{check_unpermitted, shares, write_record};
 use super::{CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, tree, volume_dir};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
 use crate::pool::Pool;
-use crate::pool::ledger::Sums;
 use crate::volume::{CreateVolume, ForeignState, Layout, Outcome, VolumeState, check_name};
 
 impl Pool {
@@ -49,9 +48,10 @@ impl Pool {
             )));
         }
         let used = self.check_importable(original, wanted)?;
+        self.recount_foreign()?;
         let mut record = wanted.record(&self.owner, true);
         record.imported_from = Some(original.to_owned());
-        // Its content was set aside as foreign; now its whole size is.
+        // Its content is set aside as foreign already.
         let more = wanted.size.saturating_sub(used);
         let promise = self.promise(true, &wanted.handle, more)?;
         let stage = self.stage()?;
@@ -68,6 +68,8 @@ impl Pool {
         self.steps.step()?;
         self.commit()?;
         promise.keep();
+        self.ledger.add_reserved(&self.root, used.get())?;
+        self.recount_foreign()?;
         Ok(Outcome::Changed(self.state(record)?))
     }
 
@@ -96,7 +98,6 @@ impl Pool {
                 self.at(original).display()
             )));
         }
-        let used = self.state(record.clone())?.used;
         let stage = self.stage()?;
         // From here on it is an import under way: sweeping puts it back, now or when the pool is opened again.
         renameat_with(&self.root, volume_dir(handle), &self.root, stage.path(), RenameFlags::empty())
@@ -104,9 +105,18 @@ impl Pool {
         self.steps.step()?;
         stage.sweep()?;
         self.commit()?;
-        let back = record.size.saturating_sub(used).get();
-        self.ledger.give_back(&self.root, Sums { aside: back, thin: 0 })?;
+        self.recount_foreign()?;
+        self.ledger.give_back(&self.root, shares(&record, record.size))?;
         Ok(Outcome::Changed(()))
+    }
+
+    pub(super) fn foreign_use(&self) -> Result<u64> {
+        Ok(self.list_foreign()?.iter().map(|foreign| foreign.used.get()).sum())
+    }
+
+    /// Foreign subvolumes come, grow and go without us.
+    fn recount_foreign(&self) -> Result<()> {
+        self.ledger.set_foreign(&self.root, self.foreign_use()?)
     }
 
     fn check_importable(&self, original: &str, wanted: &CreateVolume) -> Result<Bytes> {

@@ -57,9 +57,9 @@ impl Pool {
         if let Some((promise, promised)) = promise {
             promise.keep();
             // Writes between the count and the snapshot are in it as well.
-            self.ledger.add_aside(&self.root, state.used.get().saturating_sub(promised.get()))?;
+            self.ledger.add_reserved(&self.root, state.used.get().saturating_sub(promised.get()))?;
             let over = promised.get().saturating_sub(state.used.get());
-            self.ledger.give_back(&self.root, Sums { aside: over, thin: 0 })?;
+            self.ledger.give_back(&self.root, Sums { reserved: over, ..Sums::default() })?;
         }
         Ok(Outcome::Changed(state))
     }
@@ -102,7 +102,7 @@ impl Pool {
         }
         self.commit()?;
         if record.reserved {
-            self.ledger.give_back(&self.root, Sums { aside: state.used.get(), thin: 0 })?;
+            self.ledger.give_back(&self.root, Sums { reserved: state.used.get(), ..Sums::default() })?;
         }
         Ok(Outcome::Changed(()))
     }

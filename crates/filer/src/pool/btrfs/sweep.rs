@@ -53,14 +53,14 @@ impl Pool {
                 sums.thin += record.size.get();
                 continue;
             }
-            sums.aside += record.size.get();
+            sums.reserved += record.size.get();
             for snapshot in self.names_in(&snapshots_dir(&handle))? {
                 let relative = format!("{}/{snapshot}/{DATA}", snapshots_dir(&handle));
                 let info = self.info(self.open_dir(&relative)?, &relative)?;
-                sums.aside += used.get(&info.id).map_or(0, |used| used.referenced);
+                sums.reserved += used.get(&info.id).map_or(0, |used| used.referenced);
             }
         }
-        sums.aside += self.list_foreign()?.iter().map(|foreign| foreign.used.get()).sum::<u64>();
+        sums.foreign = self.foreign_use()?;
         self.ledger.set(&self.root, sums)
     }
 

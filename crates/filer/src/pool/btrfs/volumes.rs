@@ -329,7 +329,11 @@ impl Pool {
 
 /// What `size` of the volume counts as in the ledger.
 pub(super) fn shares(record: &VolumeRecord, size: Bytes) -> Sums {
-    if record.reserved { Sums { aside: size.get(), thin: 0 } } else { Sums { aside: 0, thin: size.get() } }
+    if record.reserved {
+        Sums { reserved: size.get(), ..Sums::default() }
+    } else {
+        Sums { thin: size.get(), ..Sums::default() }
+    }
 }
 
 pub(super) fn write_record(dir: &OwnedFd, record: &VolumeRecord) -> Result<()> {
