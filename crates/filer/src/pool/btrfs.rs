@@ -65,8 +65,7 @@ pub(super) fn start_quota(root: &OwnedFd, path: &Path, overcommit: f64) -> Resul
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(e).while_doing("make the quota group of", path),
     }
-    let knobs = sysfs(root, path)?;
-    if let Some(knobs) = &knobs {
+    if let Some(knobs) = sysfs(root, path)? {
         let mode = fs::read_to_string(knobs.join("mode")).unwrap_or_default();
         if mode.trim() == "squota" {
             return Err(FilerError::Unsupported(format!(
@@ -80,18 +79,27 @@ pub(super) fn start_quota(root: &OwnedFd, path: &Path, overcommit: f64) -> Resul
             tracing::warn!(%error, "deleting large volumes can need a recount of quotas");
         }
     }
-    let inconsistent = knobs.is_some_and(|knobs| {
-        fs::read_to_string(knobs.join("inconsistent")).is_ok_and(|flag| flag.trim() != "0")
-    });
-    if fresh || inconsistent {
+    if fresh {
         btrfs::rescan(root).while_doing("count quotas of", path)?;
     }
+    recount(root, path)?;
     Ok(Ledger::new(path, capacity(root, path)?, overcommit))
+}
+
+/// Counts anew if the kernel has given up counting, as until then no limit holds. It does so after some of a
+/// person's commands, and before Linux 6.9 after each snapshot that is born into a group.
+fn recount(root: &OwnedFd, path: &Path) -> Result<()> {
+    let Some(knobs) = sysfs(root, path)? else { return Ok(()) };
+    if fs::read_to_string(knobs.join("inconsistent")).is_ok_and(|flag| flag.trim() != "0") {
+        btrfs::rescan(root).while_doing("count quotas of", path)?;
+    }
+    Ok(())
 }
 
 impl Pool {
     /// The pool's space as of the last commit (at most five seconds old).
     pub fn stats(&self) -> Result<PoolStats> {
+        recount(&self.root, &self.path)?;
         let fs = rustix::fs::fstatvfs(&self.root).while_doing("look at", &self.path)?;
         let sums = self.ledger.sums();
         Ok(PoolStats {

@@ -196,6 +196,35 @@ fn volume_and_clone_hold_no_more_than_their_size() {
     assert!(v.used > Bytes::mib(90) && v.exclusive < Bytes::mib(40), "{v:?}");
 }
 
+/// What a person's command does on any kernel, each thin snapshot does on one before Linux 6.9.
+#[test]
+fn limits_hold_again_after_the_kernel_gave_up_counting() {
+    let Some(rig) = Rig::new() else { return };
+    let pool = rig.pool();
+    let v = pool.create(&volume("v", 64)).unwrap().into_state();
+    fill(&v.path.join("f"), 20);
+    let btrfs = |args: &[&str], last: &Path| {
+        let done = Command::new("btrfs").args(args).arg(last).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    };
+    btrfs(&["qgroup", "create", "1/9"], pool.path());
+    let repairs: [(&str, &dyn Fn()); 3] = [
+        ("stats", &|| {
+            pool.stats().unwrap();
+        }),
+        ("take", &|| drop(pool.take("v", "s").unwrap())),
+        ("clone", &|| drop(pool.create(&clone_of("c", 64, "v", None)).unwrap())),
+    ];
+    for (what, repair) in repairs {
+        let source = v.path.to_str().unwrap();
+        btrfs(&["subvolume", "snapshot", "-i", "1/9", source], &rig.inside(what));
+        repair();
+        let (written, errno) = fill(&v.path.join("g"), 100);
+        assert!(written <= 44 && errno == Some(Errno::DQUOT), "after {what}: {written} MiB more, {errno:?}");
+        fs::remove_file(v.path.join("g")).unwrap();
+    }
+}
+
 #[test]
 fn limits_and_sizes_survive_a_remount() {
     let Some(mut rig) = Rig::new() else { return };

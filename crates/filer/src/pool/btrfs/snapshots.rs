@@ -7,7 +7,7 @@ use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::volumes::check_unpermitted;
-use super::{DATA, created, data_dir, snapshots_dir, tree};
+use super::{DATA, created, data_dir, recount, snapshots_dir, tree};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, Birth, THIN_GROUP};
 use crate::pool::Pool;
@@ -49,6 +49,7 @@ impl Pool {
         tree::write_record(&stage.dir, &kept).while_doing("write the record of", &path)?;
         let born = Birth { limit: None, group: (!record.reserved).then_some(THIN_GROUP) };
         btrfs::create_snapshot(&stage.dir, DATA, &source, true, born).while_doing("take snapshot", &path)?;
+        recount(&self.root, &self.path)?;
         self.steps.step()?;
         stage.publish(&snapshot_dir(handle, name))?;
         self.steps.step()?;

@@ -6,7 +6,7 @@ use model::Bytes;
 use rustix::fs::{AtFlags, FallocateFlags, Gid, IFlags, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::{DATA, IMAGE, VOLUMES, birth, data_dir, snapshots_dir, tree, volume_dir};
+use super::{DATA, IMAGE, VOLUMES, birth, data_dir, recount, snapshots_dir, tree, volume_dir};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, QgroupUse};
 use crate::pool::Pool;
@@ -82,7 +82,7 @@ impl Pool {
         for handle in self.names_in(VOLUMES)? {
             // Deleted since the names were read.
             let Some(record) = self.record(&handle)? else { continue };
-            let info = match tree::open_dir(&self.root, &data_dir(&handle)) {
+            let info = match tree::open_dir(&self.root, data_dir(&handle)) {
                 Ok(data) => self.info(data, &data_dir(&handle))?,
                 Err(Errno::NOENT) => continue,
                 Err(e) => return Err(e).while_doing("open", self.at(&data_dir(&handle))),
@@ -222,6 +222,7 @@ impl Pool {
         let path = self.at(&data_dir(&record.handle));
         let birth = birth(record);
         btrfs::create_snapshot(stage, DATA, source, false, birth).while_doing("copy into", &path)?;
+        recount(&self.root, &self.path)?;
         let data = tree::open_dir(stage, DATA).while_doing("open", &path)?;
         match record.layout {
             // Whatever limit it was born with, the kernel gives it its source's.
