@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -50,7 +50,10 @@ pub(super) fn make(image: &Image) -> Result<()> {
         Err(e) if e.kind() != std::io::ErrorKind::NotFound => return Err(e).while_doing("remove", &making),
         _ => {}
     }
-    let file = File::create_new(&making).while_doing("create", &making)?;
+    // For root's eyes only: it holds every volume's data.
+    let mut options = File::options();
+    let file =
+        options.write(true).create_new(true).mode(0o600).open(&making).while_doing("create", &making)?;
     file.set_len(image.size.get()).while_doing("size", &making)?;
     if image.preallocate {
         fallocate(&file, FallocateFlags::empty(), 0, image.size.get()).while_doing("allocate", &making)?;

@@ -618,6 +618,23 @@ fn a_second_opener_is_refused_and_told_who_has_it() {
 }
 
 #[test]
+fn a_pools_image_is_made_for_root_alone_over_what_an_earlier_try_left() {
+    let Some(rig) = Rig::new() else { return };
+    let mut spec = rig.spec.clone();
+    spec.path = rig.dir.path().join("second");
+    let image = spec.image.as_mut().unwrap();
+    image.path = rig.dir.path().join("second.img");
+    let (victim, making) = (rig.dir.path().join("victim"), rig.dir.path().join("second.img.making"));
+    fs::write(&victim, "precious").unwrap();
+    std::os::unix::fs::symlink(&victim, &making).unwrap();
+    Pool::make(&spec).unwrap().close().unwrap();
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    use std::os::unix::fs::PermissionsExt;
+    let mode = fs::metadata(rig.dir.path().join("second.img")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
 fn an_image_that_lost_its_loop_device_is_attached_again_once() {
     let Some(mut rig) = Rig::new() else { return };
     let image = rig.dir.path().join("pool.img");
