@@ -152,7 +152,9 @@ impl Loop {
     /// good as done.
     pub(crate) fn release(&self) -> Result<bool> {
         let doing = || format!("detach {}", self.path().display());
-        if find_number(self.number)?.is_none_or(|now| now.backing != self.backing) {
+        let is_there =
+            || Ok::<_, HostError>(find_number(self.number)?.is_some_and(|now| now.backing == self.backing));
+        if !is_there()? {
             return Ok(true);
         }
         let ours = self.backing_path();
@@ -168,6 +170,10 @@ impl Loop {
                 None => return Ok(false),
             }
         };
+        // Only now that it is open can its number not become another's.
+        if !is_there()? {
+            return Ok(true);
+        }
         if !self.read_only {
             device.sync_all().doing(|| format!("flush {}", self.path().display()))?;
         }
