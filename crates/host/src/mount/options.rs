@@ -27,7 +27,20 @@ const ATTRIBUTES: [(&str, MountAttrFlags); 8] = [
 const NOTHING: [&str; 11] =
     ["", "rw", "defaults", "suid", "dev", "exec", "async", "relatime", "_netdev", "nofail", "noauto"];
 /// Options that turn the call into another one, or pick another device.
-const REFUSED: [&str; 8] = ["bind", "rbind", "move", "remount", "loop", "offset", "sizelimit", "device"];
+const REFUSED: [&str; 12] = [
+    "bind",
+    "rbind",
+    "move",
+    "remount",
+    "loop",
+    "offset",
+    "sizelimit",
+    "device",
+    "journal_path",
+    "journal_dev",
+    "logdev",
+    "rtdev",
+];
 
 impl Options {
     /// # Errors
@@ -74,7 +87,15 @@ mod tests {
 
     #[test]
     fn an_option_that_mounts_something_else_is_refused() {
-        for option in ["bind", "remount", "offset=4096", "device=/dev/sda", "noatime,loop"] {
+        for option in [
+            "bind",
+            "remount",
+            "offset=4096",
+            "device=/dev/sda",
+            "noatime,loop",
+            "journal_path=/dev/sda",
+            "logdev=/dev/sda",
+        ] {
             assert!(Options::parse(&[option.to_owned()], false).is_err(), "{option}");
         }
     }
