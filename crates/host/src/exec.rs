@@ -304,12 +304,17 @@ async fn drive(
         Some(Err(error)) => Ended::Broken(error),
         None => {
             group.kill();
-            let _ = tokio::time::timeout(DEATH_LIMIT, child.wait()).await;
+            if tokio::time::timeout(DEATH_LIMIT, child.wait()).await.is_err() {
+                // It may still write what it was writing: nobody may go on before that has ended.
+                tokio::spawn(async move {
+                    let _ = child.wait().await;
+                    drop(hold);
+                });
+            }
             Ended::TooLong { stderr: kept_err }
         }
     };
     drop(group);
-    drop(hold);
     ended
 }
 
