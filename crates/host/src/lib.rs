@@ -11,7 +11,9 @@ mod filesystem;
 mod host;
 mod lock;
 mod mount;
+mod socket;
 mod stage;
 
 pub use error::HostError;
 pub use host::{Attached, Attachment, Finding, Host, HostConfig, Limits, Usage};
+pub use socket::{Socket, SocketError};

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use docker::{DockerError, DockerSettings, Plugin};
-use host::{Host, HostConfig};
+use host::{Host, HostConfig, SocketError};
 use model::NodeIdentity;
 use orchestrator::{BackendOrigin, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
@@ -172,18 +172,18 @@ fn of_store(error: &StoreError) -> Failure {
 fn of_rest(error: &RestError) -> Failure {
     let message = chain(error);
     match error {
-        RestError::Runs { .. } => {
-            Failure::new(Code::Conflict, message).hint("stop it, or give this one --name and --state-dir")
-        }
-        RestError::Occupied { .. } => {
-            Failure::new(Code::Conflict, message).hint("remove the file, or choose another with --socket")
-        }
         RestError::Open { .. } => Failure::usage(message)
             .hint("listen on 127.0.0.1 behind something that asks who it is, or say --open-to-all"),
         RestError::Port { .. } => {
             Failure::new(Code::Conflict, message).hint("choose another with --listen, or --listen none")
         }
-        RestError::Socket { .. } => {
+        RestError::Socket(SocketError::Runs { .. }) => {
+            Failure::new(Code::Conflict, message).hint("stop it, or give this one --name and --state-dir")
+        }
+        RestError::Socket(SocketError::Occupied { .. }) => {
+            Failure::new(Code::Conflict, message).hint("remove the file, or choose another with --socket")
+        }
+        RestError::Socket(SocketError::System { .. }) => {
             Failure::new(Code::Failed, message).hint("run as root, or choose another place with --socket")
         }
     }
@@ -191,7 +191,7 @@ fn of_rest(error: &RestError) -> Failure {
 
 fn of_docker(error: &DockerError) -> Failure {
     let code = match error {
-        DockerError::Runs { .. } | DockerError::Occupied { .. } => Code::Conflict,
+        DockerError::Runs { .. } | DockerError::Socket(SocketError::Occupied { .. }) => Code::Conflict,
         _ => Code::Failed,
     };
     Failure::new(code, chain(error))

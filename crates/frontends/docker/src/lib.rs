@@ -10,7 +10,6 @@ pub mod options;
 mod permissions;
 mod plugin;
 mod protocol;
-mod socket;
 mod status;
 mod upkeep;
 mod volumes;

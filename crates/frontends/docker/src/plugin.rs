@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use host::Host;
+use host::{Host, Socket, SocketError};
 use model::VolumeId;
 use orchestrator::{Error, ErrorKind, Orchestrator, Result};
 use serde::de::DeserializeOwned;
@@ -20,7 +20,6 @@ use tracing::{Instrument, Level};
 
 use crate::mounts::{Mounts, too_slow};
 use crate::protocol::{Answer, CONTENT_TYPE, Capabilities, Create, Named, Reference};
-use crate::socket::Socket;
 use crate::status::{self, log};
 use crate::upkeep::{self, NodeInspector};
 use crate::{Deadlines, DockerError, DockerSettings, options, volumes};
@@ -47,7 +46,11 @@ impl Plugin {
     /// # Errors
     /// `Runs` when an instance of this name is alive.
     pub async fn claim(settings: &DockerSettings) -> Result<Plugin, DockerError> {
-        let (socket, listener) = Socket::claim(&settings.plugin_dir, settings.name.as_str()).await?;
+        let path = settings.plugin_dir.join(format!("{}.sock", settings.name));
+        let (socket, listener) = Socket::claim(&path).await.map_err(|error| match error {
+            SocketError::Runs { path } => DockerError::Runs { name: settings.name.to_string(), socket: path },
+            SocketError::Occupied { .. } | SocketError::System { .. } => DockerError::Socket(error),
+        })?;
         Ok(Plugin { socket, listener, deadlines: settings.deadlines })
     }
 

@@ -1,20 +1,18 @@
 //! The places where the interface is served: a unix socket, and a TCP port.
 
-mod socket;
-
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
+use host::{Socket, SocketError};
 use orchestrator::Orchestrator;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::routes;
-use socket::Socket;
 
 /// Where to serve. The unix socket is for its owner only; the port has no password.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,22 +32,13 @@ pub struct Server {
 
 #[derive(Debug, thiserror::Error)]
 pub enum RestError {
-    #[error("another leister answers on {}", path.display())]
-    Runs { path: PathBuf },
-    #[error("{} is not a socket; it was left as it is", path.display())]
-    Occupied { path: PathBuf },
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     #[error("{address} can be reached from other machines, and there is no password")]
     Open { address: SocketAddr },
     #[error("cannot listen on {address}")]
     Port {
         address: SocketAddr,
-        #[source]
-        source: io::Error,
-    },
-    #[error("cannot {verb} {}", path.display())]
-    Socket {
-        verb: &'static str,
-        path: PathBuf,
         #[source]
         source: io::Error,
     },

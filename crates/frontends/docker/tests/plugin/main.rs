@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use driver::memory::{Call, Fault};
 use futures::future::join_all;
 use model::{Bytes, NodeName, SnapshotName};
-use orchestrator::Request;
+use orchestrator::{ErrorKind, Request};
 use rig::{Rig, call_at, connect, exchange, request, until, volume};
 use serde_json::json;
 
@@ -76,7 +76,7 @@ async fn snapshots_are_shown_and_stand_against_removal() {
     let snapshots = process.get("db").await.unwrap()["Status"]["Snapshots"].clone();
     assert_eq!(snapshots[0]["Name"], "monday");
     assert!(snapshots[0]["Created"].is_string(), "{snapshots}");
-    assert!(process.remove("db").await.unwrap_err().contains("has 1 snapshots"));
+    assert!(process.remove("db").await.unwrap_err().contains("has 1 snapshot,"));
     process.create("copy", &[("from", "db"), ("fromSnapshot", "monday")]).await.unwrap();
     assert!(process.get("copy").await.is_ok());
 }
@@ -449,7 +449,11 @@ async fn a_mount_that_no_record_knows_is_found_by_the_doctor_and_left_alone() {
     process.create("db", &[]).await.unwrap();
     let one = process.mount("db", "one").await.unwrap();
     assert_eq!(process.orchestrator.doctor().await, []);
-    process.orchestrator.run(Request::Forget { volume: volume("db") }).await.unwrap();
+    let forget = Request::Forget { volume: volume("db") };
+    assert_eq!(process.orchestrator.run(forget.clone()).await.unwrap_err().kind, ErrorKind::InUse);
+    let node = process.orchestrator.settings().node.name.clone();
+    process.orchestrator.run(Request::Unpublish { volume: volume("db"), node }).await.unwrap();
+    process.orchestrator.run(forget).await.unwrap();
     let findings = process.orchestrator.doctor().await;
     assert!(findings.iter().any(|f| f.problem.contains("has no record")), "{findings:?}");
     process.kill().await;

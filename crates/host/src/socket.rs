@@ -1,4 +1,4 @@
-//! The socket on which the engine finds the plugin.
+//! Unix sockets to serve on: one process each, the dead one's replaced.
 
 use std::fs::{self, File, Permissions};
 use std::io;
@@ -8,49 +8,69 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FlockOperation, flock};
 use tokio::net::{UnixListener, UnixStream};
 
-use crate::DockerError;
-
 /// A socket that is ours; removed when dropped.
 #[derive(Debug)]
-pub(crate) struct Socket {
+pub struct Socket {
     path: PathBuf,
     inode: (u64, u64),
 }
 
+/// Why a socket cannot be ours.
+#[derive(Debug, thiserror::Error)]
+pub enum SocketError {
+    #[error("another process answers on {}", path.display())]
+    Runs { path: PathBuf },
+    #[error("{} is not a socket; it was left as it is", path.display())]
+    Occupied { path: PathBuf },
+    #[error("cannot {doing}")]
+    System {
+        doing: String,
+        #[source]
+        source: io::Error,
+    },
+}
+
 impl Socket {
-    /// Listens on `<directory>/<name>.sock`, for the owner only.
+    /// Listens there, for the owner only.
     ///
     /// # Behavior
     /// The socket of a process that has died is replaced. It appears complete: listening, with its mode.
     ///
     /// # Errors
     /// `Runs` when somebody answers there, `Occupied` when it is something else.
-    pub(crate) async fn claim(directory: &Path, name: &str) -> Result<(Socket, UnixListener), DockerError> {
-        let path = directory.join(format!("{name}.sock"));
+    pub async fn claim(path: &Path) -> Result<(Socket, UnixListener), SocketError> {
+        let directory = match path.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
         fs::create_dir_all(directory).map_err(failed("make the directory", directory))?;
         let _alone = lock(directory).await?;
-        match fs::symlink_metadata(&path) {
-            Ok(found) if !found.file_type().is_socket() => return Err(DockerError::Occupied { path }),
-            Ok(_) if answers(&path).await.map_err(failed("try", &path))? => {
-                return Err(DockerError::Runs { name: name.to_owned(), socket: path });
+        match fs::symlink_metadata(path) {
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(SocketError::Occupied { path: path.to_owned() });
+            }
+            Ok(_) if answers(path).await.map_err(failed("try", path))? => {
+                return Err(SocketError::Runs { path: path.to_owned() });
             }
             Ok(_) => {
                 tracing::info!(socket = %path.display(), "replacing the socket of a process that is gone")
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(failed("look at", &path)(error)),
+            Err(error) => return Err(failed("look at", path)(error)),
         }
-        let fresh = directory.join(format!(".{name}.new"));
+        let mut fresh = path.as_os_str().to_owned();
+        fresh.push(".new");
+        let fresh = PathBuf::from(fresh);
         remove(&fresh).map_err(failed("remove", &fresh))?;
         let listener = UnixListener::bind(&fresh).map_err(failed("listen on", &fresh))?;
         fs::set_permissions(&fresh, Permissions::from_mode(0o600))
             .map_err(failed("set the mode of", &fresh))?;
-        fs::rename(&fresh, &path).map_err(failed("put in place", &path))?;
-        let inode = inode(&path).map_err(failed("look at", &path))?;
-        Ok((Socket { path, inode }, listener))
+        fs::rename(&fresh, path).map_err(failed("put in place", path))?;
+        let inode = inode(path).map_err(failed("look at", path))?;
+        Ok((Socket { path: path.to_owned(), inode }, listener))
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 }
@@ -65,7 +85,7 @@ impl Drop for Socket {
 }
 
 /// Only one instance at a time looks for a stale socket and replaces it. Ends when dropped.
-async fn lock(directory: &Path) -> Result<File, DockerError> {
+async fn lock(directory: &Path) -> Result<File, SocketError> {
     let owned = directory.to_owned();
     let locked = tokio::task::spawn_blocking(move || {
         let file = File::open(&owned)?;
@@ -98,9 +118,9 @@ fn inode(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|m| (m.dev(), m.ino()))
 }
 
-fn failed(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> DockerError {
+fn failed(verb: &str, path: &Path) -> impl FnOnce(io::Error) -> SocketError {
     let doing = format!("{verb} {}", path.display());
-    move |source| DockerError::Socket { doing, source }
+    move |source| SocketError::System { doing, source }
 }
 
 #[cfg(test)]
@@ -110,7 +130,7 @@ mod tests {
     #[tokio::test]
     async fn a_socket_is_for_its_owner_only_and_goes_with_its_holder() {
         let directory = tempfile::tempdir().unwrap();
-        let (socket, _listener) = Socket::claim(directory.path(), "leister").await.unwrap();
+        let (socket, _listener) = Socket::claim(&directory.path().join("leister.sock")).await.unwrap();
         let path = socket.path().to_owned();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         drop(socket);
@@ -121,12 +141,11 @@ mod tests {
     async fn the_socket_of_a_dead_process_is_replaced_and_a_live_one_is_not() {
         let directory = tempfile::tempdir().unwrap();
         drop(std::os::unix::net::UnixListener::bind(directory.path().join("leister.sock")).unwrap());
-        let (_socket, _listener) = Socket::claim(directory.path(), "leister").await.unwrap();
-        let error = Socket::claim(directory.path(), "leister").await.unwrap_err();
-        assert!(matches!(error, DockerError::Runs { .. }), "{error}");
-        assert!(error.to_string().starts_with("instance `leister` already runs"), "{error}");
+        let (_socket, _listener) = Socket::claim(&directory.path().join("leister.sock")).await.unwrap();
+        let error = Socket::claim(&directory.path().join("leister.sock")).await.unwrap_err();
+        assert!(matches!(error, SocketError::Runs { .. }), "{error}");
         assert!(directory.path().join("leister.sock").exists());
-        Socket::claim(directory.path(), "other").await.unwrap();
+        Socket::claim(&directory.path().join("other.sock")).await.unwrap();
     }
 
     #[tokio::test]
@@ -135,7 +154,7 @@ mod tests {
         drop(std::os::unix::net::UnixListener::bind(directory.path().join("leister.sock")).unwrap());
         let claims = (0..16).map(|_| {
             let directory = directory.path().to_owned();
-            tokio::spawn(async move { Socket::claim(&directory, "leister").await })
+            tokio::spawn(async move { Socket::claim(&directory.join("leister.sock")).await })
         });
         let mut held = Vec::new();
         for claim in claims.collect::<Vec<_>>() {
@@ -148,17 +167,17 @@ mod tests {
     async fn a_file_in_the_way_is_left_alone() {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("leister.sock"), "mine").unwrap();
-        let error = Socket::claim(directory.path(), "leister").await.unwrap_err();
-        assert!(matches!(error, DockerError::Occupied { .. }), "{error}");
+        let error = Socket::claim(&directory.path().join("leister.sock")).await.unwrap_err();
+        assert!(matches!(error, SocketError::Occupied { .. }), "{error}");
         assert_eq!(fs::read(directory.path().join("leister.sock")).unwrap(), b"mine");
     }
 
     #[tokio::test]
     async fn a_socket_that_another_took_over_is_not_removed() {
         let directory = tempfile::tempdir().unwrap();
-        let (first, listener) = Socket::claim(directory.path(), "leister").await.unwrap();
+        let (first, listener) = Socket::claim(&directory.path().join("leister.sock")).await.unwrap();
         drop(listener);
-        let (second, _listener) = Socket::claim(directory.path(), "leister").await.unwrap();
+        let (second, _listener) = Socket::claim(&directory.path().join("leister.sock")).await.unwrap();
         drop(first);
         assert!(second.path().exists());
     }
