@@ -171,6 +171,7 @@ impl Pool {
         }
         let root = btrfs::open_root(&path)?;
         let lock = lock::take(&path.join(btrfs::CONTROL).join("lock"), &path)?;
+        let alone = btrfs::lock_file_system(&root, &path)?;
         let pool = Pool {
             owner: spec.owner.clone(),
             image: spec.image.as_ref().map(|image| image.path.clone()),
@@ -180,7 +181,7 @@ impl Pool {
             commit: GroupCommit::default(),
             turns: Turns::default(),
             steps: Steps::default(),
-            _locks: image_lock.into_iter().chain([lock]).collect(),
+            _locks: image_lock.into_iter().chain([lock, alone]).collect(),
         };
         pool.sweep()?;
         pool.count()?;

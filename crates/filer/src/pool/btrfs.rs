@@ -7,7 +7,7 @@ mod tree;
 mod volumes;
 
 use std::collections::HashMap;
-use std::fs;
+use std::fs::{self, File};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -19,7 +19,7 @@ use rustix::io::Errno;
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, Birth, QgroupUse, SubvolumeInfo, THIN_GROUP};
 use crate::pool::ledger::Ledger;
-use crate::pool::{Pool, PoolStats};
+use crate::pool::{Pool, PoolStats, lock};
 use crate::volume::{FORMAT, Layout, VolumeRecord};
 
 pub(super) const CONTROL: &str = ".leister";
@@ -55,6 +55,24 @@ pub(super) fn open_root(path: &Path) -> Result<OwnedFd> {
     Ok(root)
 }
 
+/// Keeps a second pool off the file system: both would promise the same space, and set the same group's limit.
+///
+/// # Behavior
+/// The lock is on what the kernel shows of the file system, so it is one whatever the directory, and goes with the
+/// process.
+pub(super) fn lock_file_system(root: &OwnedFd, path: &Path) -> Result<File> {
+    let shown = sysfs(root, path)?;
+    let lock = File::open(&shown).while_doing("open", &shown)?;
+    if lock::alone(&lock).while_doing("lock", shown)? {
+        return Ok(lock);
+    }
+    Err(FilerError::Conflict(format!(
+        "the file system of pool {} holds another pool that is open; use that one, or give this pool a file system \
+         or an image of its own",
+        path.display()
+    )))
+}
+
 /// Turns full quota groups on, with the group of thin volumes, and repairs counts the kernel calls inconsistent.
 pub(super) fn start_quota(root: &OwnedFd, path: &Path, overcommit: f64) -> Result<Ledger> {
     let fresh = btrfs::qgroup_uses(root, 0, LAST_SUBVOLUME).while_doing("read quota of", path)?.is_empty();
@@ -65,7 +83,7 @@ pub(super) fn start_quota(root: &OwnedFd, path: &Path, overcommit: f64) -> Resul
         Ok(()) | Err(Errno::EXIST) => {}
         Err(e) => return Err(e).while_doing("make the quota group of", path),
     }
-    if let Some(knobs) = sysfs(root, path)? {
+    if let Some(knobs) = quota_knobs(root, path)? {
         let mode = fs::read_to_string(knobs.join("mode")).unwrap_or_default();
         if mode.trim() == "squota" {
             return Err(FilerError::Unsupported(format!(
@@ -89,7 +107,7 @@ pub(super) fn start_quota(root: &OwnedFd, path: &Path, overcommit: f64) -> Resul
 /// Counts anew if the kernel has given up counting, as until then no limit holds. It does so after some of a
 /// person's commands, and before Linux 6.9 after each snapshot that is born into a group.
 fn recount(root: &OwnedFd, path: &Path) -> Result<()> {
-    let Some(knobs) = sysfs(root, path)? else { return Ok(()) };
+    let Some(knobs) = quota_knobs(root, path)? else { return Ok(()) };
     if fs::read_to_string(knobs.join("inconsistent")).is_ok_and(|flag| flag.trim() != "0") {
         btrfs::rescan(root).while_doing("count quotas of", path)?;
     }
@@ -230,11 +248,15 @@ fn capacity(root: &OwnedFd, path: &Path) -> Result<u64> {
     Ok(total.saturating_sub(metadata + total / 50 + (16 << 20)))
 }
 
-/// The quota knobs of the file system; sysfs names it by its id, which mounted devices lead to.
-fn sysfs(root: &OwnedFd, path: &Path) -> Result<Option<PathBuf>> {
+/// What the kernel shows of the file system, which it names by its id.
+fn sysfs(root: &OwnedFd, path: &Path) -> Result<PathBuf> {
     let id = btrfs::fs_id(root).while_doing("look at", path)?;
     let hex: String = id.iter().map(|byte| format!("{byte:02x}")).collect();
     let uuid = [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-");
-    let knobs = Path::new("/sys/fs/btrfs").join(uuid).join("qgroups");
+    Ok(Path::new("/sys/fs/btrfs").join(uuid))
+}
+
+fn quota_knobs(root: &OwnedFd, path: &Path) -> Result<Option<PathBuf>> {
+    let knobs = sysfs(root, path)?.join("qgroups");
     Ok(knobs.is_dir().then_some(knobs))
 }

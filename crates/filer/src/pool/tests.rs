@@ -618,6 +618,17 @@ fn a_second_opener_is_refused_and_told_who_has_it() {
 }
 
 #[test]
+fn a_second_pool_on_one_file_system_is_refused() {
+    let Some(mut rig) = Rig::new() else { return };
+    fs::create_dir(rig.inside("other")).unwrap();
+    let other = PoolSpec::on_btrfs(rig.inside("other"), "them");
+    refused(Pool::open(&other), ErrorKind::Conflict, &["another pool", "of its own"]);
+    rig.pool = None;
+    drop(Pool::open(&other).unwrap());
+    rig.reopen();
+}
+
+#[test]
 fn a_pools_image_is_made_for_root_alone_over_what_an_earlier_try_left() {
     let Some(rig) = Rig::new() else { return };
     let mut spec = rig.spec.clone();
