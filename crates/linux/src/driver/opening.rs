@@ -1,5 +1,4 @@
 use std::fs::File;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ::driver::{DriverError, ErrorKind, Result};
@@ -43,16 +42,13 @@ fn open_pool(config: &Config, spec: &PoolSpec) -> Result<filer::Pool> {
         );
         return Err(DriverError::new(ErrorKind::NotFound, OPEN, message));
     }
+    if made.exists() {
+        // Blank now, it was not always: it is opened as it is or refused, never formatted again.
+        return filer::Pool::open(spec).map_err(fail);
+    }
     let pool = filer::Pool::make(spec).map_err(fail)?;
-    mark(&made).map_err(|e| {
+    File::create(&made).and_then(|file| file.sync_all()).map_err(|e| {
         DriverError::new(ErrorKind::Internal, OPEN, format!("cannot write {}", made.display())).because(e)
     })?;
     Ok(pool)
-}
-
-fn mark(made: &Path) -> std::io::Result<()> {
-    if made.exists() {
-        return Ok(());
-    }
-    File::create(made)?.sync_all()
 }

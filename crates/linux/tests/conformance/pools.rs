@@ -172,6 +172,19 @@ async fn a_pool_that_has_vanished_is_not_made_anew() {
 }
 
 #[tokio::test]
+async fn a_pool_that_has_gone_blank_is_not_formatted_again() {
+    let host = Host::new(Layout::File).await;
+    host.close();
+    host.unmount();
+    let image = host.pool().with_added_extension("img");
+    let size = fs::metadata(&image).unwrap().len();
+    fs::File::create(&image).unwrap().set_len(size).unwrap();
+    host.open(&host.file("")).await.unwrap_err();
+    let content = fs::read(&image).unwrap();
+    assert!(content.len() as u64 == size && content.iter().all(|byte| *byte == 0), "nothing was written");
+}
+
+#[tokio::test]
 async fn a_mistake_in_the_file_is_the_cause_of_the_refusal() {
     let host = Host::new(Layout::File).await;
     let error = host.open(&host.file("mdia: ssd\n")).await.unwrap_err();
