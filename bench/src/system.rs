@@ -203,10 +203,10 @@ async fn in_parallel(
 
 async fn create(connection: &mut Connection, way: Way, name: &str, driver: &str) -> Result<()> {
     let (path, body) = match way {
-        Way::Rest => ("/v1/volumes", format!(r#"{{"name":"{name}","size":"100MiB"}}"#)),
+        Way::Rest => ("/v1/volumes", format!(r#"{{"name":"{name}","size":"10MiB"}}"#)),
         Way::Docker => (
             "/volumes/create",
-            format!(r#"{{"Name":"{name}","Driver":"{driver}","DriverOpts":{{"size":"100MiB"}}}}"#),
+            format!(r#"{{"Name":"{name}","Driver":"{driver}","DriverOpts":{{"size":"10MiB"}}}}"#),
         ),
         Way::Local | Way::Bare => ("/volumes/create", format!(r#"{{"Name":"{name}","Driver":"local"}}"#)),
     };
