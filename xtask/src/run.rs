@@ -41,7 +41,8 @@ pub(crate) fn bench(checkout: &Checkout) -> Result<()> {
     test::prepare(checkout)?;
     for what in ["scale", "system"] {
         let mut bench = Command::new(checkout.bin("bench"));
-        let status = environment(bench.arg(what), checkout).status().context("the benchmark did not start")?;
+        let status =
+            environment(bench.arg(what), checkout).status().context("the benchmark did not start")?;
         ensure!(status.success(), "the benchmark `{what}` failed");
     }
     leftovers::none(&leftovers::find(&[checkout.temporary()]))?;

@@ -87,12 +87,15 @@ pub(crate) fn place(demand: &Demand, candidates: &[Candidate]) -> Result<Vec<Pla
     Ok(places.into_iter().map(|(_, _, place)| place).collect())
 }
 
-/// The refusals as one error, with the reason of each pool.
-pub(crate) fn refuse(refusals: &[Refusal]) -> Error {
+/// The refusals as one error, with the reason of each pool; without a pool, with what is wrong with backends.
+pub(crate) fn refuse(refusals: &[Refusal], outages: &[String]) -> Error {
     if refusals.is_empty() {
-        return Error::new(ErrorKind::Unreachable, "no backend has a pool to place a volume on")
-            .hint("see `leister get backends`; create one with `leister create backend -f FILE`")
-            .retry(driver::Retry::Later);
+        let message = "no backend has a pool to place a volume on";
+        let (message, hint) = match outages {
+            [] => (message.to_owned(), "create a backend with `leister create backend -f FILE`"),
+            _ => (format!("{message}: {}", outages.join("; ")), "see `leister get backends`"),
+        };
+        return Error::new(ErrorKind::Unreachable, message).hint(hint).retry(driver::Retry::Later);
     }
     let kind = if refusals.iter().any(|r| r.full) { ErrorKind::NoCapacity } else { ErrorKind::Invalid };
     let mut reasons: Vec<String> =

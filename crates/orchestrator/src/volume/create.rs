@@ -4,6 +4,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 use model::{Bytes, Class, ClassName, Provisioning, Wishes};
 
+use crate::backend::BackendHealth;
 use crate::catalogue::Edit;
 use crate::drive::is_worth_another_place;
 use crate::locks::Lockable;
@@ -36,7 +37,7 @@ impl Inner {
                 break;
             }
         }
-        Err(refusal.unwrap_or_else(|| refuse(&[])))
+        Err(refusal.unwrap_or_else(|| refuse(&[], &self.outages())))
     }
 
     /// An equal request before, in this life or an earlier one.
@@ -247,7 +248,19 @@ impl Inner {
             backend.refresh().await.inspect_err(|error| tracing::debug!(%error, "cannot ask for pools")).ok()
         });
         futures::future::join_all(asked).await;
-        place(demand, &self.candidates(demand)).map_err(|refusals| refuse(&refusals))
+        place(demand, &self.candidates(demand)).map_err(|refusals| refuse(&refusals, &self.outages()))
+    }
+
+    /// What is wrong with backends that cannot be asked.
+    fn outages(&self) -> Vec<String> {
+        let backends = self.backends.all();
+        let away = backends.values().map(|backend| (&backend.name, backend.health()));
+        away.filter(|(_, health)| !matches!(**health, BackendHealth::Online))
+            .map(|(name, health)| {
+                let reason = health.reason().map(|reason| format!(": {reason}")).unwrap_or_default();
+                format!("backend `{name}` is {}{reason}", health.as_str())
+            })
+            .collect()
     }
 
     fn candidates(&self, demand: &Demand) -> Vec<Candidate> {

@@ -133,3 +133,17 @@ fn metrics_tell_of_operations_calls_volumes_and_pools() {
         }
     });
 }
+
+#[test]
+fn without_a_pool_the_refusal_names_what_is_wrong_with_the_backends() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open_without_backend().await;
+        let error = run(&o, create("v", Bytes::mib(1))).await.unwrap_err();
+        assert!(error.sentence().contains("create a backend with"), "{}", error.sentence());
+        house.faults().always(driver::memory::Call::Pools, driver::memory::Fault::Hang);
+        o.add_backend(BackendFile::parse(CONFIG, "t").unwrap(), BackendOrigin::File("t".into()));
+        let error = run(&o, create("v", Bytes::mib(1))).await.unwrap_err();
+        assert!(error.message.contains("backend `array` is opening"), "{error}");
+    });
+}
