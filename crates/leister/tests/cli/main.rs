@@ -196,7 +196,7 @@ fn a_second_instance_on_the_same_state_or_name_is_refused() {
     let elsewhere = rig.path("other").display().to_string();
     let said = rig.refused(&["--state-dir", &elsewhere]);
     assert_eq!(said.code, 4, "{said:?}");
-    assert!(said.err.contains("another leister answers on"), "{said:?}");
+    assert!(said.err.contains("another process answers on"), "{said:?}");
     assert_eq!(rig.ok(&["doctor"]), "nothing is wrong\n");
 }
 
