@@ -7,6 +7,7 @@ mod table;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::io::Errno;
@@ -19,6 +20,9 @@ pub(crate) use options::Options;
 pub(crate) use table::{Entry, Table};
 
 use crate::error::{Doing, HostError, Result};
+
+/// How long a mount may be busy with what passes.
+const PASSING: Duration = Duration::from_secs(2);
 
 /// Whether a bind takes the mounts below its source along.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -75,20 +79,26 @@ pub(crate) fn device(device: &Path, filesystem: &str, options: &Options, target:
 /// Takes down whatever is mounted at `point`, what lies below it first.
 ///
 /// # Behavior
-/// Nothing mounted there is as good. Never lazy: a mount in use stays.
+/// Nothing mounted there is as good. Never lazy: a mount in use stays. A use that passes is waited for: a tool that
+/// has just been forked holds all our open files until it begins.
 ///
 /// # Errors
 /// The mount point that would not go, and why.
 pub(crate) fn unmount(point: &Path) -> Result<(), (std::path::PathBuf, io::Error)> {
     const ROUNDS: usize = 64;
+    let since = Instant::now();
     let failed = |error: HostError| (point.to_owned(), io::Error::other(error));
-    for _ in 0..ROUNDS {
+    let mut rounds = 0;
+    while rounds < ROUNDS {
         let table = Table::read().map_err(failed)?;
         // Children come after their parents; what was mounted last goes first.
         let Some(last) = table.below(point).next_back().or_else(|| table.at(point)) else { return Ok(()) };
         match umount(&last.point, UnmountFlags::NOFOLLOW) {
             // Not a mount point any more: somebody else was quicker.
-            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
+            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => rounds += 1,
+            Err(Errno::BUSY) if since.elapsed() < PASSING => {
+                std::thread::park_timeout(Duration::from_millis(2))
+            }
             Err(error) => return Err((last.point.clone(), error.into())),
         }
     }

@@ -27,6 +27,26 @@ impl Drop for Worker {
     }
 }
 
+/// As a tool does between its fork and its beginning.
+#[tokio::test]
+async fn a_use_that_passes_is_waited_for() {
+    let rig = Rig::new().await;
+    let v = volume("v");
+    let size = Bytes::mib(64);
+    rig.host.attach(&v, &rig.image("image", size), &wanted(Filesystem::Ext4, size)).await.unwrap();
+    let a = rig.host.mount(&v, "a").await.unwrap();
+    let file = fs::File::create(a.join("file")).unwrap();
+    let passing = std::thread::spawn(move || {
+        std::thread::park_timeout(Duration::from_millis(100));
+        drop(file);
+    });
+    assert_eq!(rig.host.unmount(&v, "a").await.unwrap(), 0);
+    passing.join().unwrap();
+    rig.host.detach(&v).await.unwrap();
+    rig.host.forget(&v).await.unwrap();
+    rig.assert_clean();
+}
+
 #[tokio::test]
 async fn a_mount_in_use_stays_and_names_who_uses_it() {
     let rig = Rig::new().await;
