@@ -70,6 +70,11 @@ impl Faults {
         lock(&self.planned).clear();
     }
 
+    /// Every planned fault has come.
+    pub fn are_spent(&self) -> bool {
+        lock(&self.planned).is_empty()
+    }
+
     pub fn count(&self, call: Call) -> u64 {
         lock(&self.counts).get(&call).copied().unwrap_or(0)
     }
@@ -95,10 +100,6 @@ impl Faults {
         if self.points.load(Ordering::SeqCst) < self.dies_at.load(Ordering::SeqCst) {
             notified.await;
         }
-    }
-
-    pub fn points(&self) -> u64 {
-        self.points.load(Ordering::SeqCst)
     }
 
     /// One point at which a process could die.

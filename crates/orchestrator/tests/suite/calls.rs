@@ -9,7 +9,7 @@ use orchestrator::Request;
 use crate::house::*;
 
 #[test]
-fn each_operation_makes_two_calls() {
+fn each_operation_makes_the_calls_it_states() {
     block_on(async {
         let house = House::new();
         let o = house.open().await;

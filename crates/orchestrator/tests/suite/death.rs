@@ -48,6 +48,8 @@ fn dies_at_every_point(
             o.stop().await;
         });
         if !died {
+            // A commit and a call have two points each: fewer deaths would mean that nothing was interrupted.
+            assert!(nth > 4, "it died {} times only", nth - 1);
             return;
         }
     }
@@ -208,6 +210,7 @@ fn an_adoption() {
             assert_eq!(house.array.read(&handle("v")), Some(8));
         });
         if !died {
+            assert!(nth > 4, "it died {} times only", nth - 1);
             return;
         }
     }

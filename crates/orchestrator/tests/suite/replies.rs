@@ -45,6 +45,7 @@ fn a_lost_reply_is_no_loss() {
                     let o = prepared(&house).await;
                     house.faults().plan(call, 1, fault);
                     run(&o, request.clone()).await.unwrap_or_else(|e| panic!("{request:?} {call:?}: {e}"));
+                    assert!(house.faults().are_spent(), "{request:?} makes no {call:?}");
                     settled(&o).await;
                     house.check(&o);
                 });

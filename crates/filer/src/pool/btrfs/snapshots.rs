@@ -101,6 +101,7 @@ impl Pool {
         if let Some(trashed) = trashed {
             self.empty(&trashed);
         }
+        self.steps.step()?;
         self.commit()?;
         if record.reserved {
             self.ledger.give_back(&self.root, Sums { reserved: state.used.get(), ..Sums::default() })?;
