@@ -1,0 +1,109 @@
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::Named;
+use crate::client::{Client, Result};
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Lun {
+    pub(crate) uuid: String,
+    /// `/vol/VOLUME/NAME`.
+    pub(crate) name: String,
+    pub(crate) serial_number: Option<String>,
+    pub(crate) comment: Option<String>,
+    pub(crate) create_time: Option<Timestamp>,
+    pub(crate) space: Option<LunSpace>,
+    #[serde(default)]
+    pub(crate) lun_maps: Vec<LunMap>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LunSpace {
+    pub(crate) size: u64,
+    pub(crate) used: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct LunMap {
+    pub(crate) igroup: Igroup,
+    pub(crate) logical_unit_number: Option<u16>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Igroup {
+    pub(crate) name: String,
+    pub(crate) uuid: Option<String>,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct NewLun {
+    pub(crate) name: String,
+    pub(crate) svm: Named,
+    pub(crate) os_type: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) space: Option<NewLunSpace>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) comment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) qos_policy: Option<Named>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clone: Option<CloneOf>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct NewLunSpace {
+    pub(crate) size: u64,
+    pub(crate) guarantee: Requested,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) scsi_thin_provisioning_support_enabled: Option<bool>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Requested {
+    pub(crate) requested: bool,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct CloneOf {
+    pub(crate) source: Named,
+}
+
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Change {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) comment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) space: Option<Size>,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Size {
+    pub(crate) size: u64,
+}
+
+const PATH: &str = "storage/luns";
+const FIELDS: &str = "name,uuid,serial_number,comment,create_time,space.size,space.used,lun_maps.igroup.name,\
+                      lun_maps.igroup.uuid,lun_maps.logical_unit_number";
+
+pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Option<Lun>> {
+    client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", FIELDS)]).await
+}
+
+/// LUNs of a name pattern with their maps, in pages.
+pub(crate) async fn list(client: &Client, svm: &str, pattern: &str) -> Result<Vec<Lun>> {
+    client.list(PATH, &[("name", pattern), ("svm.name", svm), ("fields", FIELDS)]).await
+}
+
+pub(crate) async fn create(client: &Client, lun: &NewLun) -> Result<()> {
+    client.post(PATH, lun).await
+}
+
+pub(crate) async fn change(client: &Client, uuid: &str, change: &Change) -> Result<()> {
+    client.patch(&format!("{PATH}/{uuid}"), &[], change).await.map(drop)
+}
+
+pub(crate) async fn delete(client: &Client, uuid: &str) -> Result<()> {
+    client.delete(&format!("{PATH}/{uuid}"), &[]).await.map(drop)
+}
