@@ -101,8 +101,10 @@ impl Inner {
             self.finish(&job, work, done.ids.clone(), fault, now);
         } else {
             let due = wait.map(|wait| later(now, wait).to_string());
+            let order = self.state.next_number();
             let task = json!({
-                "kind": "job", "due": due, "work": work.to_json(), "ids": done.ids, "fault": fault,
+                "kind": "job", "due": due, "order": order, "work": work.to_json(), "ids": done.ids,
+                "fault": fault,
             });
             self.state.put("_tasks", &job, task);
         }
@@ -114,9 +116,10 @@ impl Inner {
         loop {
             let due = self.state.entries("_tasks", "").filter_map(|(key, task)| {
                 let due: Option<Timestamp> = record::text(task, "due").and_then(|due| due.parse().ok());
-                (all || due.is_some_and(|due| due <= now)).then(|| (due, key.to_owned()))
+                (all || due.is_some_and(|due| due <= now))
+                    .then(|| (due, task["order"].as_u64(), key.to_owned()))
             });
-            let Some((_, key)) = due.min() else { return };
+            let Some((.., key)) = due.min() else { return };
             self.end_task(&key, now);
         }
     }
@@ -271,7 +274,8 @@ impl Work {
 
 /// Begins the split of a clone: it ends later, by itself.
 pub(crate) fn begin_split(state: &mut State, volume: &str, due: Timestamp) {
-    let task = json!({"kind": "split", "due": due.to_string(), "volume": volume});
+    let order = state.next_number();
+    let task = json!({"kind": "split", "due": due.to_string(), "order": order, "volume": volume});
     state.put("_tasks", volume, task);
 }
 
