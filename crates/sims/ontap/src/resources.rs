@@ -1,20 +1,31 @@
 //! Every kind of object of the array, one file each.
 
 mod aggregates;
+mod block_paths;
 pub(crate) mod cli;
 mod cluster;
 mod export_policies;
 mod export_rules;
+mod igroups;
 mod interfaces;
+mod iscsi;
 mod jobs;
 mod licences;
+mod lun_maps;
+mod luns;
+mod nfs_services;
 mod nodes;
+mod nvme_maps;
+mod nvme_namespaces;
+mod nvme_services;
+mod nvme_subsystems;
 pub(crate) mod qos_policies;
 pub(crate) mod qtrees;
 pub(crate) mod quota_rules;
 mod schedules;
 mod snapshot_policies;
 pub(crate) mod snapshots;
+mod storage_units;
 mod svms;
 pub(crate) mod volumes;
 
@@ -42,6 +53,22 @@ pub(crate) static ALL: &[&Resource] = &[
     &quota_rules::QUOTA_RULES,
     &quota_rules::QUOTA_REPORTS,
     &qos_policies::QOS_POLICIES,
+    &nfs_services::NFS_SERVICES,
+    &luns::LUNS,
+    &luns::LUN_ATTRIBUTES,
+    &lun_maps::LUN_MAPS,
+    &lun_maps::REPORTING_NODES,
+    &igroups::IGROUPS,
+    &igroups::INITIATORS,
+    &iscsi::SERVICES,
+    &iscsi::CREDENTIALS,
+    &nvme_services::NVME_SERVICES,
+    &nvme_subsystems::NVME_SUBSYSTEMS,
+    &nvme_subsystems::NVME_HOSTS,
+    &nvme_namespaces::NVME_NAMESPACES,
+    &nvme_maps::NVME_MAPS,
+    &storage_units::STORAGE_UNITS,
+    &storage_units::STORAGE_UNIT_SNAPSHOTS,
 ];
 
 /// The resource whose collection has this path.
