@@ -27,7 +27,7 @@ fn view(state: &State, stored: &Value) -> Value {
     merge(
         &mut aggregate,
         json!({
-            "volume_count": volumes,
+            "volume-count": volumes,
             "space": {
                 "block_storage": {"used": used, "available": available, "used_percent": percent},
                 "footprint": used,
