@@ -65,6 +65,8 @@ pub(crate) enum Verb {
     Forget(adopt::ForgetArgs),
     /// Look for what is not as it should be
     Doctor(doctor::DoctorArgs),
+    /// Play an array, to try things on without one
+    Sim(crate::sim::SimArgs),
     /// Show the versions of this program and of the server
     Version(doctor::VersionArgs),
     /// Print a completion script
@@ -79,7 +81,7 @@ pub(crate) enum Verb {
 /// Runs one verb that talks to a server, or writes what needs none.
 pub(crate) async fn execute(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Run(_) => Err(Failure::usage("run is not a verb of a client")),
+        Verb::Run(_) | Verb::Sim(_) => Err(Failure::usage("this is not a verb of a client")),
         Verb::Get(args) => get::execute(args).await,
         Verb::Create(args) => create::execute(*args).await,
         Verb::Delete(args) => delete::execute(args).await,

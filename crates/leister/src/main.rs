@@ -1,4 +1,4 @@
-//! The program: `leister run` serves, all other verbs ask a server.
+//! The program: `leister run` serves, `leister sim` plays an array, all other verbs ask a server.
 
 mod cli;
 mod config;
@@ -6,6 +6,7 @@ mod families;
 mod instance;
 mod output;
 mod run;
+mod sim;
 mod usher;
 
 use std::process::ExitCode;
@@ -19,7 +20,7 @@ fn main() -> ExitCode {
         return end(output::line(help.to_string().trim_end()).map_err(Failure::from));
     };
     let mut builder = match verb {
-        Verb::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Run(_) | Verb::Sim(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match builder.enable_all().build() {
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match verb {
             Verb::Run(args) => run::run(*args).await,
+            Verb::Sim(args) => sim::run(args).await,
             verb => cli::execute(verb).await,
         }
     });

@@ -209,7 +209,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// The message with its causes, each once.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {
