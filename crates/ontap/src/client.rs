@@ -17,13 +17,12 @@ use pace::Pace;
 
 pub(crate) type Result<T, E = CallError> = std::result::Result<T, E>;
 
-/// A connection to one array, scoped to an SVM once that is known. Clones share everything.
+/// A connection to one array. Clones share everything.
 #[derive(Clone, Debug)]
 pub(crate) struct Client {
     http: reqwest::Client,
     base: Url,
     account: Account,
-    svm: Option<Arc<str>>,
     pace: Arc<Pace>,
 }
 
@@ -111,12 +110,7 @@ impl Client {
         let base = Url::parse(&format!("https://{}/api/", config.management))
             .map_err(|e| format!("managementLIF `{}`: {e}", config.management))?;
         let account = config.account.clone();
-        Ok(Client { http, base, account, svm: None, pace: Arc::new(Pace::default()) })
-    }
-
-    /// The same, with every call about this SVM.
-    pub(crate) fn within(&self, svm: &str) -> Client {
-        Client { svm: Some(svm.into()), ..self.clone() }
+        Ok(Client { http, base, account, pace: Arc::new(Pace::default()) })
     }
 
     /// The array's address, for errors.
@@ -130,7 +124,11 @@ impl Client {
     }
 
     /// All records of a collection, page by page.
-    pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<Vec<T>> {
+    pub(crate) async fn list<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<Vec<T>> {
         let mut url = self.url(path, query)?;
         url.query_pairs_mut().append_pair("max_records", &PAGE.to_string());
         let mut all = Vec::new();
@@ -174,7 +172,12 @@ impl Client {
     }
 
     /// Changes what fits the query; says how many that were.
-    pub(crate) async fn patch(&self, path: &str, query: &[(&str, &str)], body: &impl Serialize) -> Result<u64> {
+    pub(crate) async fn patch(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        body: &impl Serialize,
+    ) -> Result<u64> {
         let mut url = self.url(path, query)?;
         url.query_pairs_mut().append_pair("return_timeout", &PATIENCE.to_string());
         let changed = self.change(Method::PATCH, url, Some(body)).await?;
@@ -220,10 +223,7 @@ impl Client {
         let started = Instant::now();
         let mut pause = Duration::from_millis(50);
         loop {
-            let url = self.url(
-                &format!("cluster/jobs/{uuid}"),
-                &[("fields", "state,message,code,error")],
-            )?;
+            let url = self.url(&format!("cluster/jobs/{uuid}"), &[("fields", "state,message,code,error")])?;
             let job: Job = read(self.call(Method::GET, url, None).await?).await?;
             match job.state.as_str() {
                 "success" => return Ok(()),
@@ -251,8 +251,10 @@ impl Client {
             let again = match &sent {
                 // Not done: the array had too much to do.
                 Ok(response) => {
-                    let overloaded =
-                        matches!(response.status(), StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
+                    let overloaded = matches!(
+                        response.status(),
+                        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
+                    );
                     self.pace.learn(overloaded);
                     overloaded
                 }
@@ -273,13 +275,9 @@ impl Client {
     }
 
     fn sign(&self, request: RequestBuilder) -> RequestBuilder {
-        let request = match &self.account {
+        match &self.account {
             Account::Password { user, password } => request.basic_auth(user, Some(password.expose())),
             Account::Certificate { .. } => request,
-        };
-        match &self.svm {
-            Some(svm) => request.header("X-Dot-SVM-Name", &**svm),
-            None => request,
         }
     }
 }

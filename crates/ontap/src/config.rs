@@ -11,7 +11,7 @@ use driver::config::{BackendFile, ConfigError, Section};
 use model::{Bytes, VolumeOption};
 
 pub(crate) use account::{Account, Management};
-pub(crate) use exports::{Cidr, Exports};
+pub(crate) use exports::Exports;
 pub(crate) use volumes::{Choices, Reserve};
 
 /// Which driver of the family: a choice of layout and of access.
@@ -197,8 +197,10 @@ fn aggregates(keys: &mut Section, kind: Kind) -> Result<Vec<String>, ConfigError
         (Some(_), false) => {
             Err(keys.error("aggregate", "`flexgroupAggregateList` is there too; keep one of them"))
         }
-        (Some(_), true) if kind == Kind::NasFlexGroup => Err(keys
-            .error("aggregate", "a FlexGroup spans several; write `flexgroupAggregateList`, or leave it out")),
+        (Some(_), true) if kind == Kind::NasFlexGroup => Err(keys.error(
+            "aggregate",
+            "a FlexGroup spans several; write `flexgroupAggregateList`, or leave it out",
+        )),
         (Some(one), true) => Ok(vec![one]),
         (None, _) => Ok(many),
     }
@@ -267,6 +269,3 @@ fn check_prefix(file: &BackendFile, prefix: &str) -> Result<(), ConfigError> {
     let problem = format!("`{prefix}` does not fit ONTAP; use letters, digits and `_`, not a digit first");
     Err(file.section().error("storagePrefix", problem))
 }
-
-#[cfg(test)]
-mod tests;

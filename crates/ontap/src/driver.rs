@@ -7,12 +7,12 @@ mod space;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
-use async_trait::async_trait;
 use ::driver::config::BackendFile;
 use ::driver::{
     CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
     Staging,
 };
+use async_trait::async_trait;
 use model::{
     Handle, Layout, NodeIdentity, NodeName, Owner, Permit, Pool, PoolName, Route, VolumeId, VolumeState,
 };
@@ -121,8 +121,7 @@ impl Driver for OntapDriver {
     fn handle(&self, volume: &VolumeId) -> Result<Handle> {
         let invalid = |problem: String| DriverError::new(ErrorKind::Invalid, "name volume", problem);
         let raw = format!("{}{volume}", self.array.config.prefix);
-        let mut name: String =
-            raw.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        let mut name: String = raw.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
         if name.starts_with(|c: char| c.is_ascii_digit()) {
             name.insert(0, '_');
         }
@@ -182,7 +181,9 @@ impl Driver for OntapDriver {
         let completed = match fresh {
             true => self.complete(request, CREATE).await.map_err(|e| self.full(request, e))?,
             false => match self.made(&request.handle, &request.volume, false, CREATE).await? {
-                Outcome::Changed(state) | Outcome::Unchanged(state) if self.array.layout() == Layout::File => {
+                Outcome::Changed(state) | Outcome::Unchanged(state)
+                    if self.array.layout() == Layout::File =>
+                {
                     return Ok(Outcome::Unchanged(state));
                 }
                 _ => self.complete(request, CREATE).await?,
@@ -204,6 +205,9 @@ impl Driver for OntapDriver {
         if let Some(node) = self.permitted(&found, OPERATION).await?.first() {
             let message = format!("`{handle}` is permitted to node `{node}`");
             return Err(DriverError::new(ErrorKind::InUse, OPERATION, message));
+        }
+        if found.volume.is_mounted() {
+            self.array.unmount(&found.volume).await.map_err(&fail)?;
         }
         let for_good = found.choices().skip_recovery_queue;
         match volumes::delete(&self.array.client, &found.volume.uuid, for_good).await {

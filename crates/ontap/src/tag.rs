@@ -112,7 +112,9 @@ mod tests {
         let text = tag().write(&labels, 1023, "test").unwrap();
         assert_eq!(Tag::read(Some(&text)), Some(tag()));
         assert!(text.contains("\"provisioning\":{\"tier\":\"gold\"}"), "{text}");
-        for nobodys in [None, Some(""), Some("made by hand"), Some("{}"), Some("{\"provisioning\":{\"a\":\"b\"}}")] {
+        for nobodys in
+            [None, Some(""), Some("made by hand"), Some("{}"), Some("{\"provisioning\":{\"a\":\"b\"}}")]
+        {
             assert_eq!(Tag::read(nobodys), None, "{nobodys:?}");
         }
     }

@@ -66,7 +66,9 @@ impl Array {
             }
             // The other of its two groups, from a permit of the other kind.
             let old = |map: &&Map| {
-                self.groups().read(&map.igroup.name).is_some_and(|(n, alone)| n == *node && alone != permit.exclusive)
+                self.groups()
+                    .read(&map.igroup.name)
+                    .is_some_and(|(n, alone)| n == *node && alone != permit.exclusive)
             };
             for map in maps.iter().filter(old) {
                 igroups::unmap(&self.client, &lun.uuid, &map.igroup.uuid).await.map_err(&fail)?;

@@ -104,11 +104,13 @@ impl Array {
     /// Takes the rules of a node; the last one's end gives the volume the policy without rules again.
     pub(crate) async fn unexport(&self, book: &Book, handle: &Handle, node: &NodeName) -> Result<bool> {
         let fail = self.error(FORBID);
-        let Some(policy) = exports::find(&self.client, &self.svm, handle.as_str()).await.map_err(&fail)? else {
+        let Some(policy) = exports::find(&self.client, &self.svm, handle.as_str()).await.map_err(&fail)?
+        else {
             return Ok(false);
         };
         let nodes = book.nodes(self, std::slice::from_ref(&policy)).await.map_err(&fail)?;
-        let is_ours = |rule: &&Rule| rule.clients.iter().any(|client| nodes.get(&client.pattern) == Some(node));
+        let is_ours =
+            |rule: &&Rule| rule.clients.iter().any(|client| nodes.get(&client.pattern) == Some(node));
         let ours: Vec<&Rule> = policy.rules.iter().filter(is_ours).collect();
         // From the highest index on: the array numbers the rest anew.
         for rule in ours.iter().rev() {
@@ -172,7 +174,11 @@ impl Array {
     fn addresses(&self, permit: &Permit) -> Result<Vec<String>> {
         let node = &permit.node;
         if node.addresses.is_empty() {
-            return Err(lacking(&node.name, "address", "start its leister again, so that it tells its addresses"));
+            return Err(lacking(
+                &node.name,
+                "address",
+                "start its leister again, so that it tells its addresses",
+            ));
         }
         let admitted = node.addresses.iter().filter(|address| self.config.exports.admit(**address));
         let admitted: Vec<String> = admitted.map(ToString::to_string).collect();

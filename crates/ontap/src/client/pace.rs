@@ -41,7 +41,11 @@ impl Pace {
             self.withheld.fetch_add(taken, Ordering::Relaxed);
         } else if withheld > 0 && self.calm.fetch_add(1, Ordering::Relaxed) >= now {
             self.calm.store(0, Ordering::Relaxed);
-            if self.withheld.compare_exchange(withheld, withheld - 1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
+            if self
+                .withheld
+                .compare_exchange(withheld, withheld - 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+            {
                 self.places.add_permits(1);
             }
         }

@@ -42,7 +42,8 @@ pub(super) fn management(keys: &mut Section) -> Result<Management, ConfigError> 
         url.path() == "/" && url.username().is_empty() && url.query().is_none() && url.host().is_some()
     });
     if text.contains('/') || !plain {
-        let problem = format!("`{text}` is no address; write a host name or an address, with `:port` if need be");
+        let problem =
+            format!("`{text}` is no address; write a host name or an address, with `:port` if need be");
         return Err(keys.error("managementLIF", problem));
     }
     Ok(Management { authority })
@@ -73,8 +74,12 @@ pub(super) fn read(
                 .map_err(|_| keys.error("clientPrivateKey", "is no PEM text; write a key in base64 PEM"))?;
             Account::Certificate { certificate, key: Secret::new(key) }
         }
-        (Some(_), None, None, None) => return Err(keys.error("password", "missing; write it beside username")),
-        (None, Some(_), None, None) => return Err(keys.error("username", "missing; write it beside password")),
+        (Some(_), None, None, None) => {
+            return Err(keys.error("password", "missing; write it beside username"));
+        }
+        (None, Some(_), None, None) => {
+            return Err(keys.error("username", "missing; write it beside password"));
+        }
         (None, None, Some(_), None) => {
             return Err(keys.error("clientPrivateKey", "missing; write it beside clientCertificate"));
         }
@@ -82,12 +87,15 @@ pub(super) fn read(
             return Err(keys.error("clientCertificate", "missing; write it beside clientPrivateKey"));
         }
         (None, None, None, None) => {
-            return Err(keys.error("username", "missing; write username and password, or a client certificate"));
+            return Err(
+                keys.error("username", "missing; write username and password, or a client certificate")
+            );
         }
         _ => {
-            return Err(
-                keys.error("clientCertificate", "there are username and password too; keep one kind of account")
-            );
+            return Err(keys.error(
+                "clientCertificate",
+                "there are username and password too; keep one kind of account",
+            ));
         }
     };
     Ok((account, trusted))

@@ -4,7 +4,9 @@ use driver::config::{ConfigError, Section};
 
 pub(super) fn check(keys: &mut Section) -> Result<(), ConfigError> {
     if keys.flag("useREST")? == Some(false) {
-        return Err(keys.error("useREST", "only REST is spoken, from ONTAP 9.12.1 on; remove it or write true"));
+        return Err(
+            keys.error("useREST", "only REST is spoken, from ONTAP 9.12.1 on; remove it or write true")
+        );
     }
     if keys.flag("useBalancedPlacement")? == Some(true) {
         return Err(keys.error("useBalancedPlacement", "volumes are placed by Leister's classes; remove it"));
@@ -21,7 +23,8 @@ pub(super) fn check(keys: &mut Section) -> Result<(), ConfigError> {
         return Err(keys.error("smbShare", "shares over SMB are not supported; remove it"));
     }
     if keys.text("igroupName")?.is_some() {
-        let problem = "each node has an igroup of its own, so that only nodes in use reach a volume; remove it";
+        let problem =
+            "each node has an igroup of its own, so that only nodes in use reach a volume; remove it";
         return Err(keys.error("igroupName", problem));
     }
     for key in ["replicationPolicy", "replicationSchedule"] {
@@ -30,9 +33,12 @@ pub(super) fn check(keys: &mut Section) -> Result<(), ConfigError> {
         }
     }
     // Periods of chores that do not exist here, as nothing waits for them: read, so that files can be taken over.
-    for key in
-        ["usageHeartbeat", "qtreeQuotaResizePeriod", "qtreePruneFlexvolsPeriod", "emptyFlexvolDeferredDeletePeriod"]
-    {
+    for key in [
+        "usageHeartbeat",
+        "qtreeQuotaResizePeriod",
+        "qtreePruneFlexvolsPeriod",
+        "emptyFlexvolDeferredDeletePeriod",
+    ] {
         keys.text(key)?;
     }
     keys.text("cloneSplitDelay")?;

@@ -56,7 +56,9 @@ impl Choices {
             VolumeOption::SplitOnClone => self.split_on_clone = flag(text)?,
             VolumeOption::Encryption => self.encryption = Some(flag(text)?),
             VolumeOption::TieringPolicy => self.tiering_policy = Some(word(text, &TIERING)?),
-            VolumeOption::QosPolicy | VolumeOption::AdaptiveQosPolicy => self.qos_policy = Some(text.to_owned()),
+            VolumeOption::QosPolicy | VolumeOption::AdaptiveQosPolicy => {
+                self.qos_policy = Some(text.to_owned())
+            }
             VolumeOption::SkipRecoveryQueue => self.skip_recovery_queue = flag(text)?,
             VolumeOption::SpaceAllocation => self.space_allocation = Some(flag(text)?),
             // The node's business.

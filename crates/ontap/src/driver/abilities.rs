@@ -2,7 +2,8 @@
 
 use async_trait::async_trait;
 use driver::{
-    CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots, Staging,
+    CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots,
+    Staging,
 };
 use model::{Bytes, Handle, Layout, Owner, SnapshotName, SnapshotState, VolumeState};
 
@@ -141,8 +142,21 @@ impl Snapshots for OntapDriver {
             let message = format!("`{handle}` is permitted to node `{node}`");
             return Err(DriverError::new(ErrorKind::InUse, RESTORE, message));
         }
-        let seen = self.snapshot(&found, snapshot, RESTORE).await?;
-        let staged = was_staged(&seen);
+        let all = snapshots::list(&self.array.client, &found.volume.uuid).await.map_err(&fail)?;
+        let Some(at) = all.iter().position(|seen| seen.name == snapshot.as_str()) else {
+            let message = format!("`{handle}` has no snapshot `{snapshot}`");
+            return Err(DriverError::new(ErrorKind::NotFound, RESTORE, message));
+        };
+        let newer: Vec<&Snapshot> = all[at + 1..].iter().filter(|seen| !is_base(seen)).collect();
+        if !newer.is_empty() {
+            let names = newer.iter().map(|seen| format!("`{}`", seen.name)).collect::<Vec<_>>().join(", ");
+            let message = format!(
+                "the array would delete the snapshots taken after `{snapshot}`: {names}; delete them first, or clone \
+                 `{snapshot}` instead"
+            );
+            return Err(DriverError::new(ErrorKind::InUse, RESTORE, message));
+        }
+        let staged = was_staged(&all[at]);
         let is_block = self.array.layout() == Layout::Block;
         // What was in use must never be taken for blank, not even for a moment.
         if is_block && staged {
@@ -154,6 +168,12 @@ impl Snapshots for OntapDriver {
         }
         let restored = self.ours(handle, RESTORE).await?;
         Ok(Outcome::Changed(self.state(&restored, RESTORE).await?))
+    }
+
+    /// # Source
+    /// ONTAP's snapshot restore deletes every later snapshot of the volume.
+    fn keeps_newer(&self) -> bool {
+        false
     }
 
     fn clones(&self) -> Option<&dyn Clones> {
@@ -294,6 +314,11 @@ impl Staging for OntapDriver {
 
 fn is_mark(comment: &str) -> bool {
     comment.starts_with(STAGED) || comment.starts_with(BLANK)
+}
+
+/// What the array made to make a clone from. While it is needed the array itself refuses to delete it.
+fn is_base(snapshot: &Snapshot) -> bool {
+    snapshot.comment.as_deref().unwrap_or_default().is_empty() && snapshot.name.starts_with("clone_")
 }
 
 /// Without a mark of ours it counts as in use: it must not be formatted.

@@ -24,10 +24,8 @@ impl OntapDriver {
         let fail = |error: CallError| error.in_operation(OPEN, &place);
         let cluster = cluster::get(&client).await.map_err(fail)?;
         if !cluster.version.is_enough() {
-            let message = format!(
-                "ONTAP {} at {place} is too old; version 9.12.1 or later is needed",
-                cluster.version
-            );
+            let message =
+                format!("ONTAP {} at {place} is too old; version 9.12.1 or later is needed", cluster.version);
             return Err(refuse(ErrorKind::Unsupported, message));
         }
         if cluster.san_optimized && cluster.disaggregated {
@@ -36,16 +34,14 @@ impl OntapDriver {
         }
         let svm = choose(svms::list(&client, config.svm.as_deref()).await.map_err(fail)?, &config)?;
         let aggregates = aggregates(&svm, &config)?;
-        let scoped = client.within(&svm.name);
         let service = match (config.kind.is_nas(), config.san) {
             (true, _) => Service::Nfs,
             (false, SanType::Iscsi) => Service::Iscsi,
             (false, SanType::Nvme) => Service::Nvme,
         };
-        let data_addresses =
-            interfaces::addresses(&scoped, &svm.name, service).await.map_err(fail)?;
+        let data_addresses = interfaces::addresses(&client, &svm.name, service).await.map_err(fail)?;
         let target = match service {
-            Service::Iscsi => Some(target(&scoped, &svm.name).await.map_err(fail)??),
+            Service::Iscsi => Some(target(&client, &svm.name).await.map_err(fail)??),
             Service::Nfs | Service::Nvme => None,
         };
         if data_addresses.is_empty() && config.data_address.is_none() {
@@ -60,7 +56,7 @@ impl OntapDriver {
             refuse(ErrorKind::Unsupported, "a name on the array cannot be a pool's".to_owned()).because(e)
         })?;
         let array =
-            Array { client: scoped, svm: svm.name, instance, config, aggregates, target, data_addresses, first_pool };
+            Array { client, svm: svm.name, instance, config, aggregates, target, data_addresses, first_pool };
         if array.config.kind.is_nas() {
             match exports::create(&array.client, &array.svm, &array.empty_policy(), &[]).await {
                 Err(error) if !error.is(EXISTS) => return Err(fail(error)),
@@ -87,10 +83,16 @@ fn choose(mut svms: Vec<Svm>, config: &Config) -> Result<Svm> {
     let svm = match (svms.pop(), svms.is_empty(), &config.svm) {
         (Some(svm), true, _) => svm,
         (Some(_), false, _) => {
-            return Err(refuse(ErrorKind::Invalid, format!("the account sees several SVMs: {names}; write one as `svm`")));
+            return Err(refuse(
+                ErrorKind::Invalid,
+                format!("the account sees several SVMs: {names}; write one as `svm`"),
+            ));
         }
         (None, _, Some(svm)) => {
-            return Err(refuse(ErrorKind::NotFound, format!("there is no SVM `{svm}` that the account can see")));
+            return Err(refuse(
+                ErrorKind::NotFound,
+                format!("there is no SVM `{svm}` that the account can see"),
+            ));
         }
         (None, _, None) => {
             return Err(refuse(ErrorKind::NotFound, "the account sees no SVM".to_owned()));

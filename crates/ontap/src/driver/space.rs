@@ -5,8 +5,8 @@ use std::sync::PoisonError;
 
 use driver::{CreateVolume, DriverError, ErrorKind, Result};
 use model::{
-    Attribute, Bytes, Capacity, Filesystem, Labels, Layout, Offer, Offers, Pool, PoolName,
-    Provisioning, VolumeOptions,
+    Attribute, Bytes, Capacity, Filesystem, Labels, Layout, Offer, Offers, Pool, PoolName, Provisioning,
+    VolumeOptions,
 };
 
 use super::OntapDriver;
@@ -25,8 +25,7 @@ impl OntapDriver {
     pub(super) async fn look_at_pools(&self) -> Result<Vec<Pool>> {
         const OPERATION: &str = "list pools";
         let fail = self.array.error(OPERATION);
-        let aggregates =
-            aggregates::list(&self.array.client, &self.array.aggregates).await.map_err(&fail)?;
+        let aggregates = aggregates::list(&self.array.client, &self.array.aggregates).await.map_err(&fail)?;
         let promised = self.promised().await.map_err(&fail)?;
         let mut physical: Vec<Pool> =
             aggregates.iter().filter_map(|aggregate| self.physical(aggregate, &promised)).collect();
@@ -105,8 +104,7 @@ impl OntapDriver {
     /// `NoCapacity` names what is free.
     pub(super) async fn room_to_grow(&self, found: &Found, size: Bytes) -> Result<()> {
         let more = size.saturating_sub(found.size());
-        let provisioning =
-            if found.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin };
+        let provisioning = if found.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin };
         let pool = found.state(&self.array, BTreeSet::new()).pool;
         let free = || {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
@@ -158,9 +156,10 @@ impl OntapDriver {
         let blocks = aggregate.space.as_ref()?.block_storage.as_ref()?;
         let promised = promised.get(&aggregate.name).copied().unwrap_or(0);
         let thin = blocks.size.saturating_mul(OVERCOMMIT).saturating_sub(promised);
-        let limit = config.limits.aggregate_usage.map_or(blocks.size, |percent| {
-            blocks.size / 100 * u64::from(percent)
-        });
+        let limit = config
+            .limits
+            .aggregate_usage
+            .map_or(blocks.size, |percent| blocks.size / 100 * u64::from(percent));
         let available = blocks.available.min(limit.saturating_sub(blocks.used)).min(thin);
         let mut offers = Offers::from([
             (Attribute::BackendType, Offer::words([config.kind.name()])),
@@ -209,16 +208,19 @@ impl OntapDriver {
 
 /// One pool over all aggregates: a FlexGroup spans them.
 fn merged(pools: Vec<Pool>, name: &PoolName) -> Option<Pool> {
-    pools.into_iter().reduce(|mut all, pool| {
-        let (a, b) = (all.capacity, pool.capacity);
-        all.capacity = Capacity {
-            total: a.total + b.total,
-            used: a.used + b.used,
-            provisioned: a.provisioned + b.provisioned,
-            free_thin: a.free_thin + b.free_thin,
-            free_thick: a.free_thick + b.free_thick,
-        };
-        all.offers.retain(|attribute, offer| pool.offers.get(attribute) == Some(offer));
-        all
-    }).map(|pool| Pool { name: name.clone(), ..pool })
+    pools
+        .into_iter()
+        .reduce(|mut all, pool| {
+            let (a, b) = (all.capacity, pool.capacity);
+            all.capacity = Capacity {
+                total: a.total + b.total,
+                used: a.used + b.used,
+                provisioned: a.provisioned + b.provisioned,
+                free_thin: a.free_thin + b.free_thin,
+                free_thick: a.free_thick + b.free_thick,
+            };
+            all.offers.retain(|attribute, offer| pool.offers.get(attribute) == Some(offer));
+            all
+        })
+        .map(|pool| Pool { name: name.clone(), ..pool })
 }

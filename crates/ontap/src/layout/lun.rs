@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use driver::Result;
 use model::{Bytes, Handle, VolumeSpec};
 
-use super::{Array, Unit};
+use super::{Array, GRANULARITY, Unit};
 use crate::client;
 use crate::config::Choices;
 use crate::error::EXISTS;
@@ -43,7 +43,7 @@ impl Array {
             svm: Named::new(&self.svm),
             os_type: "linux",
             space: Some(NewLunSpace {
-                size: spec.size.get(),
+                size: spec.size.round_up(GRANULARITY).get(),
                 guarantee: Requested { requested: spec.provisioning == model::Provisioning::Thick },
                 scsi_thin_provisioning_support_enabled: Some(choices.space_allocation.unwrap_or(true)),
             }),

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use driver::Result;
 use model::{Handle, VolumeSpec};
 
-use super::{Array, Unit};
+use super::{Array, GRANULARITY, Unit};
 use crate::client;
 use crate::error::EXISTS;
 use crate::wire::namespaces;
@@ -35,7 +35,8 @@ impl Array {
         spec: &VolumeSpec,
         operation: &'static str,
     ) -> Result<()> {
-        let made = namespaces::create(&self.client, &self.svm, path(handle.as_str()), spec.size.get()).await;
+        let size = spec.size.round_up(GRANULARITY);
+        let made = namespaces::create(&self.client, &self.svm, path(handle.as_str()), size.get()).await;
         match made {
             Err(error) if !error.is(EXISTS) => Err(self.error(operation)(error)),
             _ => Ok(()),

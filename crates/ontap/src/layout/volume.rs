@@ -3,7 +3,7 @@
 use driver::{DriverError, ErrorKind, Result};
 use model::{Bytes, Handle, Labels, Layout, PoolName, Provisioning, VolumeId, VolumeSpec};
 
-use super::{AROUND_UNIT, Array, COMMENT, Found, Unit};
+use super::{AROUND_UNIT, Array, COMMENT, Found, GRANULARITY, Unit};
 use crate::access::nfs;
 use crate::client;
 use crate::config::{Choices, Kind};
@@ -64,7 +64,7 @@ impl Array {
         let spec = wanted.spec;
         let choices = self.choices(spec, operation)?;
         let reserve = choices.reserve();
-        let size = reserve.around(self.around_unit(spec.size));
+        let size = reserve.around(self.around_unit(spec.size)).round_up(GRANULARITY);
         let volume = NewVolume {
             name: wanted.handle.to_string(),
             svm: Named::new(&self.svm),
@@ -140,6 +140,12 @@ impl Array {
         volumes::change(&self.client, &volume.uuid, &change).await
     }
 
+    /// Takes a volume out of the SVM's tree: the array deletes none that is seen there.
+    pub(crate) async fn unmount(&self, volume: &Volume) -> client::Result<()> {
+        let nas = Nas { path: Some(String::new()), ..Nas::default() };
+        volumes::change(&self.client, &volume.uuid, &Change { nas: Some(nas), ..Change::default() }).await
+    }
+
     /// Changes what the comment says of staging.
     pub(crate) async fn retag(&self, found: &Found, staged: bool, operation: &'static str) -> Result<()> {
         let Some(tag) = found.tag.clone().map(|tag| Tag { staged, ..tag }) else { return Ok(()) };
@@ -172,7 +178,8 @@ impl Array {
     }
 
     pub(crate) fn choices(&self, spec: &VolumeSpec, operation: &'static str) -> Result<Choices> {
-        if let Some(option) = spec.options.keys().find(|option| !self.config.kind.accepts().contains(option)) {
+        if let Some(option) = spec.options.keys().find(|option| !self.config.kind.accepts().contains(option))
+        {
             let message = format!("driver `{}` has no option {option}", self.config.kind.name());
             return Err(DriverError::new(ErrorKind::Unsupported, operation, message));
         }

@@ -21,7 +21,12 @@ pub(crate) struct Version {
 }
 
 pub(crate) async fn get(client: &Client) -> Result<Cluster> {
-    client.get("cluster", &[("fields", "version,san_optimized,disaggregated"), ("ignore_unknown_fields", "true")]).await
+    client
+        .get(
+            "cluster",
+            &[("fields", "version,san_optimized,disaggregated"), ("ignore_unknown_fields", "true")],
+        )
+        .await
 }
 
 impl Version {

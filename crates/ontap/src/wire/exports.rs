@@ -87,7 +87,8 @@ impl Rule {
 
     /// Whether it grants what the other asks for.
     pub(crate) fn is(&self, wanted: &NewRule) -> bool {
-        let addresses = |clients: &[Match]| clients.iter().map(|c| c.pattern.clone()).collect::<BTreeSet<_>>();
+        let addresses =
+            |clients: &[Match]| clients.iter().map(|c| c.pattern.clone()).collect::<BTreeSet<_>>();
         addresses(&self.clients) == addresses(&wanted.clients)
             && self.is_exclusive() == (wanted.protocols == EACH)
             && self.rw_rule.iter().any(|rule| rule == "never") == (wanted.rw_rule == ["never"])

@@ -73,8 +73,12 @@ pub(crate) async fn delete(client: &Client, svm: &str, name: &str) -> Result<()>
 }
 
 pub(crate) async fn map(client: &Client, svm: &str, lun: &str, igroup: &str) -> Result<()> {
-    let map =
-        NewMap { svm: Named::new(svm), lun: Named::new(lun), igroup: Named::new(igroup), logical_unit_number: None };
+    let map = NewMap {
+        svm: Named::new(svm),
+        lun: Named::new(lun),
+        igroup: Named::new(igroup),
+        logical_unit_number: None,
+    };
     client.post(MAPS, &map).await
 }
 

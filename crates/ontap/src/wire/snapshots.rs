@@ -19,8 +19,11 @@ struct NewSnapshot<'a> {
 
 const FIELDS: &str = "name,uuid,create_time,comment";
 
+/// The oldest first.
 pub(crate) async fn list(client: &Client, volume: &str) -> Result<Vec<Snapshot>> {
-    client.list(&path(volume), &[("fields", FIELDS)]).await
+    let mut all: Vec<Snapshot> = client.list(&path(volume), &[("fields", FIELDS)]).await?;
+    all.sort_by_key(|snapshot| snapshot.create_time);
+    Ok(all)
 }
 
 pub(crate) async fn find(client: &Client, volume: &str, name: &str) -> Result<Option<Snapshot>> {

@@ -37,7 +37,9 @@ const PATH: &str = "protocols/nvme/subsystems";
 const MAPS: &str = "protocols/nvme/subsystem-maps";
 
 pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Option<Subsystem>> {
-    client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", "name,uuid,target_nqn,hosts.nqn")]).await
+    client
+        .find(PATH, &[("name", name), ("svm.name", svm), ("fields", "name,uuid,target_nqn,hosts.nqn")])
+        .await
 }
 
 pub(crate) async fn create(client: &Client, svm: &str, name: &str, nqn: &str) -> Result<()> {

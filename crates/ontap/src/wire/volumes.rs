@@ -209,6 +209,11 @@ impl Volume {
         crate::config::Reserve(snapshot.map_or(0, |snapshot| snapshot.reserve_percent.min(90)))
     }
 
+    /// Whether it is seen in the SVM's tree.
+    pub(crate) fn is_mounted(&self) -> bool {
+        self.nas.as_ref().and_then(|nas| nas.path.as_deref()).is_some_and(|path| !path.is_empty())
+    }
+
     pub(crate) fn policy(&self) -> Option<&str> {
         Some(&self.nas.as_ref()?.export_policy.as_ref()?.name)
     }
