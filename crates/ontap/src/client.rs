@@ -53,8 +53,6 @@ struct Changed {
     jobs: Vec<JobLink>,
     #[serde(default)]
     num_records: Option<u64>,
-    #[serde(default)]
-    records: Vec<Value>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -157,18 +155,6 @@ impl Client {
     pub(crate) async fn post(&self, path: &str, body: &impl Serialize) -> Result<()> {
         let url = self.url(path, &[("return_timeout", &PATIENCE.to_string())])?;
         self.change(Method::POST, url, Some(body)).await.map(drop)
-    }
-
-    /// Makes something and reads back what it has become.
-    pub(crate) async fn post_returning<T: DeserializeOwned>(
-        &self,
-        path: &str,
-        body: &impl Serialize,
-    ) -> Result<Option<T>> {
-        let query = [("return_timeout", &*PATIENCE.to_string()), ("return_records", "true")];
-        let changed = self.change(Method::POST, self.url(path, &query)?, Some(body)).await?;
-        let Some(record) = changed.records.into_iter().next() else { return Ok(None) };
-        serde_json::from_value(record).map(Some).map_err(|e| CallError::Strange(e.to_string()))
     }
 
     /// Changes what fits the query; says how many that were.

@@ -8,7 +8,7 @@ mod volumes;
 use std::collections::BTreeSet;
 
 use driver::config::{BackendFile, ConfigError, Section};
-use model::{Bytes, VolumeOption};
+use model::VolumeOption;
 
 pub(crate) use account::{Account, Management};
 pub(crate) use exports::Exports;
@@ -19,14 +19,10 @@ pub(crate) use volumes::{Choices, Reserve};
 pub enum Kind {
     /// A FlexVol for each volume, over NFS.
     Nas,
-    /// A qtree in a shared FlexVol, over NFS.
-    NasEconomy,
     /// A FlexGroup for each volume, over NFS.
     NasFlexGroup,
     /// A LUN or namespace in a FlexVol of its own, over iSCSI or NVMe.
     San,
-    /// A LUN in a shared FlexVol, over iSCSI.
-    SanEconomy,
 }
 
 /// By which protocol a block volume is reached.
@@ -47,7 +43,8 @@ pub(crate) struct Config {
     pub(crate) data_address: Option<String>,
     /// Only these; empty: all of the SVM.
     pub(crate) aggregates: Vec<String>,
-    pub(crate) limits: Limits,
+    /// Percent of an aggregate that may be used when a volume is asked for.
+    pub(crate) aggregate_usage: Option<u8>,
     pub(crate) nfs_mount_options: Vec<String>,
     pub(crate) exports: Exports,
     pub(crate) san: SanType,
@@ -57,32 +54,17 @@ pub(crate) struct Config {
     pub(crate) slices: Vec<Option<String>>,
 }
 
-/// What may not be exceeded.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Limits {
-    /// Percent of an aggregate that may be used when a volume is asked for.
-    pub(crate) aggregate_usage: Option<u8>,
-    /// Of a shared FlexVol.
-    pub(crate) pool_size: Option<Bytes>,
-    pub(crate) deny_new_pools: bool,
-    /// Qtrees or LUNs in one shared FlexVol.
-    pub(crate) per_pool: u32,
-}
-
 pub(crate) const PREFIX: &str = "leister_";
 
 impl Kind {
-    pub(crate) const ALL: [Kind; 5] =
-        [Kind::Nas, Kind::NasEconomy, Kind::NasFlexGroup, Kind::San, Kind::SanEconomy];
+    pub const ALL: [Kind; 3] = [Kind::Nas, Kind::NasFlexGroup, Kind::San];
 
     /// `storageDriverName`.
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Nas => "ontap-nas",
-            Kind::NasEconomy => "ontap-nas-economy",
             Kind::NasFlexGroup => "ontap-nas-flexgroup",
             Kind::San => "ontap-san",
-            Kind::SanEconomy => "ontap-san-economy",
         }
     }
 
@@ -91,11 +73,7 @@ impl Kind {
     }
 
     pub(crate) const fn is_nas(self) -> bool {
-        matches!(self, Kind::Nas | Kind::NasEconomy | Kind::NasFlexGroup)
-    }
-
-    pub(crate) const fn is_economy(self) -> bool {
-        matches!(self, Kind::NasEconomy | Kind::SanEconomy)
+        matches!(self, Kind::Nas | Kind::NasFlexGroup)
     }
 
     /// The options that volumes may carry.
@@ -113,16 +91,10 @@ impl Kind {
             Kind::Nas | Kind::NasFlexGroup => {
                 vec![SnapshotReserve, SnapshotDir, UnixPermissions, SecurityStyle, ExportPolicy, SplitOnClone]
             }
-            Kind::NasEconomy => vec![SnapshotDir, UnixPermissions, SecurityStyle, ExportPolicy],
             Kind::San => {
                 vec![SnapshotReserve, SpaceAllocation, SplitOnClone, LuksEncryption, FormatOptions]
             }
-            Kind::SanEconomy => vec![SnapshotReserve, SpaceAllocation, LuksEncryption, FormatOptions],
         });
-        if self.is_economy() {
-            // One policy for many tenants of a FlexVol would be no promise to any of them.
-            accepts.remove(&AdaptiveQosPolicy);
-        }
         accepts
     }
 }
@@ -147,7 +119,7 @@ impl Config {
             return Err(keys.error("dataLIF", "SAN drivers use every data LIF of the SVM; remove it"));
         }
         let aggregates = aggregates(&mut keys, kind)?;
-        let limits = limits(&mut keys, kind)?;
+        let aggregate_usage = aggregate_usage(&mut keys)?;
         let exports = exports::read(&mut keys, kind)?;
         let nfs_mount_options = exports::mount_options(&mut keys, kind)?;
         let san = san(&mut keys, kind)?;
@@ -174,7 +146,7 @@ impl Config {
             svm,
             data_address,
             aggregates,
-            limits,
+            aggregate_usage,
             nfs_mount_options,
             exports,
             san,
@@ -206,41 +178,13 @@ fn aggregates(keys: &mut Section, kind: Kind) -> Result<Vec<String>, ConfigError
     }
 }
 
-fn limits(keys: &mut Section, kind: Kind) -> Result<Limits, ConfigError> {
-    let aggregate_usage = match keys.text("limitAggregateUsage")? {
-        None => None,
-        Some(text) => match text.trim_end_matches('%').parse::<u8>() {
-            Ok(percent) if (1..=100).contains(&percent) => Some(percent),
-            _ => {
-                let problem = format!("`{text}` is no share; write a percentage from 1% to 100%");
-                return Err(keys.error("limitAggregateUsage", problem));
-            }
-        },
-    };
-    let pool_size = keys.size("limitVolumePoolSize")?;
-    let deny = keys.flag("denyNewVolumePools")?;
-    let (key, default, most) = match kind {
-        Kind::SanEconomy => ("lunsPerFlexvol", 100, 50..=200),
-        _ => ("qtreesPerFlexvol", 200, 50..=300),
-    };
-    let per_pool = keys.number(key)?;
-    let given = [
-        ("limitVolumePoolSize", pool_size.is_some()),
-        ("denyNewVolumePools", deny.is_some()),
-        (key, per_pool.is_some()),
-    ];
-    if let Some((key, _)) = given.into_iter().find(|(_, given)| *given && !kind.is_economy()) {
-        let problem = format!("`{}` shares no FlexVols; remove it", kind.name());
-        return Err(keys.error(key, problem));
-    }
-    let per_pool = per_pool.unwrap_or(default);
-    match u32::try_from(per_pool) {
-        Ok(per_pool) if most.contains(&per_pool) => {
-            Ok(Limits { aggregate_usage, pool_size, deny_new_pools: deny.unwrap_or(false), per_pool })
-        }
+fn aggregate_usage(keys: &mut Section) -> Result<Option<u8>, ConfigError> {
+    let Some(text) = keys.text("limitAggregateUsage")? else { return Ok(None) };
+    match text.trim_end_matches('%').parse::<u8>() {
+        Ok(percent) if (1..=100).contains(&percent) => Ok(Some(percent)),
         _ => {
-            let problem = format!("{per_pool} is out of range; write {} to {}", most.start(), most.end());
-            Err(keys.error(key, problem))
+            let problem = format!("`{text}` is no share; write a percentage from 1% to 100%");
+            Err(keys.error("limitAggregateUsage", problem))
         }
     }
 }
@@ -252,8 +196,7 @@ fn san(keys: &mut Section, kind: Kind) -> Result<SanType, ConfigError> {
     }
     match text.to_ascii_lowercase().as_str() {
         "iscsi" => Ok(SanType::Iscsi),
-        "nvme" if kind == Kind::San => Ok(SanType::Nvme),
-        "nvme" => Err(keys.error("sanType", "namespaces do not share a FlexVol here; use `ontap-san`")),
+        "nvme" => Ok(SanType::Nvme),
         "fcp" => Err(keys.error("sanType", "Fibre Channel is not supported; write iscsi or nvme")),
         _ => Err(keys.error("sanType", format!("`{text}` is unknown; write iscsi or nvme"))),
     }

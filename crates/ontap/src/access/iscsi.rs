@@ -9,6 +9,7 @@ use super::{FORBID, NodeGroup, PERMIT, lacking, taken};
 use crate::error::{ABSENT, EXISTS, INITIATOR_KNOWN, MAPPED};
 use crate::layout::{Array, Found, Unit, lun_path};
 use crate::wire::igroups::{self, Map};
+use crate::wire::iscsi::{self, Credentials};
 use crate::wire::luns::Lun;
 
 const PORT: u16 = 3260;
@@ -53,6 +54,10 @@ impl Array {
             .and_then(|map| map.logical_unit_number);
         if number.is_none() {
             changed = true;
+            if let Some(chap) = &self.config.chap {
+                let credentials = Credentials::new(&self.svm, initiator, chap);
+                iscsi::set_credentials(&self.client, &credentials).await.map_err(&fail)?;
+            }
             match igroups::map(&self.client, &self.svm, &lun.name, &group).await {
                 Err(error) if !error.is(MAPPED) && !error.is(EXISTS) => return Err(fail(error)),
                 _ => {}

@@ -156,10 +156,8 @@ impl OntapDriver {
         let blocks = aggregate.space.as_ref()?.block_storage.as_ref()?;
         let promised = promised.get(&aggregate.name).copied().unwrap_or(0);
         let thin = blocks.size.saturating_mul(OVERCOMMIT).saturating_sub(promised);
-        let limit = config
-            .limits
-            .aggregate_usage
-            .map_or(blocks.size, |percent| blocks.size / 100 * u64::from(percent));
+        let limit =
+            config.aggregate_usage.map_or(blocks.size, |percent| blocks.size / 100 * u64::from(percent));
         let available = blocks.available.min(limit.saturating_sub(blocks.used)).min(thin);
         let mut offers = Offers::from([
             (Attribute::BackendType, Offer::words([config.kind.name()])),

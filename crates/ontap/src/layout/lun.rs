@@ -10,7 +10,7 @@ use crate::client;
 use crate::config::Choices;
 use crate::error::EXISTS;
 use crate::wire::Named;
-use crate::wire::luns::{self, Change, NewLun, NewLunSpace, Requested, Size};
+use crate::wire::luns::{self, NewLun, NewLunSpace, Requested};
 
 const NAME: &str = "lun0";
 
@@ -42,12 +42,11 @@ impl Array {
             name: path(handle.as_str()),
             svm: Named::new(&self.svm),
             os_type: "linux",
-            space: Some(NewLunSpace {
+            space: NewLunSpace {
                 size: spec.size.round_up(GRANULARITY).get(),
                 guarantee: Requested { requested: spec.provisioning == model::Provisioning::Thick },
                 scsi_thin_provisioning_support_enabled: Some(choices.space_allocation.unwrap_or(true)),
-            }),
-            ..NewLun::default()
+            },
         };
         match luns::create(&self.client, &lun).await {
             Err(error) if !error.is(EXISTS) => Err(self.error(operation)(error)),
@@ -56,8 +55,7 @@ impl Array {
     }
 
     pub(crate) async fn enlarge_lun(&self, lun: &luns::Lun, size: Bytes) -> client::Result<()> {
-        let change = Change { space: Some(Size { size: size.get() }), ..Change::default() };
-        luns::change(&self.client, &lun.uuid, &change).await
+        luns::grow(&self.client, &lun.uuid, size.get()).await
     }
 }
 

@@ -22,12 +22,10 @@ struct NewIgroup<'a> {
 
 /// A LUN as an igroup sees it.
 #[derive(Debug, Serialize)]
-struct NewMap<'a> {
+struct NewMap {
     svm: Named,
     lun: Named,
     igroup: Named,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    logical_unit_number: Option<&'a u16>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -73,12 +71,7 @@ pub(crate) async fn delete(client: &Client, svm: &str, name: &str) -> Result<()>
 }
 
 pub(crate) async fn map(client: &Client, svm: &str, lun: &str, igroup: &str) -> Result<()> {
-    let map = NewMap {
-        svm: Named::new(svm),
-        lun: Named::new(lun),
-        igroup: Named::new(igroup),
-        logical_unit_number: None,
-    };
+    let map = NewMap { svm: Named::new(svm), lun: Named::new(lun), igroup: Named::new(igroup) };
     client.post(MAPS, &map).await
 }
 

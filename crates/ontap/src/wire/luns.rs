@@ -1,4 +1,3 @@
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::Named;
@@ -10,8 +9,6 @@ pub(crate) struct Lun {
     /// `/vol/VOLUME/NAME`.
     pub(crate) name: String,
     pub(crate) serial_number: Option<String>,
-    pub(crate) comment: Option<String>,
-    pub(crate) create_time: Option<Timestamp>,
     pub(crate) space: Option<LunSpace>,
     #[serde(default)]
     pub(crate) lun_maps: Vec<LunMap>,
@@ -20,7 +17,6 @@ pub(crate) struct Lun {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LunSpace {
     pub(crate) size: u64,
-    pub(crate) used: Option<u64>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -32,22 +28,14 @@ pub(crate) struct LunMap {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Igroup {
     pub(crate) name: String,
-    pub(crate) uuid: Option<String>,
 }
 
-#[derive(Debug, Default, Serialize)]
+#[derive(Debug, Serialize)]
 pub(crate) struct NewLun {
     pub(crate) name: String,
     pub(crate) svm: Named,
     pub(crate) os_type: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) space: Option<NewLunSpace>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) comment: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) qos_policy: Option<Named>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) clone: Option<CloneOf>,
+    pub(crate) space: NewLunSpace,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,28 +52,17 @@ pub(crate) struct Requested {
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct CloneOf {
-    pub(crate) source: Named,
-}
-
-#[derive(Debug, Default, Serialize)]
-pub(crate) struct Change {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) comment: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) space: Option<Size>,
+struct Change {
+    space: Size,
 }
 
 #[derive(Debug, Serialize)]
-pub(crate) struct Size {
-    pub(crate) size: u64,
+struct Size {
+    size: u64,
 }
 
 const PATH: &str = "storage/luns";
-const FIELDS: &str = "name,uuid,serial_number,comment,create_time,space.size,space.used,lun_maps.igroup.name,\
-                      lun_maps.igroup.uuid,lun_maps.logical_unit_number";
+const FIELDS: &str = "name,uuid,serial_number,space.size,lun_maps.igroup.name,lun_maps.logical_unit_number";
 
 pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Option<Lun>> {
     client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", FIELDS)]).await
@@ -100,10 +77,6 @@ pub(crate) async fn create(client: &Client, lun: &NewLun) -> Result<()> {
     client.post(PATH, lun).await
 }
 
-pub(crate) async fn change(client: &Client, uuid: &str, change: &Change) -> Result<()> {
-    client.patch(&format!("{PATH}/{uuid}"), &[], change).await.map(drop)
-}
-
-pub(crate) async fn delete(client: &Client, uuid: &str) -> Result<()> {
-    client.delete(&format!("{PATH}/{uuid}"), &[]).await.map(drop)
+pub(crate) async fn grow(client: &Client, uuid: &str, size: u64) -> Result<()> {
+    client.patch(&format!("{PATH}/{uuid}"), &[], &Change { space: Size { size } }).await.map(drop)
 }

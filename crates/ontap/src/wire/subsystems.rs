@@ -7,7 +7,6 @@ use crate::client::{Client, Result};
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Subsystem {
     pub(crate) uuid: String,
-    pub(crate) name: String,
     pub(crate) target_nqn: Option<String>,
     #[serde(default)]
     pub(crate) hosts: Vec<Host>,
@@ -37,9 +36,7 @@ const PATH: &str = "protocols/nvme/subsystems";
 const MAPS: &str = "protocols/nvme/subsystem-maps";
 
 pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Option<Subsystem>> {
-    client
-        .find(PATH, &[("name", name), ("svm.name", svm), ("fields", "name,uuid,target_nqn,hosts.nqn")])
-        .await
+    client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", "uuid,target_nqn,hosts.nqn")]).await
 }
 
 pub(crate) async fn create(client: &Client, svm: &str, name: &str, nqn: &str) -> Result<()> {

@@ -3,28 +3,30 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use driver::Driver;
 use driver::config::BackendFile;
 use driver::conformance::Fixture;
-use model::{Bytes, InstanceId, Layout, NodeIdentity, NodeName, Route};
+use driver::{CreateVolume, Driver};
+use model::{
+    AccessMode, Bytes, InstanceId, Labels, Layout, NodeIdentity, NodeName, PoolName, Provisioning, Route,
+    VolumeId, VolumeOptions, VolumeSpec,
+};
 use serde_json::{Value, json};
-use sim_ontap::Sim;
+use sim_ontap::{Builder, Sim};
 
 pub(crate) struct Array {
-    sim: Sim,
+    pub(crate) sim: Sim,
     file: BackendFile,
     driver: Mutex<Arc<dyn Driver>>,
 }
 
 impl Array {
     pub(crate) async fn new(driver: &str, rest: &str) -> Array {
-        let sim = Sim::builder()
-            .svm("svm1")
-            .user("admin", "netapp123")
-            .aggregate("aggr1", 64 << 30, "ssd")
-            .start()
-            .await
-            .unwrap();
+        Array::with(driver, rest, |sim| sim).await
+    }
+
+    pub(crate) async fn with(driver: &str, rest: &str, change: impl FnOnce(Builder) -> Builder) -> Array {
+        let sim = Sim::builder().svm("svm1").user("admin", "netapp123").aggregate("aggr1", 64 << 30, "ssd");
+        let sim = change(sim).start().await.unwrap();
         let text = format!(
             "version: 1\nstorageDriverName: {driver}\nbackendName: gold\nmanagementLIF: {}\nsvm: svm1\n\
              username: admin\npassword: netapp123\n{rest}\n",
@@ -68,10 +70,47 @@ impl Array {
         assert!(state.change("volumes", &key, |record| record["_used"] = json!(content)));
     }
 
-    async fn ask(&self, path: &str, body: Value) {
+    /// Volumes of ours, made past the wire.
+    pub(crate) async fn plant_many(&self, count: usize) {
+        for n in 0..count {
+            let tag = json!({"leister": {"instance": "ours", "volume": format!("m{n}")}});
+            let volume = json!({
+                "name": format!("leister_m{n}"), "svm": {"name": "svm1"}, "size": 20 << 20,
+                "aggregates": [{"name": "aggr1"}], "comment": tag.to_string(), "guarantee": {"type": "none"},
+            });
+            let (status, answer) = self.sim.ask("POST", "/storage/volumes", volume).await;
+            assert!((200..300).contains(&status), "{status} {answer}");
+        }
+        self.sim.finish_jobs();
+    }
+
+    pub(crate) async fn ask(&self, path: &str, body: Value) {
         let (status, answer) = self.sim.ask("POST", path, body).await;
         assert!((200..300).contains(&status), "{path}: {status} {answer}");
         self.sim.finish_jobs();
+    }
+}
+
+/// A volume of 1 GiB, as a user would ask for it.
+pub(crate) fn request(driver: &dyn Driver, name: &str) -> CreateVolume {
+    let volume = VolumeId::new(name).unwrap();
+    CreateVolume {
+        handle: driver.handle(&volume).unwrap(),
+        volume,
+        pool: PoolName::new(if driver.info().driver == "ontap-nas-flexgroup" { "svm1" } else { "aggr1" })
+            .unwrap(),
+        spec: VolumeSpec {
+            size: Bytes::gib(1),
+            layout: if driver.staging().is_some() { Layout::Block } else { Layout::File },
+            filesystem: None,
+            provisioning: Provisioning::Thin,
+            access: AccessMode::default(),
+            class: None,
+            source: None,
+            options: VolumeOptions::new(),
+            mount_options: Vec::new(),
+            labels: Labels::new(),
+        },
     }
 }
 

@@ -1,10 +1,6 @@
 //! The whole conformance suite, for each driver of the family, against the simulator.
 
-#![allow(clippy::unwrap_used)]
-
-mod array;
-
-use array::Array;
+use crate::array::Array;
 
 mod nas {
     use super::Array;
