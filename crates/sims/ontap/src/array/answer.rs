@@ -179,7 +179,7 @@ impl Inner {
         let resource = route.resource;
         let is_post = call.method == "POST";
         let exists = match call.method.as_str() {
-            "POST" => resource.post.is_some() && !route.instance,
+            "POST" => resource.post.is_some() && (!route.instance || resource.keys.is_empty()),
             "PATCH" => resource.patch.is_some(),
             _ => resource.delete.is_some(),
         };

@@ -37,11 +37,7 @@ pub(crate) fn copy_into(change: &mut Change, content: &Value, volume: &str) {
             change.state.put(table, &uuid, object);
         }
     }
-    for qtree in content["qtrees"].as_array().into_iter().flatten() {
-        let mut qtree = qtree.clone();
-        qtree["volume"] = crate::resource::reference(&record);
-        change.state.put("qtrees", &format!("{volume}/{}", qtree["id"]), qtree);
-    }
+    put_qtrees(change.state, content, volume, &record);
 }
 
 /// Brings a volume back to what it held. What has the same name keeps its identity, and so its maps.
@@ -65,9 +61,7 @@ pub(crate) fn restore(change: &mut Change, content: &Value, volume: &str) {
         }
     }
     change.state.remove_all("qtrees", &format!("{volume}/"));
-    for qtree in content["qtrees"].as_array().into_iter().flatten() {
-        change.state.put("qtrees", &format!("{volume}/{}", qtree["id"]), qtree.clone());
-    }
+    put_qtrees(change.state, content, volume, &record);
     let used = content["used"].clone();
     change.state.change("volumes", volume, |record| record["_used"] = used);
 }
@@ -106,6 +100,14 @@ pub(crate) fn rename(state: &mut State, volume: &str) {
         for key in keys {
             state.change(table, &key, |object| set(object, "volume.name", name.clone()));
         }
+    }
+}
+
+fn put_qtrees(state: &mut State, content: &Value, volume: &str, record: &Value) {
+    for qtree in content["qtrees"].as_array().into_iter().flatten() {
+        let mut qtree = qtree.clone();
+        qtree["volume"] = crate::resource::reference(record);
+        state.put("qtrees", &format!("{volume}/{}", qtree["id"]), qtree);
     }
 }
 
