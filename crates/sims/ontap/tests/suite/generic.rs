@@ -244,3 +244,30 @@ async fn errors_can_come_by_the_job_instead_of_at_once() {
     let job = rest.get(&format!("/cluster/jobs/{}", answer.body["job"]["uuid"].as_str().unwrap())).await;
     assert_eq!((&job["state"], &job["code"]), (&json!("failure"), &json!(787_139)));
 }
+
+#[tokio::test]
+async fn an_array_can_be_broken_behind_its_clients_back() {
+    let rest = Rest::start().await;
+    let volume = rest.volume("v", 100).await;
+    rest.sim.edit().remove("volumes", volume.rsplit('/').next().unwrap());
+    assert_eq!(rest.bad("GET", &volume, Value::Null).await.0, 404);
+    let (status, made) = rest
+        .sim
+        .ask(
+            "POST",
+            "/storage/volumes?return_records=true",
+            json!({
+                "name": "by_hand", "svm.name": "svm1", "aggregates": [{"name": "aggr1"}], "size": 104_857_600,
+            }),
+        )
+        .await;
+    assert_eq!((status, &made["records"][0]["name"]), (202, &json!("by_hand")));
+    let calls = rest.sim.calls().count("POST /storage/volumes");
+    assert_eq!(calls, 1, "what a person does is not counted");
+    for interface in rest.get("/network/ip/interfaces?services=data_nfs").await["records"].as_array().unwrap()
+    {
+        let path = format!("/network/ip/interfaces/{}", interface["uuid"].as_str().unwrap());
+        rest.sim.ask("PATCH", &path, json!({"enabled": false})).await;
+    }
+    assert_eq!(rest.get("/network/ip/interfaces?state=up&services=data_nfs").await["num_records"], 0);
+}
