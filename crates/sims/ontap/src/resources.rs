@@ -146,3 +146,6 @@ fn parent_of(resource: &Resource) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

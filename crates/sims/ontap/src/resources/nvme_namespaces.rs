@@ -140,7 +140,7 @@ fn check_blocks(namespace: &Value, size: u64) -> Result<()> {
     if block != 512 && block != 4096 {
         return Err(refusal::invalid("space.block_size", &block.to_string(), "<512|4096>"));
     }
-    if size % block != 0 {
+    if !size.is_multiple_of(block) {
         let message = format!("Size {size} is no multiple of the block size {block}.");
         return Err(Refusal::new(400, 72_090_009, message).at("space.size"));
     }
