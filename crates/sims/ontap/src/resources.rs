@@ -132,6 +132,19 @@ pub(crate) fn check_parent(resource: &Resource, state: &State, key: &[String]) -
     Err(owner.map_or_else(|| refusal::not_found(parent), |owner| absent(owner, parent)))
 }
 
+/// Refuses fields that an array of this version has not yet.
+pub(crate) fn check_version(state: &State, fields: &str, resource: &Resource) -> Result<()> {
+    if resource.table != "cluster"
+        || state.list("cluster").any(|cluster| cluster.get("san_optimized").is_some())
+    {
+        return Ok(());
+    }
+    match fields.split(',').find(|field| matches!(*field, "san_optimized" | "disaggregated")) {
+        Some(field) => Err(refusal::invalid("fields", field, "<field,...>")),
+        None => Ok(()),
+    }
+}
+
 fn parent_of(resource: &Resource) -> Option<&'static str> {
     let parent = resource.parents().next()?;
     Some(match parent {

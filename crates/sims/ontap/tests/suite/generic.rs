@@ -271,3 +271,47 @@ async fn an_array_can_be_broken_behind_its_clients_back() {
     }
     assert_eq!(rest.get("/network/ip/interfaces?state=up&services=data_nfs").await["num_records"], 0);
 }
+
+#[tokio::test]
+async fn ten_thousand_volumes_are_made_found_and_listed_in_pages() {
+    let rest = Rest::start().await;
+    rest.volume("first", 100).await;
+    let pattern =
+        rest.sim.state().find_by("volumes", "name", "first").map(|(_, volume)| volume.clone()).unwrap();
+    {
+        let mut state = rest.sim.edit();
+        for number in 0..10_000 {
+            let mut volume = pattern.clone();
+            let uuid = format!("{number:08}-0000-0000-0000-000000000000");
+            volume["uuid"] = json!(uuid);
+            volume["name"] = json!(format!("many_{number}"));
+            volume["nas"]["path"] = json!(format!("/many_{number}"));
+            state.put("volumes", &uuid, volume);
+        }
+    }
+    assert_eq!(
+        rest.bad(
+            "POST",
+            "/storage/volumes",
+            json!({
+                "name": "more", "svm.name": "svm1", "aggregates": [{"name": "aggr1"}], "size": 104_857_600,
+                "nas.path": "/many_777", "guarantee.type": "none",
+            })
+        )
+        .await
+        .1,
+        918_188,
+        "the junction is taken"
+    );
+    assert_eq!(rest.get("/storage/volumes?name=many_777&fields=size").await["num_records"], 1);
+    let mut path = "/storage/volumes?name=many_*&fields=size,nas.path&max_records=1000".to_owned();
+    let mut seen = 0;
+    loop {
+        let page = rest.get(&path).await;
+        seen += page["num_records"].as_u64().unwrap();
+        let Some(next) = page["_links"]["next"]["href"].as_str() else { break };
+        path = next.strip_prefix("/api").unwrap().to_owned();
+    }
+    assert_eq!(seen, 10_000);
+    assert_eq!(rest.sim.calls().count("GET /storage/volumes"), 11, "ten pages and one search");
+}
