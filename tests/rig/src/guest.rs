@@ -182,6 +182,7 @@ impl Guest {
     /// When it is down.
     pub fn stop(&self) -> Result<()> {
         let process = self.running()?;
+        // A user-mode Linux leads its processes by tracing them; it takes a stop of theirs for an event of its own.
         process.signal(Signal::STOP).with_context(|| format!("cannot stop {}", self.spec.name))?;
         wait::until(LIMIT, || process.stopped().then_some(()))
             .with_context(|| format!("{} does not stop", self.spec.name))

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use rustix::process::{Pid, Signal, kill_process_group};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde::{Deserialize, Serialize};
 
 use crate::wait;
@@ -37,22 +37,29 @@ impl Process {
         stat(self.pid).is_some_and(|(state, _)| state == "T")
     }
 
-    /// Sends a signal to its whole group, if it still runs.
+    /// Sends it a signal, if it still runs.
     pub(crate) fn signal(self, signal: Signal) -> io::Result<()> {
-        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw).filter(|_| self.alive()) else {
-            return Ok(());
-        };
-        match kill_process_group(pid, signal) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
+        self.send(signal, kill_process)
     }
 
     /// Kills its whole group, and waits until it runs no more.
     pub(crate) fn kill(self) -> Result<()> {
-        self.signal(Signal::KILL).with_context(|| format!("cannot kill process {}", self.pid))?;
+        self.send(Signal::KILL, kill_process_group)
+            .with_context(|| format!("cannot kill process {}", self.pid))?;
         wait::until(DEATH, || (!self.alive()).then_some(()))
             .with_context(|| format!("process {} does not end although it was killed", self.pid))
+    }
+}
+
+impl Process {
+    fn send(self, signal: Signal, to: fn(Pid, Signal) -> rustix::io::Result<()>) -> io::Result<()> {
+        let Some(pid) = i32::try_from(self.pid).ok().and_then(Pid::from_raw).filter(|_| self.alive()) else {
+            return Ok(());
+        };
+        match to(pid, signal) {
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! A rig that stands.
 
 use std::fs;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -88,6 +89,11 @@ impl Rig {
     /// Where it keeps its files on this machine.
     pub fn folder(&self) -> &Path {
         &self.world.folder
+    }
+
+    /// This machine's address on a link, inside the rig's namespace.
+    pub fn address(&self, link: u8) -> Ipv4Addr {
+        Ipv4Addr::new(10, 77, link, network::HOST)
     }
 
     /// Does something on a thread that is on the rig's networks, as `10.77.0.1` and `10.77.1.1`. A process that is started

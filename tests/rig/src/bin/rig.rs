@@ -39,7 +39,7 @@ enum Verb {
         #[arg(short, long, default_value = "uml")]
         backend: Backend,
         /// NAME[:MEMORY[:DISK,DISK…]], such as storage:1G:8G,2G
-        #[arg(required = true)]
+        #[arg(required = true, value_parser = spec)]
         guests: Vec<GuestSpec>,
     },
     /// Run a command in one guest; exits with its code, 124 when it took too long, 125 when it could not run
@@ -198,6 +198,10 @@ impl What {
 fn seconds(text: &str) -> Result<f64, String> {
     let number = text.parse().ok().filter(|seconds: &f64| Duration::try_from_secs_f64(*seconds).is_ok());
     number.ok_or_else(|| "write seconds, such as 90 or 0.5".into())
+}
+
+fn spec(text: &str) -> Result<GuestSpec, String> {
+    text.parse().map_err(|error: anyhow::Error| format!("{error:#}"))
 }
 
 /// One word is a script; several are a program and its arguments.
