@@ -7,13 +7,11 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::Mutex;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::process::Process;
-use crate::wait;
 
 /// Reads until nobody holds the other end, then ends everything in its pid namespace and removes the rig's folder.
 const KEEPER: &str = r#"trap '' HUP INT TERM
@@ -22,9 +20,6 @@ exec >/dev/null
 while read -r _; do :; done
 kill -KILL -1
 rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#;
-
-/// The kernel waits for every process of a namespace to be asked for its verdict, also by parents outside.
-const END: Duration = Duration::from_secs(10);
 
 pub(crate) struct Namespace {
     network: OwnedFd,
@@ -111,13 +106,8 @@ impl Namespace {
 
     /// Ends every process in the namespaces, and with them the namespaces.
     pub(crate) fn end(&self) -> Result<()> {
-        let hold = self.hold.lock().ok().and_then(|mut hold| hold.take());
-        let Some((mut child, pipe)) = hold else { return self.keeper.kill() };
-        drop(pipe);
-        let ended = wait::until(END, || child.try_wait().ok().flatten());
-        if ended.is_none() {
-            // It has killed all others by now. What remains waits for a parent to ask for its child's verdict.
-            child.kill().context("cannot kill the keeper")?;
+        self.keeper.kill().context("cannot end the rig's namespaces")?;
+        if let Some((mut child, _pipe)) = self.hold.lock().ok().and_then(|mut hold| hold.take()) {
             child.wait().context("cannot wait for the keeper")?;
         }
         Ok(())
