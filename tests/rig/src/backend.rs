@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::guest::Guest;
 use crate::rig::World;
+use crate::size::Size;
 
 pub(crate) use kernel::Kernel;
 
@@ -36,6 +37,12 @@ impl Backend {
         }
         if !Path::new("/dev/net/tun").exists() {
             return Err("guests need /dev/net/tun; load the module tun".into());
+        }
+        if self == Self::Uml && fs_size(uml::MEMORY) < LEAST_SHARED.bytes() {
+            return Err(format!(
+                "the memory of guests is in {}, which has less than {LEAST_SHARED}; mount a larger tmpfs there",
+                uml::MEMORY
+            ));
         }
         let common =
             [("unshare", "util-linux"), ("ip", "iproute2"), ("busybox", "busybox-static"), ("bash", "bash")];
@@ -103,6 +110,13 @@ impl FromStr for Backend {
             _ => bail!("backend `{text}`: use `uml` (user-mode Linux) or `tcg` (qemu)"),
         }
     }
+}
+
+/// Enough for a few small guests.
+const LEAST_SHARED: Size = Size::gib(1);
+
+fn fs_size(folder: &str) -> u64 {
+    rustix::fs::statvfs(folder).map_or(0, |system| system.f_blocks * system.f_frsize)
 }
 
 /// A program on the path, or where root's are.

@@ -14,12 +14,10 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 use crate::process::Process;
 
 /// Reads until nobody holds the other end, then ends everything in its pid namespace and removes the rig's folder.
-const KEEPER: &str = r#"trap '' HUP INT TERM
-echo ready
-exec >/dev/null
-while read -r _; do :; done
-kill -KILL -1
-rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#;
+const KEEPER: &str = concat!(
+    "trap '' HUP INT TERM; echo ready; exec >/dev/null; while read -r _; do :; done; kill -KILL -1; ",
+    r#"rm -rf "$1" || { sleep 1; rm -rf "$1"; }"#
+);
 
 pub(crate) struct Namespace {
     network: OwnedFd,

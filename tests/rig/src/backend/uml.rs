@@ -13,6 +13,9 @@ use crate::network::{LINKS, mac, tap};
 /// Where Debian's package has them.
 pub(super) const MODULES: &str = "/usr/lib/uml/modules";
 
+/// Where a guest's memory is a file.
+pub(super) const MEMORY: &str = "/dev/shm";
+
 const STAGE_ONE: &str = include_str!("../guest/uml.sh");
 
 pub(super) fn command(guest: &Guest) -> Result<Command> {
@@ -35,8 +38,7 @@ pub(super) fn command(guest: &Guest) -> Result<Command> {
     for (at, image) in guest.disk_images().iter().enumerate() {
         uml.arg(format!("ubd{at}={}", image.display()));
     }
-    // Its memory is a file there.
-    uml.env("TMPDIR", "/dev/shm");
+    uml.env("TMPDIR", MEMORY);
     uml.stdin(open_fifo(&guest.control())?);
     Ok(uml)
 }
