@@ -50,6 +50,7 @@ impl Backend {
             Self::Uml => &[("linux.uml", "user-mode-linux")],
             Self::Tcg => &[
                 ("qemu-system-x86_64", "qemu-system-x86"),
+                ("apt-get", "apt"),
                 ("depmod", "kmod"),
                 ("xz", "xz-utils"),
                 ("dpkg", "dpkg"),

@@ -16,7 +16,7 @@ use crate::builder::GuestSpec;
 use crate::job::{Job, Output};
 use crate::network;
 use crate::process::Process;
-use crate::rig::World;
+use crate::rig::{SOCKETS, World};
 use crate::wait;
 
 /// Stage two of every guest: the machine on top of its root.
@@ -24,6 +24,9 @@ const INIT: &str = include_str!("guest/init.sh");
 
 /// How long a command may take unless told otherwise.
 const LIMIT: Duration = Duration::from_secs(60);
+
+/// Between two looks at a condition inside a guest.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// A loaded machine of two slow cores boots a guest in half a minute.
 const BOOT: Duration = Duration::from_secs(240);
@@ -67,9 +70,10 @@ impl Guest {
     pub fn wait_for(&self, condition: &str, limit: Duration) -> Output {
         let started = Instant::now();
         let mut last = Output::not_run(&anyhow::anyhow!("no time to look"));
-        let seen = wait::until(limit, || {
+        let seen = wait::paced(limit, PAUSE, || {
             let left = limit.saturating_sub(started.elapsed()).max(Duration::from_millis(100));
-            last = self.exec_within(left, condition);
+            last = Job::start(self, condition)
+                .map_or_else(|error| Output::not_run(&error), |job| job.try_once(left));
             last.is_ok().then(|| last.clone())
         });
         seen.unwrap_or(last)
@@ -231,6 +235,11 @@ impl Guest {
 
     pub(crate) fn folder(&self) -> PathBuf {
         self.world.folder.join(&self.spec.name)
+    }
+
+    /// Where unix sockets are, whose paths must be short whatever the guest is named.
+    pub(crate) fn sockets(&self) -> PathBuf {
+        self.world.folder.join(SOCKETS)
     }
 
     pub(crate) fn control(&self) -> PathBuf {

@@ -72,6 +72,22 @@ impl Job {
 
     /// Waits for its end, and kills it at the limit.
     pub fn wait(self, limit: Duration) -> Output {
+        self.finish(limit)
+    }
+
+    /// As [`Job::wait`], and removes its files when it failed: of a condition that does not hold yet nobody reads.
+    pub(crate) fn try_once(self, limit: Duration) -> Output {
+        let output = self.finish(limit);
+        if !output.is_ok() && output.code != Output::TIMED_OUT {
+            for end in ["sh", "out", "err", "rc"] {
+                // One that did not run has not all of them.
+                let _ = fs::remove_file(self.file(end));
+            }
+        }
+        output
+    }
+
+    fn finish(&self, limit: Duration) -> Output {
         let ended =
             wait::until(limit, || self.code().or_else(|| (!self.machine.alive()).then_some(Output::NOT_RUN)));
         match ended {

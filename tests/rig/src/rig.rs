@@ -22,6 +22,9 @@ const FIRST: u8 = 11;
 
 const RECORD: &str = "rig.json";
 
+/// The folder of unix sockets; no guest can have its name.
+pub(crate) const SOCKETS: &str = "_sockets";
+
 /// Guests on two networks, and all that keeps them.
 pub struct Rig {
     pub(crate) guests: Vec<Guest>,
@@ -188,6 +191,7 @@ impl Rig {
             let share = folder.join(&guest.name).join("rig");
             fs::create_dir_all(&share).with_context(|| format!("cannot make {}", share.display()))?;
         }
+        fs::create_dir_all(folder.join(SOCKETS)).context("cannot make a folder for sockets")?;
         let kernel = wish.backend.prepare(&folder)?;
         let namespace = Namespace::new(&folder, detached)?;
         let Builder { guests, backend, leister, .. } = wish;

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ pub(super) fn command(guest: &Guest) -> Result<Command> {
         "console=ttyS0 quiet panic=-1 tsc_early_khz={} tsc=reliable mitigations=off init_on_alloc=0",
         clock_khz()
     ));
-    qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", folder.join("qmp").display()));
+    qemu.arg("-qmp").arg(format!("unix:{},server=on,wait=off", control_socket(guest).display()));
     let mut device = |option: &str, value: String, device: String| {
         qemu.args([option, &value, "-device", &device]);
     };
@@ -66,7 +67,7 @@ pub(super) fn command(guest: &Guest) -> Result<Command> {
 
 /// Takes the carrier off a card, or puts it back.
 pub(super) fn set_carrier(guest: &Guest, link: u8, up: bool) -> Result<()> {
-    let path = guest.folder().join("qmp");
+    let path = control_socket(guest);
     let stream =
         UnixStream::connect(&path).with_context(|| format!("cannot connect to {}", path.display()))?;
     stream.set_read_timeout(Some(Duration::from_secs(60))).context("cannot limit qemu's answer")?;
@@ -89,6 +90,10 @@ pub(super) fn set_carrier(guest: &Guest, link: u8, up: bool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+fn control_socket(guest: &Guest) -> PathBuf {
+    guest.sockets().join(format!("qmp-{}", guest.number))
 }
 
 /// The rate of the time stamp counter, as the kernel outside has it.

@@ -19,7 +19,7 @@ pub(super) const MEMORY: &str = "/dev/shm";
 const STAGE_ONE: &str = include_str!("../guest/uml.sh");
 
 pub(super) fn command(guest: &Guest) -> Result<Command> {
-    let (share, folder) = (guest.share(), guest.folder());
+    let share = guest.share();
     let init = share.join("uml-init");
     std::fs::write(&init, STAGE_ONE)
         .and_then(|()| std::fs::set_permissions(&init, std::fs::Permissions::from_mode(0o755)))
@@ -28,7 +28,7 @@ pub(super) fn command(guest: &Guest) -> Result<Command> {
     uml.arg(format!("mem={}M", guest.spec.memory.bytes() >> 20));
     uml.args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"]);
     uml.arg(format!("init={}", init.display())).arg(format!("rig={}", share.display()));
-    uml.arg(format!("umid={}", guest.spec.name)).arg(format!("uml_dir={}", folder.join("uml").display()));
+    uml.arg(format!("umid={}", guest.number)).arg(format!("uml_dir={}", guest.sockets().display()));
     // The console goes to where our output goes, commands come from where our input comes from.
     uml.args(["con=null", "con0=null,fd:1", "ssl=null", "ssl0=fd:0,null"]);
     for link in LINKS {

@@ -70,7 +70,6 @@ fn a_guest_that_does_not_come_up_says_what_its_console_said() {
     if !can_run(Backend::Uml) {
         return;
     }
-    // Too little for its kernel to hold the files of its root.
     let folder = tempfile::tempdir().unwrap();
     let rig = Rig::builder().guest("broken", |g| g).detached_at(folder.path().join("rig")).up().unwrap();
     let broken = rig.guest("broken");
