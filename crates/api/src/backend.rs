@@ -47,6 +47,8 @@ pub struct CapabilitiesView {
     pub snapshots: bool,
     pub clones: bool,
     pub import: bool,
+    /// Remembers that a volume was put to use, for instances that share it without a store.
+    pub staging: bool,
 }
 
 /// Where a backend can place volumes. Sizes in bytes.

@@ -9,6 +9,7 @@ pub struct Capabilities {
     pub snapshots: bool,
     pub clones: bool,
     pub import: bool,
+    pub staging: bool,
 }
 
 impl Capabilities {
@@ -19,6 +20,7 @@ impl Capabilities {
             snapshots: driver.snapshots().is_some(),
             clones: driver.snapshots().is_some_and(|s| s.clones().is_some()),
             import: driver.import().is_some(),
+            staging: driver.staging().is_some(),
         }
     }
 }

@@ -11,6 +11,7 @@ pub mod imports;
 pub mod interruptions;
 pub mod permits;
 pub mod snapshots;
+pub mod staging;
 mod trial;
 pub mod volumes;
 
@@ -103,7 +104,11 @@ macro_rules! conformance {
                 forbidding_is_idempotent_and_fine_with_what_is_absent,
                 nodes_are_permitted_one_by_one,
                 content_stays_when_permits_change,
-                only_what_exists_is_permitted;
+                only_what_exists_is_permitted,
+                an_exclusive_permit_excludes_others;
+            staging:
+                a_volume_in_use_once_is_marked_for_good,
+                the_mark_goes_with_the_data;
             growth:
                 a_volume_grows_while_in_use_and_never_shrinks,
                 growth_past_the_pool_is_refused_and_changes_nothing,

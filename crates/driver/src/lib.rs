@@ -14,8 +14,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use model::{
-    BackendName, Bytes, Handle, InstanceId, Labels, NodeIdentity, Pool, PoolName, Provisioning, Route,
-    SnapshotName, SnapshotState, VolumeId, VolumeSpec, VolumeState,
+    BackendName, Bytes, Handle, InstanceId, Labels, NodeIdentity, Permit, Pool, PoolName, Provisioning,
+    Route, SnapshotName, SnapshotState, VolumeId, VolumeSpec, VolumeState,
 };
 
 pub use capabilities::Capabilities;
@@ -112,9 +112,22 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     async fn delete(&self, handle: &Handle) -> Result<Outcome<()>>;
 
     /// Lets one node reach the volume and says by which route.
-    async fn permit(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<Route>>;
+    ///
+    /// # Behavior
+    /// Of two exclusive permits for different nodes, asked for by whomever at the same moment, at most one is granted:
+    /// several instances that share a backend and no store rely on it.
+    ///
+    /// # Errors
+    /// `InUse` names another node that is permitted, when either permit is exclusive. `Invalid` when the node lacks
+    /// what the route needs (an address, an initiator's name): it says which.
+    async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>>;
 
-    /// Absent, volume or permit, is `Unchanged`. Only `node.name` must be known.
+    /// Takes the right of one node.
+    ///
+    /// # Behavior
+    /// When it returns, the node can neither read nor write any more, also not through what it has open: a volume
+    /// is given to the next node in that belief. Absent, volume or permit, is `Unchanged`. Only `node.name` must be
+    /// known.
     async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>>;
 
     fn resize(&self) -> Option<&dyn Resize> {
@@ -128,6 +141,22 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     fn import(&self) -> Option<&dyn Import> {
         None
     }
+
+    fn staging(&self) -> Option<&dyn Staging> {
+        None
+    }
+}
+
+/// Remembering on the backend that a volume was put to use.
+///
+/// One store knows that by its records. Instances that share a backend and no store do not: what one of them has
+/// written to must never be formatted by another.
+#[async_trait]
+pub trait Staging: Send + Sync {
+    /// # Behavior
+    /// Durable when it returns; [`VolumeState::staged`] says so from then on. A snapshot keeps the mark of its instant:
+    /// a restore gives it back, and a clone has that of what it was made from.
+    async fn mark_staged(&self, handle: &Handle) -> Result<Outcome<()>>;
 }
 
 /// Growing while in use.

@@ -64,6 +64,10 @@ pub(crate) async fn attach(
         Route::Local { source: LocalSource::Image { path } } => {
             image::attach(places, path, wanted, tools, images).await
         }
+        Route::Nfs(_) | Route::Iscsi(_) | Route::Nvme(_) => Err(HostError::Unsupported {
+            volume: places.volume.clone(),
+            problem: "its storage is reached over a network, which this node cannot do".to_owned(),
+        }),
     }
 }
 

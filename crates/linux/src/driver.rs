@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use filer::{FilerError, PoolStats};
 use model::{
     Attribute, Bytes, Capacity, Filesystem, Handle, InstanceId, Layout, NodeIdentity, NodeName, Offer,
-    Offers, Owner, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOptions, VolumeState,
+    Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOptions, VolumeState,
 };
 
 use crate::config::{Config, accepts};
@@ -272,10 +272,11 @@ impl Driver for LinuxDriver {
         Ok(unit(deleted.await.map_err(|e| e.in_operation("delete volume"))?))
     }
 
-    async fn permit(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<Route>> {
+    async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
         const OPERATION: &str = "permit node";
-        self.check_node(OPERATION, &node.name)?;
-        let (name, node) = (handle.to_string(), node.name.to_string());
+        let node = &permit.node.name;
+        self.check_node(OPERATION, node)?;
+        let (name, node) = (handle.to_string(), node.to_string());
         let permitted = self.filer(move |filer| filer.permit(&name, &node)).await;
         Ok(match permitted.map_err(|e| e.in_operation(OPERATION))? {
             filer::Outcome::Changed(state) => Outcome::Changed(layout::route(&state)),

@@ -8,8 +8,10 @@ mod class;
 mod ids;
 mod nearest;
 mod node;
+mod permit;
 mod pool;
 mod route;
+mod secret;
 mod selector;
 mod snapshot;
 mod volume;
@@ -23,8 +25,10 @@ pub use ids::{
 };
 pub use nearest::nearest;
 pub use node::NodeIdentity;
+pub use permit::Permit;
 pub use pool::{Capacity, Labels, Pool, Topology};
-pub use route::{LocalSource, Route};
+pub use route::{Chap, ChapAccount, IscsiRoute, LocalSource, NamespaceId, NfsRoute, NvmeRoute, Route};
+pub use secret::Secret;
 pub use selector::{Selector, SelectorError};
 pub use snapshot::SnapshotState;
 pub use volume::{

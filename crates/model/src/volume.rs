@@ -58,6 +58,8 @@ pub struct VolumeState {
     pub provisioning: Provisioning,
     /// Nodes that can reach it now.
     pub permitted: BTreeSet<NodeName>,
+    /// Whether a node has put it to use, so that it must never be formatted; `None`: the backend does not keep that.
+    pub staged: Option<bool>,
     pub created: Option<Timestamp>,
     /// What it was made as, where the backend keeps that: from it a lost record is rebuilt.
     pub made_as: Option<Box<VolumeSpec>>,

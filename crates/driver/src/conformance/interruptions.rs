@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use model::{Handle, Labels};
+use model::{Handle, Labels, Permit};
 
 use super::Trial;
 use super::trial::{changed, clones, import, must, resize, skip, snapshot, snapshots, snapshots_of};
@@ -91,7 +91,7 @@ pub async fn an_interrupted_permit_can_be_repeated(trial: &Trial) {
     at_every_poll(
         trial,
         async |name| trial.fill(name, 1).await,
-        async |handle| driver.permit(handle, &node).await,
+        async |handle| driver.permit(handle, &Permit::shared(node.clone())).await,
         async |handle| {
             assert!(trial.agree(handle).await.permitted.contains(&node.name));
             assert_eq!(trial.read(handle).await, 1);

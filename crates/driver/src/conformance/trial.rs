@@ -2,13 +2,13 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use model::{
-    Bytes, Handle, InstanceId, Labels, NodeIdentity, Pool, Provisioning, Route, SnapshotName, SnapshotState,
-    VolumeId, VolumeOptions, VolumeSpec, VolumeState,
+    Bytes, Handle, InstanceId, Labels, NodeIdentity, Permit, Pool, Provisioning, Route, SnapshotName,
+    SnapshotState, VolumeId, VolumeOptions, VolumeSpec, VolumeState,
 };
 
 use super::Fixture;
 use crate::{
-    Clones, CreateVolume, Driver, DriverError, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
+    Clones, CreateVolume, Driver, DriverError, ErrorKind, Import, Outcome, Resize, Result, Snapshots, Staging,
 };
 
 /// One proof's array, with short words for what proofs do.
@@ -91,7 +91,7 @@ impl Trial {
     }
 
     pub(super) async fn permit(&self, handle: &Handle) -> Route {
-        must(self.driver().permit(handle, &self.node()).await).into_inner()
+        must(self.driver().permit(handle, &Permit::shared(self.node())).await).into_inner()
     }
 
     pub(super) async fn forbid(&self, handle: &Handle) {
@@ -147,6 +147,7 @@ macro_rules! ability {
 ability!(resize, Resize, "grow volumes", driver => driver.resize());
 ability!(snapshots, Snapshots, "take snapshots", driver => driver.snapshots());
 ability!(clones, Clones, "clone", driver => driver.snapshots().and_then(|s| s.clones()));
+ability!(staging, Staging, "remember what was put to use", driver => driver.staging());
 ability!(import, Import, "import", driver => driver.import());
 
 #[allow(clippy::print_stderr, reason = "a skipped proof says why, to the person who runs the tests")]

@@ -1,7 +1,7 @@
 //! Creating and deleting.
 
 use futures::future::join_all;
-use model::{Bytes, Layout, Owner, Provisioning};
+use model::{Bytes, Layout, Owner, Permit, Provisioning};
 
 use super::Trial;
 use super::trial::{changed, clones, must, refused, resize, skip, snapshot, snapshots, unchanged};
@@ -102,7 +102,7 @@ pub async fn foreign_volumes_are_never_touched(trial: &Trial) {
         let driver = trial.driver();
         refused(driver.create(&trial.request(name).await).await, ErrorKind::Conflict);
         refused(driver.delete(&handle).await, ErrorKind::Conflict);
-        refused(driver.permit(&handle, &trial.node()).await, ErrorKind::Conflict);
+        refused(driver.permit(&handle, &Permit::shared(trial.node())).await, ErrorKind::Conflict);
         if let Some(resize) = resize(driver.as_ref()) {
             refused(resize.grow(&handle, size + size).await, ErrorKind::Conflict);
         }

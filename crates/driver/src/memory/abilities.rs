@@ -9,6 +9,7 @@ use super::driver::POOL;
 use super::{Call, MemoryDriver};
 use crate::{
     CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots,
+    Staging,
 };
 
 #[async_trait]
@@ -40,8 +41,12 @@ impl Snapshots for MemoryDriver {
             if let Some(picture) = volume.snapshots.get(snapshot) {
                 return Ok(Outcome::Unchanged(shown(handle, snapshot, picture)));
             }
-            let picture =
-                Picture { content: volume.content, size: volume.size, created: Timestamp::UNIX_EPOCH };
+            let picture = Picture {
+                content: volume.content,
+                size: volume.size,
+                staged: volume.staged,
+                created: Timestamp::UNIX_EPOCH,
+            };
             volume.snapshots.insert(snapshot.clone(), picture.clone());
             Ok(Outcome::Changed(shown(handle, snapshot, &picture)))
         })
@@ -72,7 +77,7 @@ impl Snapshots for MemoryDriver {
     async fn restore(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<VolumeState>> {
         self.call(Call::Restore, "restore snapshot", |state| {
             let volume = self.ours(state, handle, "restore snapshot")?;
-            if let Some(node) = volume.permitted.first() {
+            if let Some(node) = volume.permitted.keys().next() {
                 let message = format!("`{handle}` is permitted to node `{node}`");
                 return Err(DriverError::new(ErrorKind::InUse, "restore snapshot", message));
             }
@@ -81,6 +86,7 @@ impl Snapshots for MemoryDriver {
                 return Err(DriverError::new(ErrorKind::NotFound, "restore snapshot", message));
             };
             volume.content = picture.content;
+            volume.staged = picture.staged;
             state.resize(handle, picture.size);
             let volume = &state.volumes[handle];
             Ok(Outcome::Changed(self.seen(handle, volume)))
@@ -98,21 +104,23 @@ impl Clones for MemoryDriver {
     async fn clone_volume(&self, request: &CloneVolume) -> Result<Outcome<VolumeState>> {
         self.call(Call::Clone, "clone volume", |state| {
             if state.volumes.contains_key(&request.create.handle) {
-                return self.make(state, &request.create, 0, "clone volume");
+                return self.make(state, &request.create, (0, false), "clone volume");
             }
             let source = self.ours(state, &request.source, "clone volume")?;
-            let (content, size) = match &request.snapshot {
-                None => (source.content, source.size),
-                Some(name) => source.snapshots.get(name).map(|p| (p.content, p.size)).ok_or_else(|| {
-                    let message = format!("`{}` has no snapshot `{name}`", request.source);
-                    DriverError::new(ErrorKind::NotFound, "clone volume", message)
-                })?,
+            let (content, staged, size) = match &request.snapshot {
+                None => (source.content, source.staged, source.size),
+                Some(name) => {
+                    source.snapshots.get(name).map(|p| (p.content, p.staged, p.size)).ok_or_else(|| {
+                        let message = format!("`{}` has no snapshot `{name}`", request.source);
+                        DriverError::new(ErrorKind::NotFound, "clone volume", message)
+                    })?
+                }
             };
             if request.create.spec.size < size {
                 let message = format!("{} are less than the {size} of its source", request.create.spec.size);
                 return Err(DriverError::new(ErrorKind::Invalid, "clone volume", message));
             }
-            self.make(state, &request.create, content, "clone volume")
+            self.make(state, &request.create, (content, staged), "clone volume")
         })
         .await
     }
@@ -159,6 +167,20 @@ impl Import for MemoryDriver {
             let seen = self.seen(&request.handle, &volume);
             state.insert(request.handle.clone(), volume);
             Ok(Outcome::Changed(seen))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Staging for MemoryDriver {
+    async fn mark_staged(&self, handle: &Handle) -> Result<Outcome<()>> {
+        self.call(Call::MarkStaged, "mark volume as staged", |state| {
+            let volume = self.ours(state, handle, "mark volume as staged")?;
+            Ok(match std::mem::replace(&mut volume.staged, true) {
+                true => Outcome::Unchanged(()),
+                false => Outcome::Changed(()),
+            })
         })
         .await
     }

@@ -32,7 +32,9 @@ pub(super) struct Volume {
     pub(super) size: Bytes,
     pub(super) layout: Layout,
     pub(super) provisioning: Provisioning,
-    pub(super) permitted: BTreeSet<NodeName>,
+    /// Each with whether it is exclusive.
+    pub(super) permitted: BTreeMap<NodeName, bool>,
+    pub(super) staged: bool,
     pub(super) content: u64,
     pub(super) snapshots: BTreeMap<SnapshotName, Picture>,
     pub(super) created: Timestamp,
@@ -43,6 +45,7 @@ pub(super) struct Volume {
 pub(super) struct Picture {
     pub(super) content: u64,
     pub(super) size: Bytes,
+    pub(super) staged: bool,
     pub(super) created: Timestamp,
 }
 
@@ -117,12 +120,12 @@ impl MemoryArray {
     /// Somebody edits the permits behind our back.
     pub fn set_permits(&self, handle: &Handle, nodes: impl IntoIterator<Item = NodeName>) {
         if let Some(volume) = self.state().volumes.get_mut(handle) {
-            volume.permitted = nodes.into_iter().collect();
+            volume.permitted = nodes.into_iter().map(|node| (node, false)).collect();
         }
     }
 
     pub fn permits(&self, handle: &Handle) -> BTreeSet<NodeName> {
-        self.state().volumes.get(handle).map(|v| v.permitted.clone()).unwrap_or_default()
+        self.state().volumes.get(handle).map(|v| v.permitted.keys().cloned().collect()).unwrap_or_default()
     }
 
     pub fn snapshots(&self, handle: &Handle) -> Vec<SnapshotName> {
@@ -138,7 +141,8 @@ impl MemoryArray {
             size,
             layout: Layout::File,
             provisioning: Provisioning::Thin,
-            permitted: BTreeSet::new(),
+            permitted: BTreeMap::new(),
+            staged: false,
             content,
             snapshots: BTreeMap::new(),
             created: Timestamp::UNIX_EPOCH,

@@ -5,13 +5,15 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use model::{
     Attribute, BackendName, Bytes, Capacity, Handle, InstanceId, Labels, Layout, LocalSource, NodeIdentity,
-    Offer, Offers, Owner, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOption, VolumeState,
+    NodeName, Offer, Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOption,
+    VolumeState,
 };
 
 use super::array::{State, Volume};
 use super::{Call, MemoryArray};
 use crate::{
     CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
+    Staging,
 };
 
 /// The driver of a [`MemoryArray`].
@@ -55,7 +57,8 @@ impl MemoryDriver {
             used: None,
             layout: volume.layout,
             provisioning: volume.provisioning,
-            permitted: volume.permitted.clone(),
+            permitted: volume.permitted.keys().cloned().collect(),
+            staged: Some(volume.staged),
             created: Some(volume.created),
             made_as: volume.made_as.clone(),
         }
@@ -85,7 +88,7 @@ impl MemoryDriver {
         &self,
         state: &mut State,
         request: &CreateVolume,
-        content: u64,
+        (content, staged): (u64, bool),
         operation: &'static str,
     ) -> Result<Outcome<VolumeState>> {
         if let Some(volume) = state.volumes.get(&request.handle) {
@@ -110,7 +113,8 @@ impl MemoryDriver {
             size: request.spec.size,
             layout: request.spec.layout,
             provisioning: request.spec.provisioning,
-            permitted: BTreeSet::new(),
+            permitted: BTreeMap::new(),
+            staged,
             content,
             snapshots: BTreeMap::new(),
             created: Timestamp::UNIX_EPOCH,
@@ -188,7 +192,10 @@ impl Driver for MemoryDriver {
     }
 
     async fn create(&self, request: &CreateVolume) -> Result<Outcome<VolumeState>> {
-        self.call(Call::Create, "create volume", |state| self.make(state, request, 0, "create volume")).await
+        self.call(Call::Create, "create volume", |state| {
+            self.make(state, request, (0, false), "create volume")
+        })
+        .await
     }
 
     async fn delete(&self, handle: &Handle) -> Result<Outcome<()>> {
@@ -197,7 +204,7 @@ impl Driver for MemoryDriver {
                 return Ok(Outcome::Unchanged(()));
             }
             let volume = self.ours(state, handle, "delete volume")?;
-            if let Some(node) = volume.permitted.first() {
+            if let Some(node) = volume.permitted.keys().next() {
                 let message = format!("`{handle}` is permitted to node `{node}`");
                 return Err(DriverError::new(ErrorKind::InUse, "delete volume", message));
             }
@@ -207,18 +214,24 @@ impl Driver for MemoryDriver {
         .await
     }
 
-    async fn permit(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<Route>> {
+    async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
         self.call(Call::Permit, "permit node", |state| {
             let volume = self.ours(state, handle, "permit node")?;
+            let node = &permit.node.name;
+            let excludes = |other: &(&NodeName, &bool)| other.0 != node && (permit.exclusive || *other.1);
+            if let Some((other, _)) = volume.permitted.iter().find(excludes) {
+                let message = format!("`{handle}` is permitted to node `{other}`");
+                return Err(DriverError::new(ErrorKind::InUse, "permit node", message));
+            }
             let path = std::path::Path::new("/memory").join(handle.as_str());
             let source = match volume.layout {
                 Layout::File => LocalSource::Directory { path, snapshots: None },
                 Layout::Block => LocalSource::Image { path },
             };
             let route = Route::Local { source };
-            Ok(match volume.permitted.insert(node.name.clone()) {
-                true => Outcome::Changed(route),
-                false => Outcome::Unchanged(route),
+            Ok(match volume.permitted.insert(node.clone(), permit.exclusive) {
+                Some(before) if before == permit.exclusive => Outcome::Unchanged(route),
+                _ => Outcome::Changed(route),
             })
         })
         .await
@@ -230,8 +243,8 @@ impl Driver for MemoryDriver {
                 return Ok(Outcome::Unchanged(()));
             }
             Ok(match self.ours(state, handle, "forbid node")?.permitted.remove(&node.name) {
-                true => Outcome::Changed(()),
-                false => Outcome::Unchanged(()),
+                Some(_) => Outcome::Changed(()),
+                None => Outcome::Unchanged(()),
             })
         })
         .await
@@ -246,6 +259,10 @@ impl Driver for MemoryDriver {
     }
 
     fn import(&self) -> Option<&dyn Import> {
+        Some(self)
+    }
+
+    fn staging(&self) -> Option<&dyn Staging> {
         Some(self)
     }
 }

@@ -24,6 +24,7 @@ pub enum Call {
     Clone,
     Find,
     Import,
+    MarkStaged,
 }
 
 /// What goes wrong with one call.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use driver::conformance::{Trial, claims, interruptions, permits, prove, volumes};
 use driver::memory::MemoryDriver;
 use driver::{CreateVolume, Driver, DriverInfo, Outcome, Result, Snapshots};
-use model::{Handle, NodeIdentity, Pool, Route, VolumeId, VolumeState};
+use model::{Handle, NodeIdentity, Permit, Pool, Route, VolumeId, VolumeState};
 
 use crate::memory::Memory;
 
@@ -17,6 +17,7 @@ enum Lie {
     NothingIsListed,
     UsersAreIgnored,
     PermitsAreForgotten,
+    NobodyIsExcluded,
     SnapshotsAreOfferedOnly,
     CreatesAreInTwoSteps,
 }
@@ -79,10 +80,13 @@ impl Driver for Liar {
         self.inner.delete(handle).await
     }
 
-    async fn permit(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<Route>> {
-        let permitted = self.inner.permit(handle, node).await;
+    async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
+        if self.lie == Lie::NobodyIsExcluded {
+            return self.inner.permit(handle, &Permit::shared(permit.node.clone())).await;
+        }
+        let permitted = self.inner.permit(handle, permit).await;
         if self.lie == Lie::PermitsAreForgotten {
-            self.inner.forbid(handle, node).await?;
+            self.inner.forbid(handle, &permit.node).await?;
         }
         permitted
     }
@@ -112,6 +116,7 @@ found! {
     a_driver_that_lists_nothing_is_found: NothingIsListed, volumes::a_created_volume_is_observed_listed_and_counted;
     a_driver_that_deletes_what_is_used_is_found: UsersAreIgnored, volumes::a_permitted_volume_is_not_deleted;
     a_driver_that_forgets_permits_is_found: PermitsAreForgotten, permits::permitting_is_idempotent_and_observed;
+    a_driver_that_excludes_nobody_is_found: NobodyIsExcluded, permits::an_exclusive_permit_excludes_others;
     an_offer_without_the_ability_is_found: SnapshotsAreOfferedOnly, claims::pools_offer_what_the_driver_can_do;
     a_create_that_cannot_be_interrupted_is_found: CreatesAreInTwoSteps, interruptions::an_interrupted_create_can_be_repeated;
 }

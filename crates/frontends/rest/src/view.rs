@@ -100,6 +100,7 @@ pub(crate) fn backend(view: &orchestrator::BackendView) -> BackendView {
             snapshots: able.snapshots,
             clones: able.clones,
             import: able.import,
+            staging: able.staging,
         },
         pools: view.pools.iter().map(pool).collect(),
         volumes: view.volumes,

@@ -110,6 +110,7 @@ impl Import for LinuxDriver {
                 layout: Layout::File,
                 provisioning: Provisioning::Thick,
                 permitted: std::collections::BTreeSet::new(),
+                staged: None,
                 created: None,
                 made_as: None,
             })),

@@ -34,6 +34,7 @@ impl LinuxDriver {
                 filer::Provisioning::Thick => Provisioning::Thick,
             },
             permitted: legal(operation, permitted.collect::<Result<BTreeSet<_>, _>>())?,
+            staged: None,
             created: Some(state.created),
             made_as: state.labels.get(SPEC_LABEL).and_then(|text| serde_json::from_str(text).ok()),
         })

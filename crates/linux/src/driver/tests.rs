@@ -97,8 +97,12 @@ async fn each_operation_costs_as_many_calls_as_the_notes_say() {
     assert_eq!(host.calls(driver.create(&full)).await, 2, "create, no capacity");
     assert_eq!(host.calls(driver.observe(&handle)).await, 1, "observe");
     assert_eq!(host.calls(driver.list()).await, 1, "list");
-    assert_eq!(host.calls(driver.permit(&handle, &node)).await, 1, "permit");
-    assert_eq!(host.calls(driver.permit(&handle, &stranger)).await, 0, "permit, other node");
+    assert_eq!(host.calls(driver.permit(&handle, &Permit::exclusive(node.clone()))).await, 1, "permit");
+    assert_eq!(
+        host.calls(driver.permit(&handle, &Permit::exclusive(stranger))).await,
+        0,
+        "permit, other node"
+    );
     assert_eq!(host.calls(driver.forbid(&handle, &node)).await, 1, "forbid");
     assert_eq!(host.calls(driver.grow(&handle, Bytes::mib(32))).await, 1, "grow");
     assert_eq!(host.calls(driver.grow(&handle, Bytes::mib(16))).await, 2, "grow, larger already");

@@ -13,8 +13,8 @@ use driver::config::BackendFile;
 use driver::conformance::Fixture;
 use driver::{CreateVolume, Driver, DriverError};
 use model::{
-    AccessMode, Bytes, Handle, InstanceId, Labels, Layout, LocalSource, NodeIdentity, NodeName, Provisioning,
-    Route, VolumeId, VolumeOptions, VolumeSpec,
+    AccessMode, Bytes, Handle, InstanceId, Labels, Layout, LocalSource, NodeIdentity, NodeName, Permit,
+    Provisioning, Route, VolumeId, VolumeOptions, VolumeSpec,
 };
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
@@ -157,7 +157,11 @@ impl Fixture for Host {
             spec: spec(self.layout, size),
         };
         driver.create(&request).await.unwrap();
-        let route = driver.permit(&request.handle, &self.nodes()[0]).await.unwrap().into_inner();
+        let route = driver
+            .permit(&request.handle, &Permit::shared(self.nodes()[0].clone()))
+            .await
+            .unwrap()
+            .into_inner();
         self.write(&route, content).await;
         driver.forbid(&request.handle, &self.nodes()[0]).await.unwrap();
         self.give_to(name, owner);
@@ -199,7 +203,7 @@ pub(crate) fn spec(layout: Layout, size: Bytes) -> VolumeSpec {
 }
 
 pub(crate) fn source(route: &Route) -> &LocalSource {
-    let Route::Local { source } = route;
+    let Route::Local { source } = route else { panic!("not on this machine: {route:?}") };
     source
 }
 

@@ -6,8 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use driver::conformance::Fixture;
 use driver::{CloneVolume, CreateVolume, Driver, ErrorKind};
 use model::{
-    Attribute, Bytes, InstanceId, Layout, LocalSource, NodeIdentity, NodeName, Offer, PoolName, Provisioning,
-    SnapshotName, VolumeId, VolumeOption,
+    Attribute, Bytes, InstanceId, Layout, LocalSource, NodeIdentity, NodeName, Offer, Permit, PoolName,
+    Provisioning, SnapshotName, VolumeId, VolumeOption,
 };
 
 use crate::host::{Host, source, spec};
@@ -29,7 +29,7 @@ async fn a_volume_is_reached_from_its_own_host_only() {
     let request = request(driver.as_ref(), "v", "pool");
     driver.create(&request).await.unwrap();
     let other = NodeIdentity::named(NodeName::new("other-host").unwrap());
-    let error = driver.permit(&request.handle, &other).await.unwrap_err();
+    let error = driver.permit(&request.handle, &Permit::shared(other.clone())).await.unwrap_err();
     assert_eq!(error.kind, ErrorKind::Unsupported);
     assert!(
         error.to_string().contains("local to node `this-host`; node `other-host` cannot reach"),
@@ -89,7 +89,8 @@ async fn options_set_the_mode_and_show_the_snapshots() {
     request.spec.options.insert(VolumeOption::UnixPermissions, "0770".to_owned());
     request.spec.options.insert(VolumeOption::SnapshotDir, "true".to_owned());
     driver.create(&request).await.unwrap();
-    let route = driver.permit(&request.handle, &host.nodes()[0]).await.unwrap().into_inner();
+    let route =
+        driver.permit(&request.handle, &Permit::shared(host.nodes()[0].clone())).await.unwrap().into_inner();
     let LocalSource::Directory { path, snapshots: Some(snapshots) } = source(&route) else {
         panic!("{route:?}")
     };

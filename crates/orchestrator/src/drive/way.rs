@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use driver::{CloneVolume, CreateVolume, Driver, ImportVolume};
-use model::{Bytes, NodeName, Route, SnapshotName, VolumeState};
+use model::{Bytes, NodeName, Permit, Route, SnapshotName, VolumeState};
 
 use crate::admission::Queue;
 use crate::backend::Backend;
@@ -133,8 +133,13 @@ impl Way<'_> {
     pub(super) async fn permit(&self, node: &NodeName) -> Result<Route> {
         self.operation.stage("permitting node");
         let identity = self.inner.identity(node);
-        let permit = self.driver.permit(&self.record.handle, &identity);
-        Ok(self.backend.call(self.queue, "permit node", permit).await?.into_inner())
+        let permit = Permit {
+            node: identity,
+            read_only: self.record.published.get(node).is_some_and(|publication| publication.read_only),
+            exclusive: !self.record.spec.access.is_shared(),
+        };
+        let permitted = self.driver.permit(&self.record.handle, &permit);
+        Ok(self.backend.call(self.queue, "permit node", permitted).await?.into_inner())
     }
 
     pub(super) async fn forbid(&self, node: &NodeName) -> Result<()> {

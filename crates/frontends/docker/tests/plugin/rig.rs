@@ -15,7 +15,8 @@ use hyper::Request;
 use hyper::body::Bytes as Body;
 use hyper_util::rt::TokioIo;
 use model::{
-    Bytes, Handle, InstanceId, LocalSource, NodeIdentity, NodeName, Pool, Route, VolumeId, VolumeState,
+    Bytes, Handle, InstanceId, LocalSource, NodeIdentity, NodeName, Permit, Pool, Route, VolumeId,
+    VolumeState,
 };
 use orchestrator::{BackendFile, BackendOrigin, Families, Orchestrator, Settings};
 use serde_json::{Value, json};
@@ -329,9 +330,9 @@ impl Driver for TestDriver {
         Ok(gone)
     }
 
-    async fn permit(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<Route>> {
+    async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
         self.gate.pass().await;
-        let permitted = self.array.permit(handle, node).await?;
+        let permitted = self.array.permit(handle, permit).await?;
         let size = self.array.observe(handle).await?.map(|state| state.size).unwrap_or_default();
         Ok(permitted.map(|route| match route {
             Route::Local { source: LocalSource::Directory { .. } } => {
@@ -343,6 +344,7 @@ impl Driver for TestDriver {
                 self.size_image(handle, size);
                 Route::Local { source: LocalSource::Image { path: self.image(handle) } }
             }
+            other => other,
         }))
     }
 

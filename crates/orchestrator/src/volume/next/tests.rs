@@ -52,6 +52,7 @@ fn seen() -> VolumeState {
         layout: Layout::File,
         provisioning: Provisioning::Thin,
         permitted: BTreeSet::new(),
+        staged: None,
         created: None,
         made_as: None,
     }
