@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::snapshots;
 use super::volumes::content;
-use crate::record::{get, merge, text};
+use crate::record::{flag, get, merge, text};
 use crate::refusal::{self, Refusal, Result};
 use crate::resource::{Change, Resource, find_named, reference};
 
@@ -40,6 +40,10 @@ pub(crate) static TRANSFERS: Resource = Resource {
 };
 
 fn create(change: &mut Change, _: &[String], body: Value) -> Result<String> {
+    if flag(&body, "create_destination.enabled") {
+        let message = "This simulator makes no destination volume: create one of type \"dp\" first.";
+        return Err(Refusal::new(400, 3, message).at("create_destination"));
+    }
     let source = side(change, &body, "source.path")?;
     let destination = side(change, &body, "destination.path")?;
     if destination["type"] != "dp" {

@@ -237,12 +237,15 @@ async fn a_saved_state_is_the_same_array_again() {
 #[tokio::test]
 async fn errors_can_come_by_the_job_instead_of_at_once() {
     let rest = Rest::of(Sim::builder().errors_by_job()).await;
-    let body =
-        json!({"name": "v", "svm.name": "svm1", "aggregates": [{"name": "none"}], "size": 104_857_600});
-    let answer = rest.try_call("POST", "/storage/volumes", body).await.unwrap();
-    assert_eq!(answer.status, 202);
-    let job = rest.get(&format!("/cluster/jobs/{}", answer.body["job"]["uuid"].as_str().unwrap())).await;
-    assert_eq!((&job["state"], &job["code"]), (&json!("failure"), &json!(787_139)));
+    rest.volume("v", 100).await;
+    for (name, aggregate, code) in [("w", "none", 787_139), ("v", "aggr1", 1)] {
+        let body = json!({"name": name, "svm.name": "svm1", "aggregates": [{"name": aggregate}], "size": 104_857_600});
+        let answer = rest.try_call("POST", "/storage/volumes", body).await.unwrap();
+        assert_eq!(answer.status, 202);
+        let job = rest.get(&format!("/cluster/jobs/{}", answer.body["job"]["uuid"].as_str().unwrap())).await;
+        assert_eq!((&job["state"], &job["code"]), (&json!("failure"), &json!(code)));
+    }
+    assert_eq!(rest.bad("POST", "/storage/volumes", json!({"colour": "red"})).await.1, 262_179);
 }
 
 #[tokio::test]
