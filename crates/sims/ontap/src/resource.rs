@@ -170,8 +170,7 @@ impl Change<'_> {
 
 /// The object of an SVM with this name.
 pub(crate) fn find_named<'a>(state: &'a State, table: &str, svm: &Value, name: &str) -> Option<&'a Value> {
-    let fits = |record: &&Value| record["name"] == name && record["svm"]["uuid"] == svm["uuid"];
-    state.list(table).find(fits)
+    state.find_named(table, record::text(svm, "uuid")?, name)
 }
 
 /// A reference to an object: its name and UUID.

@@ -4,8 +4,11 @@ mod aggregates;
 mod block_paths;
 pub(crate) mod cli;
 mod cluster;
+mod consistency_groups;
+mod ems;
 mod export_policies;
 mod export_rules;
+mod fcp;
 mod igroups;
 mod interfaces;
 mod iscsi;
@@ -19,10 +22,12 @@ mod nvme_maps;
 mod nvme_namespaces;
 mod nvme_services;
 mod nvme_subsystems;
+mod peers;
 pub(crate) mod qos_policies;
 pub(crate) mod qtrees;
 pub(crate) mod quota_rules;
 mod schedules;
+mod snapmirror;
 mod snapshot_policies;
 pub(crate) mod snapshots;
 mod storage_units;
@@ -69,6 +74,16 @@ pub(crate) static ALL: &[&Resource] = &[
     &nvme_maps::NVME_MAPS,
     &storage_units::STORAGE_UNITS,
     &storage_units::STORAGE_UNIT_SNAPSHOTS,
+    &consistency_groups::CONSISTENCY_GROUPS,
+    &consistency_groups::GROUP_SNAPSHOTS,
+    &ems::APPLICATION_LOGS,
+    &ems::EVENTS,
+    &fcp::FCP_SERVICES,
+    &peers::SVM_PEERS,
+    &peers::CLUSTER_PEERS,
+    &snapmirror::POLICIES,
+    &snapmirror::RELATIONSHIPS,
+    &snapmirror::TRANSFERS,
 ];
 
 /// The resource whose collection has this path.
@@ -117,6 +132,19 @@ pub(crate) fn check_parent(resource: &Resource, state: &State, key: &[String]) -
     Err(owner.map_or_else(|| refusal::not_found(parent), |owner| absent(owner, parent)))
 }
 
+/// Refuses fields that an array of this version has not yet.
+pub(crate) fn check_version(state: &State, fields: &str, resource: &Resource) -> Result<()> {
+    if resource.table != "cluster"
+        || state.list("cluster").any(|cluster| cluster.get("san_optimized").is_some())
+    {
+        return Ok(());
+    }
+    match fields.split(',').find(|field| matches!(*field, "san_optimized" | "disaggregated")) {
+        Some(field) => Err(refusal::invalid("fields", field, "<field,...>")),
+        None => Ok(()),
+    }
+}
+
 fn parent_of(resource: &Resource) -> Option<&'static str> {
     let parent = resource.parents().next()?;
     Some(match parent {
@@ -131,3 +159,6 @@ fn parent_of(resource: &Resource) -> Option<&'static str> {
         _ => return None,
     })
 }
+
+#[cfg(test)]
+mod tests;

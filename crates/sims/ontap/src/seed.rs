@@ -54,7 +54,7 @@ impl Default for Seed {
 pub(crate) fn state(seed: &Seed, now: Timestamp) -> Option<State> {
     let mut state = State::default();
     add_cluster(&mut state, seed)?;
-    let nodes: Vec<Value> = (1..=seed.nodes).map(|number| add_node(&mut state, seed, number)).collect();
+    let nodes: Vec<Value> = (1..=seed.nodes).map(|number| add_node(&mut state, number)).collect();
     add_licences(&mut state, seed);
     add_policies(&mut state);
     let given = seed.aggregates.clone();
@@ -109,15 +109,14 @@ fn add_cluster(state: &mut State, seed: &Seed) -> Option<()> {
     Some(())
 }
 
-fn add_node(state: &mut State, seed: &Seed, number: u32) -> Value {
+fn add_node(state: &mut State, number: u32) -> Value {
     let uuid = uuid_of(state.next_number());
     let name = format!("cluster1-{number:02}");
     let cluster = state.list("cluster").next().cloned().unwrap_or_default();
     let node = json!({
         "uuid": uuid, "name": name, "serial_number": format!("{:012}", 721_000_000_000_u64 + u64::from(number)),
         "model": "SIMBOX", "state": "up", "membership": "available", "uptime": 86_400, "location": "",
-        "version": cluster["version"], "is_all_flash_optimized": seed.personality == Personality::AsaR2,
-        "is_all_flash_select_optimized": false,
+        "version": cluster["version"],
     });
     state.put("nodes", &uuid, node);
     json!({"name": name, "uuid": uuid})
@@ -259,7 +258,7 @@ fn add_interface(state: &mut State, seed: &InterfaceSeed, svm: &Value, node: &Va
         "uuid": uuid, "name": seed.name, "svm": svm, "scope": "svm", "enabled": true, "state": "up",
         "ip": {"address": seed.address, "family": family, "netmask": netmask}, "services": seed.services,
         "location": {"node": node, "home_node": node, "is_home": true, "failover": "home_node_only",
-                     "auto_revert": true, "port": {"name": "e0c", "node": {"name": node["name"]}}},
+                     "auto_revert": true, "port": {"name": "e0c"}},
         "ipspace": {"name": "Default"},
     });
     state.put("interfaces", &uuid, interface);

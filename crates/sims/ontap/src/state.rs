@@ -1,5 +1,7 @@
 //! All objects of the array: tables of JSON documents.
 
+mod index;
+
 use std::sync::Arc;
 
 use imbl::OrdMap;
@@ -18,6 +20,7 @@ type Table = OrdMap<String, Arc<Value>>;
 #[derive(Clone, Debug, Default)]
 pub struct State {
     tables: OrdMap<String, Table>,
+    index: index::Index,
     serial: u64,
 }
 
@@ -43,6 +46,17 @@ impl State {
         })
     }
 
+    /// The objects of a table from a key on, which need not be there itself.
+    pub(crate) fn entries_after<'a>(
+        &'a self,
+        table: &str,
+        key: &str,
+    ) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        let after = (std::ops::Bound::Excluded(key.to_owned()), std::ops::Bound::Unbounded);
+        let table = self.tables.get(table).into_iter();
+        table.flat_map(move |table| table.range(after.clone())).map(|(key, record)| (key.as_str(), &**record))
+    }
+
     /// The object with this key.
     pub fn find(&self, table: &str, key: &str) -> Option<&Value> {
         self.tables.get(table)?.get(key).map(|record| &**record)
@@ -58,20 +72,50 @@ impl State {
         self.tables.get(table).map_or(0, OrdMap::len)
     }
 
+    /// The object of an SVM with this name.
+    pub(crate) fn find_named(&self, table: &str, svm: &str, name: &str) -> Option<&Value> {
+        self.find(table, self.index.named(table, svm, name)?)
+    }
+
+    /// The volume that is mounted at a junction.
+    pub(crate) fn mounted_at(&self, svm: &str, path: &str) -> Option<&Value> {
+        self.find("volumes", self.index.mounted_at(svm, path)?)
+    }
+
+    /// What belongs to a parent: volumes to the volume they are mounted on, LUNs and namespaces to their volume, NVMe
+    /// maps to their namespace.
+    pub(crate) fn below<'a>(
+        &'a self,
+        table: &'a str,
+        parent: &str,
+    ) -> impl Iterator<Item = (&'a str, &'a Value)> {
+        self.index.below(table, parent).filter_map(move |key| Some((key, self.find(table, key)?)))
+    }
+
     /// Puts an object in its place, over what is there.
     pub fn put(&mut self, table: &str, key: &str, record: Value) {
+        if let Some(before) = self.tables.get(table).and_then(|table| table.get(key)) {
+            self.index.take(table, key, before);
+        }
+        self.index.add(table, key, &record);
         self.tables.entry(table.to_owned()).or_default().insert(key.to_owned(), Arc::new(record));
     }
 
     /// Changes an object; false when there is none.
     pub fn change(&mut self, table: &str, key: &str, change: impl FnOnce(&mut Value)) -> bool {
-        let record = self.tables.get_mut(table).and_then(|table| table.get_mut(key));
-        record.map(|record| change(Arc::make_mut(record))).is_some()
+        let Some(record) = self.tables.get_mut(table).and_then(|table| table.get_mut(key)) else {
+            return false;
+        };
+        self.index.take(table, key, record);
+        change(Arc::make_mut(record));
+        self.index.add(table, key, record);
+        true
     }
 
     /// Takes an object out. What depends on it stays as it is: this is how an array gets broken on purpose.
     pub fn remove(&mut self, table: &str, key: &str) -> Option<Value> {
         let record = self.tables.get_mut(table)?.remove(key)?;
+        self.index.take(table, key, &record);
         Some(Arc::unwrap_or_clone(record))
     }
 

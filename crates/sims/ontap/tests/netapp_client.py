@@ -337,6 +337,43 @@ def quality_of_service():
 
 
 @step
+def groups_events_and_mirrors():
+    first, second = volume("g1"), volume("g2")
+    group = ConsistencyGroup(
+        name="cg1", svm=SVM,
+        volumes=[{"name": own, "provisioning_options": {"action": "add"}} for own in ("g1", "g2")],
+    )
+    group.post(hydrate=True)
+    taken = ConsistencyGroupSnapshot(group.uuid, name="both")
+    taken.post(hydrate=True)
+    assert len(taken.snapshot_volumes) == 2
+    assert [own.name for own in Snapshot.get_collection(first.uuid)] == ["both"]
+    refused(53411921, ConsistencyGroupSnapshot(group.uuid, name="both").post)
+    group.delete()
+    assert [own.name for own in Snapshot.get_collection(second.uuid)] == ["both"]
+    EmsApplicationLog(
+        app_version="1", autosupport_required=False, category="heartbeat", computer_name="here",
+        event_description="{}", event_id=1, event_source="leister", severity="notice",
+    ).post()
+    assert [own.name for own in SnapmirrorPolicy.get_collection(fields="type,copy_all_source_snapshots", name="Asynchronous")]
+    assert list(SvmPeer.get_collection(fields="**")) == []
+    target = volume("target", type="dp")
+    mirror = SnapmirrorRelationship(source={"path": "svm1:g1"}, destination={"path": "svm1:target"})
+    mirror.post(hydrate=True)
+    assert mirror.state == "uninitialized"
+    SnapmirrorTransfer(mirror.uuid).post()
+    mirror.get(fields="**")
+    assert mirror.state == "snapmirrored"
+    assert "both" not in [own.name for own in Snapshot.get_collection(target.uuid)]
+    broken = SnapmirrorRelationship(uuid=mirror.uuid)
+    broken.state = "broken_off"
+    broken.patch()
+    mirror.delete()
+    for own in (target, first, second):
+        gone(own)
+
+
+@step
 def pages_queries_and_counts():
     made = [volume(f"many_{number:02}", mib=20 + number) for number in range(12)]
     assert len(list(Volume.get_collection(name="many_*", max_records=5, fields="size"))) == 12

@@ -1,12 +1,12 @@
 //! The vendor's own client is the judge: `netapp-ontap`, strict, drives the simulator.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use sim_ontap::Sim;
+use sim_ontap::{Certificate, Sim};
 
 const CLIENT: &str = "netapp-ontap==9.19.1.0";
 
@@ -26,6 +26,28 @@ async fn the_vendors_client_finds_nothing_unexpected() {
         let odd: Vec<_> =
             sim.calls().log().into_iter().filter(|call| call.status.is_none_or(|own| own >= 500)).collect();
         assert!(odd.is_empty(), "{odd:#?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_certificate_stands_for_a_password() {
+    let Some(python) = environment() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let known = Certificate::self_signed(&["leister"]).unwrap();
+    let unknown = Certificate::self_signed(&["leister"]).unwrap();
+    let sim = Sim::builder().client_certificate("leister", &known.certificate).start().await.unwrap();
+    for (certificate, lets_in) in [(known, true), (unknown, false)] {
+        let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+        fs::write(&cert, &certificate.certificate).unwrap();
+        fs::write(&key, &certificate.key).unwrap();
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client_certificate.py");
+        let mut command = tokio::process::Command::new(&python);
+        command.arg(script).arg(sim.address()).args([&cert, &key]).kill_on_drop(true);
+        let output = command.output().await.unwrap();
+        let said =
+            format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert_eq!(output.status.success(), lets_in, "{said}");
+        assert!(lets_in || said.contains("401"), "{said}");
     }
 }
 

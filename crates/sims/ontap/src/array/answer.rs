@@ -21,6 +21,8 @@ use crate::rest::params::Params;
 use crate::schema::Use;
 use crate::state::State;
 
+/// Fields that are shown as they are stored, where they are.
+const STORED: [&str; 4] = ["name", "uuid", "svm.name", "svm.uuid"];
 const MEDIA: &str = "application/hal+json";
 /// What a value may not hold in a query.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%').add(b'&').add(b'#').add(b'+').add(b'"').add(b'=');
@@ -115,6 +117,9 @@ impl Inner {
         let resource = route.resource;
         let params = Params::parse(&call.query, resource, resource.params)?;
         let schema = resource.schema();
+        if !params.ignore_unknown_fields {
+            resources::check_version(&self.state, params.fields.as_deref().unwrap_or_default(), resource)?;
+        }
         let asked = params.fields.as_deref();
         let asked =
             asked.map(|text| Selection::parse(text, schema, params.ignore_unknown_fields)).transpose()?;
@@ -124,20 +129,23 @@ impl Inner {
             name_identity(&mut selection, resource, &params);
             return Ok(Reply::json(200, MEDIA, &linked(resource, selection.apply(schema, record))));
         }
-        let mut records = self.matching(route, scope, &params)?;
         if params.return_records == Some(false) {
-            return Ok(Reply::json(200, MEDIA, &json!({"num_records": records.len()})));
+            let count = self.matching(route, scope, &params, None)?.len();
+            return Ok(Reply::json(200, MEDIA, &json!({"num_records": count})));
         }
         let order = match &params.order_by {
             Some(text) => Order::parse(text, schema)?,
             None => Order::by(resource.order),
         };
+        // In the order of keys a page can be found without what comes before and after it.
+        let most = order.is_none().then_some(params.max_records + 1);
+        let mut records = self.matching(route, scope, &params, most)?;
         if !order.is_none() {
             records.sort_by(|(_, a), (_, b)| order.compare(a, b));
         }
         let mut selection = asked.unwrap_or_else(Selection::only);
         name_identity(&mut selection, resource, &params);
-        Ok(page(call, resource, records, &params, &selection, !order.is_none()))
+        page(call, resource, records, &params, &selection, !order.is_none())
     }
 
     /// The object that a path names, if the caller may see it.
@@ -154,22 +162,47 @@ impl Inner {
         Ok((resource.view)(&self.state, record))
     }
 
-    /// The objects of a collection that fit the query, with their keys.
-    fn matching(&self, route: &Route, scope: Option<&str>, params: &Params) -> Result<Vec<(String, Value)>> {
+    /// The objects of a collection that fit the query, with their keys: all of them, or `most` from where the page
+    /// begins.
+    fn matching(
+        &self,
+        route: &Route,
+        scope: Option<&str>,
+        params: &Params,
+        most: Option<usize>,
+    ) -> Result<Vec<(String, Value)>> {
         let resource = route.resource;
         let mut parents = String::new();
         if route.key.iter().all(|key| key != "*") {
             resources::check_parent(resource, &self.state, &route.key)?;
             parents = route.key.iter().map(|key| format!("{key}/")).collect();
         }
+        // Most records are ruled out by what is stored, before the rest is computed.
+        let may_fit = |record: &Value| {
+            let mut stored = params.filters.iter().filter(|filter| STORED.contains(&filter.path.as_str()));
+            stored.all(|filter| record::get(record, &filter.path).is_none() || filter.fits(record))
+        };
+        let start = params.start.as_deref().filter(|_| most.is_some());
+        let entries: Box<dyn Iterator<Item = (&str, &Value)>> = match start {
+            // The record itself may be gone by now: what follows it is still in order.
+            Some(start) => Box::new(
+                self.state
+                    .entries_after(resource.table, start)
+                    .take_while(|(key, _)| key.starts_with(&parents)),
+            ),
+            None => Box::new(self.state.entries(resource.table, &parents)),
+        };
         let mut found = Vec::new();
-        for (key, record) in self.state.entries(resource.table, &parents) {
-            if !is_visible(resource, record, scope) {
+        for (key, record) in entries {
+            if !is_visible(resource, record, scope) || !may_fit(record) {
                 continue;
             }
             let record = (resource.view)(&self.state, record);
             if params.filters.iter().all(|filter| filter.fits(&record)) {
                 found.push((key.to_owned(), record));
+            }
+            if most.is_some_and(|most| found.len() >= most) {
+                break;
             }
         }
         Ok(found)
@@ -179,7 +212,7 @@ impl Inner {
         let resource = route.resource;
         let is_post = call.method == "POST";
         let exists = match call.method.as_str() {
-            "POST" => resource.post.is_some() && !route.instance,
+            "POST" => resource.post.is_some() && (!route.instance || resource.keys.is_empty()),
             "PATCH" => resource.patch.is_some(),
             _ => resource.delete.is_some(),
         };
@@ -216,7 +249,7 @@ impl Inner {
             let message = "At least one field must be given in the query to change more than one object.";
             return Err(Refusal::new(400, 262_245, message));
         }
-        let matching = self.matching(route, scope, &params)?;
+        let matching = self.matching(route, scope, &params, None)?;
         let works = matching.iter().map(|(key, _)| work(key.split('/').map(str::to_owned).collect()));
         self.change_many(call, resource, works.collect(), now)
     }
@@ -287,33 +320,30 @@ fn page(
     params: &Params,
     selection: &Selection,
     by_position: bool,
-) -> Reply {
-    let position = |start: &str| start.strip_prefix('+').and_then(|position| position.parse::<usize>().ok());
+) -> Result<Reply> {
     let before = match &params.start {
-        None => 0,
-        Some(start) => match position(start) {
-            Some(position) => position,
-            // The record itself may be gone by now: what follows it is still in order.
-            None => records.iter().take_while(|(key, _)| key <= start).count(),
-        },
+        Some(start) if by_position => {
+            start.parse().map_err(|_| refusal::invalid("start.at", start, "<a position>"))?
+        }
+        _ => 0,
     };
     let total = records.len();
     let mut shown = Vec::new();
     let mut next = None;
     for (at, (key, record)) in records.into_iter().enumerate().skip(before).take(params.max_records) {
-        next = Some(if by_position { format!("+{}", at + 1) } else { key }).filter(|_| at + 1 < total);
+        next = Some(if by_position { (at + 1).to_string() } else { key }).filter(|_| at + 1 < total);
         shown.push(linked(resource, selection.apply(resource.schema(), record)));
     }
     let own = if call.query.is_empty() { call.path.clone() } else { format!("{}?{}", call.path, call.query) };
     let mut body = json!({"records": shown, "num_records": shown.len(), "_links": {"self": {"href": own}}});
-    let Some(next) = next else { return Reply::json(200, MEDIA, &body) };
+    let Some(next) = next else { return Ok(Reply::json(200, MEDIA, &body)) };
     let mut query = format!("start.at={}", utf8_percent_encode(&next, ESCAPED));
     for pair in call.query.split('&').filter(|pair| !pair.is_empty() && !pair.starts_with("start.at=")) {
         query.push_str(&format!("&{pair}"));
     }
     let href = format!("{}?{query}", call.path);
     body["_links"]["next"] = json!({"href": href});
-    Reply::json(200, MEDIA, &body).with_header("link", format!("<{href}>; rel=\"next\""))
+    Ok(Reply::json(200, MEDIA, &body).with_header("link", format!("<{href}>; rel=\"next\"")))
 }
 
 fn parse_body(call: &Call) -> Result<Value> {

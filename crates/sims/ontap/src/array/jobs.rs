@@ -17,8 +17,8 @@ use crate::state::State;
 
 /// Ended jobs that are kept.
 const KEPT: usize = 10_000;
-/// Codes below are those of malformed requests, which no array takes on.
-const FIRST_CODE_OF_WORK: i64 = 300_000;
+/// The codes of malformed requests, which no array takes on.
+const MALFORMED: std::ops::Range<i64> = 262_000..263_000;
 
 /// A change, as it can be done at once or by a job later.
 #[derive(Clone, Debug)]
@@ -89,7 +89,7 @@ impl Inner {
         };
         let done = match self.work(work, Vec::new(), now, false) {
             Ok(done) => done,
-            Err(refusal) if self.manner.errors_by_job && refusal.code > FIRST_CODE_OF_WORK => {
+            Err(refusal) if self.manner.errors_by_job && !MALFORMED.contains(&refusal.code) => {
                 let job = self.open_job(work, now);
                 self.close_job(&job, now, Err(refusal));
                 return Ok((job, Done::default()));

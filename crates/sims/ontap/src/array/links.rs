@@ -33,7 +33,7 @@ pub(super) fn job_link(job: &str) -> Value {
 /// Where the object with this key is.
 pub(super) fn location_of_key(resource: &Resource, key: &str) -> String {
     let parts = resource.parents().count() + resource.keys.len();
-    let keys: Vec<String> = key.splitn(parts.max(1), '/').map(str::to_owned).collect();
+    let keys: Vec<String> = key.splitn(parts.max(1), '/').take(parts).map(str::to_owned).collect();
     location(resource, &keys)
 }
 

@@ -15,7 +15,6 @@ pub(crate) static LUNS: Resource = Resource {
     path: "storage/luns",
     table: "luns",
     schema: "lun",
-    order: &["name"],
     params: &["allow_delete_while_mapped"],
     view,
     post: Some(create),
@@ -155,8 +154,7 @@ fn source(change: &Change, body: &Value, svm: &Value, place: &Place) -> Result<V
 
 fn check_count(change: &Change, volume: Option<&(String, Value)>) -> Result<()> {
     let Some((key, volume)) = volume else { return Ok(()) };
-    let count =
-        change.state.list("luns").filter(|own| text(own, "location.volume.uuid") == Some(key)).count();
+    let count = change.state.below("luns", key).count();
     if count >= change.limits().luns_per_volume {
         let message = format!("Volume {} has {count} LUNs, which is the most it can have.", volume["name"]);
         return Err(Refusal::new(400, 5_374_132, message));

@@ -22,8 +22,8 @@ fn create(change: &mut Change, _: &[String], body: Value) -> Result<String> {
     let svm = change.svm(&body)?;
     let subsystem = paths::named(change, "nvme_subsystems", &body, "subsystem", &svm, 72_090_001)?;
     let namespace = paths::named(change, "namespaces", &body, "namespace", &svm, 72_090_006)?;
-    let mapped = change.state.list("nvme_maps").find(|map| map["namespace"]["uuid"] == namespace["uuid"]);
-    if let Some(map) = mapped {
+    let mapped = change.state.below("nvme_maps", text(&namespace, "uuid").unwrap_or_default()).next();
+    if let Some((_, map)) = mapped {
         let message = format!(
             "Namespace {} is already mapped to subsystem {}.",
             namespace["name"], map["subsystem"]["name"]

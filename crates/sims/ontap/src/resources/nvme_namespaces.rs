@@ -15,7 +15,6 @@ pub(crate) static NVME_NAMESPACES: Resource = Resource {
     path: "storage/namespaces",
     table: "namespaces",
     schema: "nvme_namespace",
-    order: &["name"],
     params: &["allow_delete_while_mapped"],
     view,
     post: Some(create),
@@ -132,7 +131,7 @@ fn delete(change: &mut Change, key: &str) -> Result<()> {
 }
 
 fn map_of<'a>(state: &'a State, key: &str) -> Option<&'a Value> {
-    state.list("nvme_maps").find(|map| text(map, "namespace.uuid") == Some(key))
+    state.below("nvme_maps", key).next().map(|(_, map)| map)
 }
 
 fn check_blocks(namespace: &Value, size: u64) -> Result<()> {

@@ -42,7 +42,7 @@ fn view(state: &State, stored: &Value) -> Value {
     }
     let maps: Vec<Value> = state
         .entries("nvme_maps", &format!("{key}/"))
-        .map(|(_, map)| json!({"namespace": map["namespace"], "nsid": map["nsid"]}))
+        .map(|(_, map)| json!({"namespace": reference(&map["namespace"]), "nsid": map["nsid"]}))
         .collect();
     if !maps.is_empty() {
         subsystem["subsystem_maps"] = json!(maps);

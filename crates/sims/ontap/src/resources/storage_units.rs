@@ -82,7 +82,7 @@ fn view(state: &State, stored: &Value) -> Value {
         maps.map(|map| json!({"lun_map": {"igroup": map["igroup"], "logical_unit_number": map["logical_unit_number"]}}))
             .collect()
     } else {
-        let maps = state.list("nvme_maps").filter(|map| text(map, "namespace.uuid") == Some(key));
+        let maps = state.below("nvme_maps", key).map(|(_, map)| map);
         maps.map(|map| json!({"subsystem_map": {"subsystem": map["subsystem"], "nsid": map["nsid"]}}))
             .collect()
     };

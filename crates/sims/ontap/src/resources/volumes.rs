@@ -87,39 +87,27 @@ fn check_junction(state: &State, svm: &Value, path: &str, own: &str) -> Result<(
     if !path.starts_with('/') || path == "/" || path.ends_with('/') || path.contains("//") {
         return refuse(918_187, format!("Junction path \"{path}\" is invalid: it must be an absolute path."));
     }
-    let mounted = state.list("volumes").filter(|volume| volume["svm"]["uuid"] == svm["uuid"]);
-    let mut parent = path.rsplit_once('/').map(|(parent, _)| parent).unwrap_or_default();
-    if parent.is_empty() {
-        parent = "/";
+    let uuid = text(svm, "uuid").unwrap_or_default();
+    if let Some(other) = state.mounted_at(uuid, path).filter(|volume| volume["uuid"] != own) {
+        let why = format!("Junction path \"{path}\" is already in use by {}.", other["name"]);
+        return refuse(918_188, why);
     }
-    let mut has_parent = false;
-    for volume in mounted {
-        let junction = text(volume, "nas.path");
-        if junction == Some(path) && volume["uuid"] != own {
-            return refuse(
-                918_188,
-                format!("Junction path \"{path}\" is already in use by {}.", volume["name"]),
-            );
-        }
-        has_parent |= junction == Some(parent);
-    }
-    if !has_parent {
-        return refuse(
-            918_189,
-            format!("Junction path \"{path}\" has no parent: nothing is mounted at \"{parent}\"."),
-        );
+    let parent = parent_of(path);
+    if state.mounted_at(uuid, parent).is_none() {
+        let why = format!("Junction path \"{path}\" has no parent: nothing is mounted at \"{parent}\".");
+        return refuse(918_189, why);
     }
     Ok(())
 }
 
 /// The volume that a junction hangs on.
 fn junction_parent(state: &State, svm: &Value, path: &str) -> Value {
-    let parent =
-        path.rsplit_once('/').map(|(parent, _)| parent).filter(|parent| !parent.is_empty()).unwrap_or("/");
-    let found = state
-        .list("volumes")
-        .find(|volume| volume["svm"]["uuid"] == svm["uuid"] && text(volume, "nas.path") == Some(parent));
+    let found = state.mounted_at(text(svm, "uuid").unwrap_or_default(), parent_of(path));
     found.map(reference).unwrap_or_default()
+}
+
+fn parent_of(path: &str) -> &str {
+    path.rsplit_once('/').map(|(parent, _)| parent).filter(|parent| !parent.is_empty()).unwrap_or("/")
 }
 
 /// The QoS policy that a body names at `path`; null takes away what there is.
@@ -202,13 +190,16 @@ pub(crate) fn serial_of(number: u64) -> String {
 /// Takes a LUN or namespace out, with its maps.
 pub(crate) fn forget_block(state: &mut State, table: &str, key: &str) {
     state.remove(table, key);
-    let (maps, path) = match table {
-        "luns" => ("lun_maps", "lun.uuid"),
-        _ => ("nvme_maps", "namespace.uuid"),
+    let mapped: Vec<(&str, String)> = match table {
+        "luns" => state
+            .entries("lun_maps", &format!("{key}/"))
+            .map(|(map, _)| ("lun_maps", map.to_owned()))
+            .collect(),
+        _ => state.below("nvme_maps", key).map(|(map, _)| ("nvme_maps", map.to_owned())).collect(),
     };
-    let mapped = state.entries(maps, "").filter(|(_, map)| text(map, path) == Some(key));
-    for map in mapped.map(|(map, _)| map.to_owned()).collect::<Vec<_>>() {
+    for (maps, map) in mapped {
         state.remove(maps, &map);
+        state.remove_all("reporting_nodes", &format!("{map}/"));
     }
     state.remove_all("lun_attributes", &format!("{key}/"));
 }

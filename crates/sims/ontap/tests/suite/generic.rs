@@ -237,10 +237,84 @@ async fn a_saved_state_is_the_same_array_again() {
 #[tokio::test]
 async fn errors_can_come_by_the_job_instead_of_at_once() {
     let rest = Rest::of(Sim::builder().errors_by_job()).await;
-    let body =
-        json!({"name": "v", "svm.name": "svm1", "aggregates": [{"name": "none"}], "size": 104_857_600});
-    let answer = rest.try_call("POST", "/storage/volumes", body).await.unwrap();
-    assert_eq!(answer.status, 202);
-    let job = rest.get(&format!("/cluster/jobs/{}", answer.body["job"]["uuid"].as_str().unwrap())).await;
-    assert_eq!((&job["state"], &job["code"]), (&json!("failure"), &json!(787_139)));
+    rest.volume("v", 100).await;
+    for (name, aggregate, code) in [("w", "none", 787_139), ("v", "aggr1", 1)] {
+        let body = json!({"name": name, "svm.name": "svm1", "aggregates": [{"name": aggregate}], "size": 104_857_600});
+        let answer = rest.try_call("POST", "/storage/volumes", body).await.unwrap();
+        assert_eq!(answer.status, 202);
+        let job = rest.get(&format!("/cluster/jobs/{}", answer.body["job"]["uuid"].as_str().unwrap())).await;
+        assert_eq!((&job["state"], &job["code"]), (&json!("failure"), &json!(code)));
+    }
+    assert_eq!(rest.bad("POST", "/storage/volumes", json!({"colour": "red"})).await.1, 262_179);
+}
+
+#[tokio::test]
+async fn an_array_can_be_broken_behind_its_clients_back() {
+    let rest = Rest::start().await;
+    let volume = rest.volume("v", 100).await;
+    rest.sim.edit().remove("volumes", volume.rsplit('/').next().unwrap());
+    assert_eq!(rest.bad("GET", &volume, Value::Null).await.0, 404);
+    let (status, made) = rest
+        .sim
+        .ask(
+            "POST",
+            "/storage/volumes?return_records=true",
+            json!({
+                "name": "by_hand", "svm.name": "svm1", "aggregates": [{"name": "aggr1"}], "size": 104_857_600,
+            }),
+        )
+        .await;
+    assert_eq!((status, &made["records"][0]["name"]), (202, &json!("by_hand")));
+    let calls = rest.sim.calls().count("POST /storage/volumes");
+    assert_eq!(calls, 1, "what a person does is not counted");
+    for interface in rest.get("/network/ip/interfaces?services=data_nfs").await["records"].as_array().unwrap()
+    {
+        let path = format!("/network/ip/interfaces/{}", interface["uuid"].as_str().unwrap());
+        rest.sim.ask("PATCH", &path, json!({"enabled": false})).await;
+    }
+    assert_eq!(rest.get("/network/ip/interfaces?state=up&services=data_nfs").await["num_records"], 0);
+}
+
+#[tokio::test]
+async fn ten_thousand_volumes_are_made_found_and_listed_in_pages() {
+    let rest = Rest::start().await;
+    rest.volume("first", 100).await;
+    let pattern =
+        rest.sim.state().find_by("volumes", "name", "first").map(|(_, volume)| volume.clone()).unwrap();
+    {
+        let mut state = rest.sim.edit();
+        for number in 0..10_000 {
+            let mut volume = pattern.clone();
+            let uuid = format!("{number:08}-0000-0000-0000-000000000000");
+            volume["uuid"] = json!(uuid);
+            volume["name"] = json!(format!("many_{number}"));
+            volume["nas"]["path"] = json!(format!("/many_{number}"));
+            state.put("volumes", &uuid, volume);
+        }
+    }
+    assert_eq!(
+        rest.bad(
+            "POST",
+            "/storage/volumes",
+            json!({
+                "name": "more", "svm.name": "svm1", "aggregates": [{"name": "aggr1"}], "size": 104_857_600,
+                "nas.path": "/many_777", "guarantee.type": "none",
+            })
+        )
+        .await
+        .1,
+        918_188,
+        "the junction is taken"
+    );
+    assert_eq!(rest.get("/storage/volumes?name=many_777&fields=size").await["num_records"], 1);
+    let mut path = "/storage/volumes?name=many_*&fields=size,nas.path&max_records=1000".to_owned();
+    let mut seen = 0;
+    loop {
+        let page = rest.get(&path).await;
+        seen += page["num_records"].as_u64().unwrap();
+        let Some(next) = page["_links"]["next"]["href"].as_str() else { break };
+        path = next.strip_prefix("/api").unwrap().to_owned();
+    }
+    assert_eq!(seen, 10_000);
+    assert_eq!(rest.sim.calls().count("GET /storage/volumes"), 11, "ten pages and one search");
 }

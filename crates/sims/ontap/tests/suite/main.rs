@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod blocks;
 mod generic;
+mod qtrees;
 mod rest;
 mod volumes;

@@ -1,7 +1,7 @@
 //! Volumes, their snapshots and clones: what an array allows and what it refuses.
 
 use serde_json::{Value, json};
-use sim_ontap::Sim;
+use sim_ontap::{Personality, Sim};
 
 use crate::rest::Rest;
 
@@ -251,4 +251,17 @@ async fn an_export_policy_in_use_stays_and_its_rules_are_checked() {
     assert_eq!(shown["rules"][0]["clients"], json!([{"match": "10.0.0.0/24"}]));
     rest.good("PATCH", &volume, json!({"nas.export_policy.name": "default"})).await;
     rest.good("DELETE", &policy, Value::Null).await;
+}
+
+#[tokio::test]
+async fn which_kind_of_array_it_is_can_be_asked_since_9_16_1() {
+    let old = Rest::of(Sim::builder().version("9.15.1")).await;
+    assert_eq!(old.bad("GET", "/cluster?fields=san_optimized", Value::Null).await, (400, 262_197));
+    old.get("/cluster?fields=san_optimized&ignore_unknown_fields=true").await;
+    let afx = Rest::of(Sim::builder().version("9.17.1").personality(Personality::Afx)).await;
+    let flags = afx.get("/cluster?fields=san_optimized,disaggregated").await;
+    assert_eq!((&flags["san_optimized"], &flags["disaggregated"]), (&json!(false), &json!(true)));
+    let path =
+        afx.make("/storage/volumes", json!({"name": "v", "svm.name": "svm1", "size": 104_857_600})).await;
+    assert_eq!(afx.get(&path).await["style"], "flexvol");
 }

@@ -6,15 +6,15 @@ use crate::record::{set, text};
 use crate::resource::Change;
 use crate::state::State;
 
-/// The tables whose objects lie in a volume, and where those say in which.
-const HELD: [(&str, &str); 2] = [("luns", "location.volume.uuid"), ("namespaces", "location.volume.uuid")];
+/// The tables whose objects lie in a volume.
+const HELD: [&str; 2] = ["luns", "namespaces"];
 
 /// What the volume holds now.
 pub(crate) fn of_volume(state: &State, volume: &str) -> Value {
     let record = state.find("volumes", volume).cloned().unwrap_or_default();
     let mut content = json!({"size": record["size"], "used": record["_used"]});
-    for (table, path) in HELD {
-        content[table] = objects(state, table, path, volume).map(|(_, object)| object.clone()).collect();
+    for table in HELD {
+        content[table] = state.below(table, volume).map(|(_, object)| object.clone()).collect();
     }
     content["qtrees"] =
         state.entries("qtrees", &format!("{volume}/")).map(|(_, qtree)| qtree.clone()).collect();
@@ -25,7 +25,7 @@ pub(crate) fn of_volume(state: &State, volume: &str) -> Value {
 pub(crate) fn copy_into(change: &mut Change, content: &Value, volume: &str) {
     let record = change.state.find("volumes", volume).cloned().unwrap_or_default();
     let name = text(&record, "name").unwrap_or_default();
-    for (table, _) in HELD {
+    for table in HELD {
         for object in content[table].as_array().into_iter().flatten() {
             let uuid = change.new_uuid();
             let mut object = object.clone();
@@ -37,22 +37,17 @@ pub(crate) fn copy_into(change: &mut Change, content: &Value, volume: &str) {
             change.state.put(table, &uuid, object);
         }
     }
-    for qtree in content["qtrees"].as_array().into_iter().flatten() {
-        let mut qtree = qtree.clone();
-        qtree["volume"] = crate::resource::reference(&record);
-        change.state.put("qtrees", &format!("{volume}/{}", qtree["id"]), qtree);
-    }
+    put_qtrees(change.state, content, volume, &record);
 }
 
 /// Brings a volume back to what it held. What has the same name keeps its identity, and so its maps.
 pub(crate) fn restore(change: &mut Change, content: &Value, volume: &str) {
     let record = change.state.find("volumes", volume).cloned().unwrap_or_default();
     let name = text(&record, "name").unwrap_or_default().to_owned();
-    for (table, path) in HELD {
+    for table in HELD {
         let then: Vec<Value> = content[table].as_array().cloned().unwrap_or_default();
-        let now: Vec<(String, Value)> = objects(change.state, table, path, volume)
-            .map(|(key, object)| (key.to_owned(), object.clone()))
-            .collect();
+        let now: Vec<(String, Value)> =
+            change.state.below(table, volume).map(|(key, object)| (key.to_owned(), object.clone())).collect();
         for (key, object) in now {
             if !then.iter().any(|then| then["uuid"] == object["uuid"]) {
                 super::forget_block(change.state, table, &key);
@@ -65,17 +60,15 @@ pub(crate) fn restore(change: &mut Change, content: &Value, volume: &str) {
         }
     }
     change.state.remove_all("qtrees", &format!("{volume}/"));
-    for qtree in content["qtrees"].as_array().into_iter().flatten() {
-        change.state.put("qtrees", &format!("{volume}/{}", qtree["id"]), qtree.clone());
-    }
+    put_qtrees(change.state, content, volume, &record);
     let used = content["used"].clone();
     change.state.change("volumes", volume, |record| record["_used"] = used);
 }
 
 /// Takes everything out that lies in a volume.
 pub(crate) fn forget(state: &mut State, volume: &str) {
-    for (table, path) in HELD {
-        let keys: Vec<String> = objects(state, table, path, volume).map(|(key, _)| key.to_owned()).collect();
+    for table in HELD {
+        let keys: Vec<String> = state.below(table, volume).map(|(key, _)| key.to_owned()).collect();
         for key in keys {
             super::forget_block(state, table, &key);
         }
@@ -94,8 +87,8 @@ pub(crate) fn forget(state: &mut State, volume: &str) {
 pub(crate) fn rename(state: &mut State, volume: &str) {
     let record = state.find("volumes", volume).cloned().unwrap_or_default();
     let name = text(&record, "name").unwrap_or_default().to_owned();
-    for (table, path) in HELD {
-        let keys: Vec<String> = objects(state, table, path, volume).map(|(key, _)| key.to_owned()).collect();
+    for table in HELD {
+        let keys: Vec<String> = state.below(table, volume).map(|(key, _)| key.to_owned()).collect();
         for key in keys {
             state.change(table, &key, |object| place(object, &record, &name));
         }
@@ -109,13 +102,12 @@ pub(crate) fn rename(state: &mut State, volume: &str) {
     }
 }
 
-fn objects<'a>(
-    state: &'a State,
-    table: &'a str,
-    path: &'a str,
-    volume: &'a str,
-) -> impl Iterator<Item = (&'a str, &'a Value)> {
-    state.entries(table, "").filter(move |(_, object)| text(object, path) == Some(volume))
+fn put_qtrees(state: &mut State, content: &Value, volume: &str, record: &Value) {
+    for qtree in content["qtrees"].as_array().into_iter().flatten() {
+        let mut qtree = qtree.clone();
+        qtree["volume"] = crate::resource::reference(record);
+        state.put("qtrees", &format!("{volume}/{}", qtree["id"]), qtree);
+    }
 }
 
 /// A block object lies in this volume now: its path follows.

@@ -159,6 +159,12 @@ fn aggregates(change: &Change, body: &Value, svm: &Value, flexgroup: bool) -> Re
         if flexgroup {
             return Ok(own);
         }
+        // A disaggregated system chooses by itself: here, where the most is free.
+        let disaggregated = change.state.list("cluster").any(|cluster| cluster["disaggregated"] == true);
+        let emptiest = own.iter().max_by_key(|own| space::free_of_aggregate(change.state, own));
+        if let Some(emptiest) = emptiest.filter(|_| disaggregated) {
+            return Ok(vec![emptiest.clone()]);
+        }
         let message = "One of \"aggregates.uuid\", \"aggregates.name\", or \"style\" must be provided.";
         return Err(Refusal::new(400, 787_140, message).at("aggregates"));
     }

@@ -18,8 +18,11 @@ pub(super) fn delete(change: &mut Change, key: &str) -> Result<()> {
         let message = format!("Volume {} is mounted: unmount it before it is deleted.", volume["name"]);
         return Err(Refusal::new(409, 917_863, message));
     }
-    let below =
-        change.state.list("volumes").find(|other| other["nas"]["junction_parent"]["uuid"] == volume["uuid"]);
+    let below = change
+        .state
+        .below("volumes", text(&volume, "uuid").unwrap_or_default())
+        .next()
+        .map(|(_, other)| other);
     if let Some(other) = below {
         let message = format!("Volume {} is mounted below {}.", other["name"], volume["name"]);
         return Err(Refusal::new(409, 918_221, message));

@@ -174,8 +174,11 @@ fn check_nothing_below(change: &Change, volume: &Value, new: &str) -> Result<()>
     if text(volume, "nas.path").is_none_or(|path| path == new) {
         return Ok(());
     }
-    let below =
-        change.state.list("volumes").find(|other| other["nas"]["junction_parent"]["uuid"] == volume["uuid"]);
+    let below = change
+        .state
+        .below("volumes", text(volume, "uuid").unwrap_or_default())
+        .next()
+        .map(|(_, other)| other);
     match below {
         None => Ok(()),
         Some(other) => {

@@ -19,6 +19,13 @@ pub(crate) fn used_of_aggregate(state: &State, aggregate: &str) -> u64 {
     volumes.filter(|volume| lies_on(volume, aggregate)).map(|volume| footprint(volume) / parts(volume)).sum()
 }
 
+/// The bytes that an aggregate has left.
+pub(crate) fn free_of_aggregate(state: &State, named: &Value) -> u64 {
+    let uuid = text(named, "uuid").unwrap_or_default();
+    let size = state.find("aggregates", uuid).and_then(|own| number(own, "space.block_storage.size"));
+    size.unwrap_or(0).saturating_sub(used_of_aggregate(state, uuid))
+}
+
 /// Refuses what the aggregates have no room for: `bytes` are spread evenly.
 pub(crate) fn check_room(change: &Change, aggregates: &[Value], bytes: u64) -> Result<()> {
     let each = bytes / aggregates.len().max(1) as u64;
@@ -52,8 +59,7 @@ pub(crate) fn used(state: &State, volume: &Value) -> u64 {
     let uuid = text(volume, "uuid").unwrap_or_default();
     let reserved: u64 = ["luns", "namespaces"]
         .iter()
-        .flat_map(|table| state.list(table))
-        .filter(|block| text(block, "location.volume.uuid") == Some(uuid))
+        .flat_map(|table| state.below(table, uuid).map(|(_, block)| block))
         .filter(|block| flag(block, "space.guarantee.requested"))
         .filter_map(|block| number(block, "space.size"))
         .sum();
