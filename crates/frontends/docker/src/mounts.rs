@@ -222,7 +222,7 @@ impl Mounts {
 
     fn publish(&self, record: &VolumeRecord) -> Request {
         let read_only = is_read_only(record);
-        Request::Publish { volume: record.id.clone(), node: self.node.clone(), read_only }
+        Request::Publish { volume: record.id.clone(), node: self.node.clone(), read_only, force: false }
     }
 
     fn debts(&self) -> MutexGuard<'_, BTreeSet<VolumeId>> {

@@ -184,7 +184,7 @@ pub fn delete(name: &str) -> Request {
 }
 
 pub fn publish(name: &str, to: &str) -> Request {
-    Request::Publish { volume: id(name), node: node(to), read_only: false }
+    Request::Publish { volume: id(name), node: node(to), read_only: false, force: false }
 }
 
 pub fn unpublish(name: &str, from: &str) -> Request {
