@@ -217,7 +217,7 @@ fn where_hosts_share_a_backend_only_the_own_node_is_our_matter() {
     let own = NodeName::new("n").unwrap();
     let other = NodeName::new("o").unwrap();
     let there = |nodes: &[&NodeName]| VolumeState {
-        permitted: nodes.iter().map(|node| NodeName::clone(node)).collect(),
+        permitted: nodes.iter().copied().cloned().collect(),
         created: Some(Timestamp::UNIX_EPOCH),
         ..seen()
     };
