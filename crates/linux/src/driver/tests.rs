@@ -1,7 +1,5 @@
 //! What each operation costs in calls of the filer; the table is in `NOTES.md`.
 
-use std::sync::atomic::Ordering;
-
 use ::driver::{CloneVolume, Clones, ImportVolume};
 use model::{AccessMode, Labels, SnapshotName, VolumeSpec};
 use rustix::mount::UnmountFlags;
@@ -34,9 +32,9 @@ impl Host {
 
     /// Calls of the filer that `operation` makes.
     async fn calls<T>(&self, operation: impl Future<Output = T>) -> u64 {
-        let before = self.driver().calls.load(Ordering::SeqCst);
+        let before = self.driver().array.calls();
         operation.await;
-        self.driver().calls.load(Ordering::SeqCst) - before
+        self.driver().array.calls() - before
     }
 }
 
