@@ -14,7 +14,8 @@ mod pool;
 mod volume;
 
 pub use error::{ErrorKind, FilerError};
-pub use pool::{Image, Pool, PoolSpec, PoolStats};
+pub use pool::{Abilities, Ability, Image, LayoutAbilities, Pool, PoolSpec, PoolStats};
 pub use volume::{
-    CreateVolume, ForeignState, Layout, Outcome, Provisioning, SnapshotState, Source, VolumeState,
+    CreateVolume, Damage, ForeignState, Layout, Outcome, Provisioning, Served, SnapshotState, Source,
+    VolumeState,
 };

@@ -1,5 +1,6 @@
 //! A pool: one btrfs file system, in an image file or existing, that volumes live in.
 
+mod abilities;
 mod btrfs;
 mod commit;
 mod image;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 use model::Bytes;
 
 use crate::error::{Context, FilerError, Result};
+pub use abilities::{Abilities, Ability, LayoutAbilities};
 use commit::GroupCommit;
 use ledger::Ledger;
 use steps::Steps;

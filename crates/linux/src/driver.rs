@@ -10,9 +10,10 @@ use std::sync::Arc;
 use ::driver::config::BackendFile;
 use ::driver::{
     CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
+    Staging,
 };
 use async_trait::async_trait;
-use filer::{FilerError, PoolStats};
+use filer::{Abilities, FilerError, PoolStats};
 use model::{
     Attribute, Bytes, Capacity, Filesystem, Handle, InstanceId, Layout, NodeIdentity, NodeName, Offer,
     Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOptions, VolumeState,
@@ -34,15 +35,13 @@ pub(crate) struct LinuxDriver {
     /// Names that volumes can be placed in; the first is where volumes are that name none.
     pools: Vec<PoolName>,
     filer: Arc<filer::Pool>,
+    abilities: Abilities,
     #[cfg(test)]
     calls: std::sync::atomic::AtomicU64,
 }
 
 pub(crate) const OPEN: &str = "open backend";
 
-/// Sizes of block volumes are whole pages.
-const GRANULARITY: Bytes = Bytes::kib(4);
-const SMALLEST: Bytes = Bytes::mib(1);
 const DEFAULT_SIZE: Bytes = Bytes::gib(1);
 /// What the filer takes as a name.
 const LONGEST_HANDLE: usize = 200;
@@ -77,6 +76,7 @@ impl LinuxDriver {
             file: backend,
             media,
             pools,
+            abilities: filer.abilities(),
             filer,
             #[cfg(test)]
             calls: std::sync::atomic::AtomicU64::new(0),
@@ -154,7 +154,8 @@ impl LinuxDriver {
             labels.insert(file::SNAPSHOT_DIR.to_owned(), "true".to_owned());
         }
         let mode = file::mode(&spec.options).map_err(invalid)?;
-        let mut wanted = filer::CreateVolume::new(request.handle.as_str(), spec.size.round_up(GRANULARITY));
+        let mut wanted =
+            filer::CreateVolume::new(request.handle.as_str(), spec.size.round_up(self.abilities.granularity));
         wanted.name = request.volume.to_string();
         wanted.layout = states::layout_of(spec.layout);
         wanted.provisioning = states::provisioning_of(spec.provisioning);
@@ -203,13 +204,13 @@ impl LinuxDriver {
             offers,
             labels: model::Labels::new(),
             topologies: Vec::new(),
-            layouts: BTreeSet::from([Layout::File, Layout::Block]),
+            layouts: self.abilities.layouts.keys().copied().map(states::layout_from).collect(),
             // One node only.
             shared: BTreeSet::new(),
             accepts: accepts(),
             capacity,
-            granularity: GRANULARITY,
-            smallest: SMALLEST,
+            granularity: self.abilities.granularity,
+            smallest: self.abilities.smallest,
             largest: None,
             default_size: DEFAULT_SIZE,
             default_provisioning: Provisioning::Thin,
@@ -274,10 +275,9 @@ impl Driver for LinuxDriver {
 
     async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
         const OPERATION: &str = "permit node";
-        let node = &permit.node.name;
-        self.check_node(OPERATION, node)?;
-        let (name, node) = (handle.to_string(), node.to_string());
-        let permitted = self.filer(move |filer| filer.permit(&name, &node)).await;
+        self.check_node(OPERATION, &permit.node.name)?;
+        let (name, permit) = (handle.to_string(), permit.clone());
+        let permitted = self.filer(move |filer| filer.permit(&name, &permit)).await;
         Ok(match permitted.map_err(|e| e.in_operation(OPERATION))? {
             filer::Outcome::Changed(state) => Outcome::Changed(layout::route(&state)),
             filer::Outcome::Unchanged(state) => Outcome::Unchanged(layout::route(&state)),
@@ -285,7 +285,7 @@ impl Driver for LinuxDriver {
     }
 
     async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>> {
-        let (name, node) = (handle.to_string(), node.name.to_string());
+        let (name, node) = (handle.to_string(), node.name.clone());
         match self.filer(move |filer| filer.forbid(&name, &node)).await {
             Ok(outcome) => Ok(unit(outcome)),
             Err(Trouble::Filer(error)) if error.kind() == filer::ErrorKind::NotFound => {
@@ -304,6 +304,10 @@ impl Driver for LinuxDriver {
     }
 
     fn import(&self) -> Option<&dyn Import> {
+        self.abilities.import.has().then_some(self)
+    }
+
+    fn staging(&self) -> Option<&dyn Staging> {
         Some(self)
     }
 }

@@ -2,18 +2,19 @@
 
 use ::driver::{
     CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots,
+    Staging,
 };
 use async_trait::async_trait;
 use model::{Bytes, Handle, Layout, Owner, Provisioning, SnapshotName, SnapshotState, VolumeState};
 
-use super::{GRANULARITY, LinuxDriver, POOL_LABEL, Trouble, states, unit};
+use super::{LinuxDriver, POOL_LABEL, Trouble, states, unit};
 use crate::error::translate;
 
 #[async_trait]
 impl Resize for LinuxDriver {
     async fn grow(&self, handle: &Handle, size: Bytes) -> Result<Outcome<VolumeState>> {
         const OPERATION: &str = "grow volume";
-        let (name, size) = (handle.to_string(), size.round_up(GRANULARITY));
+        let (name, size) = (handle.to_string(), size.round_up(self.abilities.granularity));
         match self.filer(move |filer| filer.grow(&name, size)).await {
             Ok(outcome) => self.outcome(OPERATION, outcome),
             // Larger than that already, perhaps.
@@ -72,6 +73,15 @@ impl Snapshots for LinuxDriver {
 
     fn clones(&self) -> Option<&dyn Clones> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Staging for LinuxDriver {
+    async fn mark_staged(&self, handle: &Handle) -> Result<Outcome<()>> {
+        let name = handle.to_string();
+        let marked = self.filer(move |filer| filer.mark_staged(&name)).await;
+        Ok(unit(marked.map_err(|e| e.in_operation("mark volume as staged"))?))
     }
 }
 
