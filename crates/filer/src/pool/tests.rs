@@ -144,7 +144,7 @@ fn a_volume_is_made_once_found_listed_and_deleted() {
     assert!(made.changed());
     let made = made.into_state();
     assert_eq!((made.size, made.owner.as_str(), made.name.as_str()), (Bytes::mib(64), "us", "my data"));
-    let root = fs::metadata(&made.served.path()).unwrap();
+    let root = fs::metadata(made.served.path()).unwrap();
     use std::os::unix::fs::MetadataExt;
     assert_eq!((root.mode() & 0o7777, root.uid(), root.gid()), (0o750, 1000, 2000));
     assert!(!pool.create(&wanted).unwrap().changed());
@@ -362,18 +362,18 @@ fn block_volumes_have_exact_size_and_clone_and_grow() {
     let pool = rig.pool();
     let wanted = CreateVolume { layout: Layout::Block, ..volume("b", 64) };
     let b = pool.create(&wanted).unwrap().into_state();
-    assert_eq!(fs::metadata(&b.served.path()).unwrap().len(), 64 * MIB);
-    fill_in_place(&b.served.path(), 64);
-    fill_in_place(&b.served.path(), 64);
+    assert_eq!(fs::metadata(b.served.path()).unwrap().len(), 64 * MIB);
+    fill_in_place(b.served.path(), 64);
+    fill_in_place(b.served.path(), 64);
     pool.take("b", "s").unwrap();
-    fill_in_place(&b.served.path(), 64);
+    fill_in_place(b.served.path(), 64);
     let bigger = CreateVolume { layout: Layout::Block, ..clone_of("c", 96, "b", Some("s")) };
     let c = pool.create(&bigger).unwrap().into_state();
-    assert_eq!(fs::metadata(&c.served.path()).unwrap().len(), 96 * MIB);
+    assert_eq!(fs::metadata(c.served.path()).unwrap().len(), 96 * MIB);
     pool.grow("b", Bytes::mib(80)).unwrap();
-    assert_eq!(fs::metadata(&b.served.path()).unwrap().len(), 80 * MIB);
+    assert_eq!(fs::metadata(b.served.path()).unwrap().len(), 80 * MIB);
     pool.restore("b", "s").unwrap();
-    assert_eq!(fs::metadata(&b.served.path()).unwrap().len(), 80 * MIB, "a restore keeps the volume's size");
+    assert_eq!(fs::metadata(b.served.path()).unwrap().len(), 80 * MIB, "a restore keeps the volume's size");
     let full = CreateVolume { layout: Layout::Block, ..thick("tb", 100) };
     let tb = pool.create(&full).unwrap().into_state();
     assert!(tb.used >= Bytes::mib(100) || pool.find("tb").unwrap().unwrap().used >= Bytes::mib(100));
@@ -390,7 +390,7 @@ fn a_thick_block_volume_that_cannot_grow_stays_as_long_as_it_was() {
     // Somebody fills what was set aside, past the ledger.
     fill(&rig.inside("stray"), 2000);
     refused(pool.grow("b", Bytes::mib(512)), ErrorKind::NoCapacity, &["full"]);
-    assert_eq!(fs::metadata(&b.served.path()).unwrap().len(), 64 * MIB);
+    assert_eq!(fs::metadata(b.served.path()).unwrap().len(), 64 * MIB);
     assert_eq!(pool.find("b").unwrap().unwrap().size, Bytes::mib(64));
     assert_eq!(pool.stats().unwrap().reserved, Bytes::mib(64));
 }
