@@ -8,6 +8,7 @@
 //! What is visible under `volumes/` is whole: it is made in `.staging/` and renamed into place, and leaves by a
 //! rename into `.trash/`. Opening a pool sweeps both.
 
+pub mod access;
 mod client;
 mod error;
 mod ioctl;

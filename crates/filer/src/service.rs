@@ -4,6 +4,7 @@ mod accept;
 mod caller;
 mod order;
 mod routes;
+mod serving;
 mod share;
 mod work;
 
@@ -99,8 +100,10 @@ impl Service {
         repair.spawn({
             let work = work.clone();
             async move {
-                work.repair().await;
-                work.set_ready();
+                while let Err(error) = work.begin().await {
+                    tracing::error!(error = %error, "cannot let clients in; trying again");
+                    tokio::time::sleep(period).await;
+                }
                 tracing::info!("the filer is ready");
                 loop {
                     tokio::time::sleep(period).await;

@@ -79,14 +79,10 @@ impl Array {
     }
 
     pub(crate) async fn space(&self) -> Result<Space> {
-        let (stats, there) = call!(
-            self,
-            |pool| Ok((pool.stats()?, None)),
-            |client| async {
-                let view = the_pool(client).await?;
-                Ok((view.stats, Some((view.overcommit, view.wires))))
-            }
-        )?;
+        let (stats, there) = call!(self, |pool| Ok((pool.stats()?, None)), |client| async {
+            let view = the_pool(client).await?;
+            Ok((view.stats, Some((view.overcommit, view.wires))))
+        })?;
         let (overcommit, wires) = match (self, there) {
             (Array::Local { overcommit, .. }, _) => (*overcommit, None),
             (Array::Remote { .. }, Some((overcommit, wires))) => (overcommit, Some(wires)),

@@ -140,7 +140,13 @@ impl Share<'_> {
         }
     }
 
-    fn inside(&self, handle: &str) -> String {
+    /// A volume of this instance, as the pool has it.
+    pub(super) fn own_inside(&self, handle: &str) -> Result<VolumeState> {
+        self.own(handle)?;
+        self.pool.find(&self.inside(handle))?.ok_or_else(|| absent(handle))
+    }
+
+    pub(super) fn inside(&self, handle: &str) -> String {
         inside(self.tenant, handle)
     }
 
@@ -183,17 +189,6 @@ impl Share<'_> {
             Outcome::Unchanged(state) => Outcome::Unchanged(seen(state)?),
         })
     }
-}
-
-/// The wire that a volume is reached by.
-///
-/// # Errors
-/// `Unsupported` when it names none that carries it.
-pub(super) fn wire_of(state: &VolumeState) -> Result<Wire> {
-    let text = state.labels.get(WIRE_LABEL).map(String::as_str).unwrap_or_default();
-    text.parse().map_err(|e| {
-        FilerError::Unsupported(format!("volume `{}` was made without a wire: {e}", state.handle))
-    })
 }
 
 fn check_wire(wanted: &CreateVolume, wires: &[Wire]) -> Result<()> {
