@@ -1,5 +1,6 @@
 //! A pool: one btrfs file system, in an image file or existing, that volumes live in.
 
+mod abilities;
 mod btrfs;
 mod commit;
 mod image;
@@ -10,14 +11,17 @@ mod steps;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod whole;
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use model::Bytes;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, FilerError, Result};
+pub use abilities::{Abilities, Ability, LayoutAbilities};
 use commit::GroupCommit;
 use ledger::Ledger;
 use steps::Steps;
@@ -46,7 +50,8 @@ pub struct Image {
 }
 
 /// A pool's space.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PoolStats {
     /// The file system's size.
     pub total: Bytes,

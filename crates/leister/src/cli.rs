@@ -16,6 +16,7 @@ mod work;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
+use crate::filer::FilerArgs;
 use crate::run::RunArgs;
 pub(crate) use failure::{Code, Failure};
 
@@ -29,7 +30,7 @@ const STYLES: Styles = Styles::styled()
 
 /// Storage for containers that outlives them.
 ///
-/// `leister run` serves; all other verbs talk to a running server.
+/// `leister run` serves, `leister filer` makes a machine an array; all other verbs talk to a running server.
 #[derive(Debug, Parser)]
 #[command(name = "leister", version, styles = STYLES, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -44,6 +45,8 @@ right; 3 not found; 4 conflict, busy or in use; 5 server or backend unreachable;
 pub(crate) enum Verb {
     /// Serve: the daemon, in the foreground
     Run(Box<RunArgs>),
+    /// Make this machine a storage array for others
+    Filer(FilerArgs),
     /// Show backends, classes, pools, volumes, snapshots, nodes or operations
     Get(get::GetArgs),
     /// Create a volume, snapshot, backend or class, from flags or files
@@ -84,7 +87,9 @@ pub(crate) enum Verb {
 /// Runs one verb that talks to a server, or writes what needs none.
 pub(crate) async fn execute(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Run(_) | Verb::Sim(_) => Err(Failure::usage("this is not a verb of a client")),
+        Verb::Run(_) | Verb::Sim(_) | Verb::Filer(_) => {
+            Err(Failure::usage("this is not a verb of a client"))
+        }
         Verb::Get(args) => get::execute(args).await,
         Verb::Create(args) => create::execute(*args).await,
         Verb::Delete(args) => delete::execute(args).await,

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod families;
+mod filer;
 mod instance;
 mod output;
 mod run;
@@ -20,7 +21,7 @@ fn main() -> ExitCode {
         return end(output::line(help.to_string().trim_end()).map_err(Failure::from));
     };
     let mut builder = match verb {
-        Verb::Run(_) | Verb::Sim(_) => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Run(_) | Verb::Sim(_) | Verb::Filer(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match builder.enable_all().build() {
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         match verb {
             Verb::Run(args) => run::run(*args).await,
             Verb::Sim(args) => sim::run(args).await,
+            Verb::Filer(args) => filer::execute(args).await,
             verb => cli::execute(verb).await,
         }
     });

@@ -4,7 +4,6 @@ mod args;
 
 use std::error::Error;
 use std::fs::DirBuilder;
-use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,15 +14,14 @@ use model::NodeIdentity;
 use orchestrator::{BackendOrigin, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
 use store::{SqliteStore, StoreError};
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Code, Failure};
 use crate::config::Config;
 use crate::families::AllFamilies;
 use crate::instance::instance;
 use crate::usher::Usher;
-pub(crate) use args::RunArgs;
-use args::{Listen, LogFormat};
+use args::Listen;
+pub(crate) use args::{LogArgs, RunArgs};
 
 const STORE: &str = "leister.db";
 const MOUNTS: &str = "mounts";
@@ -34,7 +32,7 @@ const PORT: &str = "127.0.0.1:8000";
 /// # Errors
 /// What keeps it from starting: nothing has been changed then.
 pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
-    start_log(&args)?;
+    args.log.start()?;
     let mut config = Config::read(&args.config)?;
     if let Some(pool) = &args.pool {
         config.embed(pool, args.pool_size.as_deref())?;
@@ -142,19 +140,6 @@ async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
     let mut settings = DockerSettings::new(args.name.clone());
     settings.plugin_dir.clone_from(&args.plugin_dir);
     Plugin::claim(&settings).await.map_err(|e| of_docker(&e))
-}
-
-fn start_log(args: &RunArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log_level).map_err(|e| {
-        Failure::usage(format!("--log-level `{}`: {e}", args.log_level))
-            .hint("write error, warn, info, debug or trace, or by part: info,orchestrator=debug")
-    })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
 }
 
 fn of_store(error: &StoreError) -> Failure {

@@ -19,8 +19,8 @@ use rustix::io::Errno;
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, Birth, QgroupUse, SubvolumeInfo, THIN_GROUP};
 use crate::pool::ledger::Ledger;
-use crate::pool::{Pool, PoolStats, lock};
-use crate::volume::{FORMAT, Layout, VolumeRecord};
+use crate::pool::{Abilities, Ability, LayoutAbilities, Pool, PoolStats, lock};
+use crate::volume::{GRANULARITY, Layout, MIN_SIZE, VolumeRecord};
 
 pub(super) const CONTROL: &str = ".leister";
 const VOLUMES: &str = "volumes";
@@ -115,6 +115,17 @@ fn recount(root: &OwnedFd, path: &Path) -> Result<()> {
 }
 
 impl Pool {
+    /// What can be asked of this pool.
+    pub fn abilities(&self) -> Abilities {
+        Abilities {
+            kind: "btrfs",
+            layouts: [Layout::File, Layout::Block].map(|layout| (layout, LayoutAbilities::ALL)).into(),
+            import: Ability::Has,
+            granularity: GRANULARITY,
+            smallest: MIN_SIZE,
+        }
+    }
+
     /// The pool's space as of the last commit (at most five seconds old).
     pub fn stats(&self) -> Result<PoolStats> {
         recount(&self.root, &self.path)?;
@@ -170,12 +181,7 @@ impl Pool {
         else {
             return Ok(None);
         };
-        if record.format != FORMAT {
-            return Err(FilerError::Unsupported(format!(
-                "volume `{handle}` has a record of format {}, this release reads {FORMAT}; use the release that wrote it",
-                record.format
-            )));
-        }
+        record.check_format()?;
         Ok(Some(record))
     }
 

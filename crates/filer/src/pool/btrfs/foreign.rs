@@ -3,7 +3,7 @@
 use model::Bytes;
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::volumes::{check_unpermitted, shares, write_record};
+use super::volumes::{shares, write_record};
 use super::{CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, tree, volume_dir};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
@@ -51,6 +51,7 @@ impl Pool {
         self.recount_foreign()?;
         let mut record = wanted.record(&self.owner, true);
         record.imported_from = Some(original.to_owned());
+        record.staged = Some(true);
         // Its content is set aside as foreign already.
         let more = wanted.size.saturating_sub(used);
         let promise = self.promise(true, &wanted.handle, more)?;
@@ -83,7 +84,7 @@ impl Pool {
         let _turn = self.turns.take([handle]);
         let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
         self.check_owner(&record)?;
-        check_unpermitted(&record, "released")?;
+        record.check_unpermitted("released")?;
         let Some(original) = &record.imported_from else {
             return Err(FilerError::Invalid(format!(
                 "volume `{handle}` was not imported and has no name to be released to; delete it, or keep it"
@@ -110,8 +111,15 @@ impl Pool {
         Ok(Outcome::Changed(()))
     }
 
+    /// What is held by others, and by volumes that are damaged: of those nothing says whether they are thin.
     pub(super) fn foreign_use(&self) -> Result<u64> {
-        Ok(self.list_foreign()?.iter().map(|foreign| foreign.used.get()).sum())
+        let mut sum: u64 = self.list_foreign()?.iter().map(|foreign| foreign.used.get()).sum();
+        for damaged in self.damaged()? {
+            let relative = data_dir(&damaged.handle);
+            let Ok(data) = self.open_dir(&relative) else { continue };
+            sum += self.used(self.info(data, &relative)?.id)?.referenced;
+        }
+        Ok(sum)
     }
 
     /// Foreign subvolumes come, grow and go without us.
