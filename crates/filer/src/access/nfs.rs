@@ -92,7 +92,7 @@ impl Nfs {
                 // A request under way, or the cache of exports, holds it for a moment.
                 Err(rustix::io::Errno::BUSY) if begin.elapsed() < LETS_GO => {
                     self.server.flush()?;
-                    std::thread::sleep(Duration::from_millis(20));
+                    pause();
                 }
                 done => done.while_doing("unmount", &place)?,
             }
@@ -137,6 +137,12 @@ impl Nfs {
     fn path(&self, handle: &Handle) -> String {
         self.server.path(handle)
     }
+}
+
+/// The kernel does not say when it lets go; it is asked again.
+#[allow(clippy::disallowed_methods, reason = "these calls block, and there is nothing to wait on")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// Where a served path is on this machine.
