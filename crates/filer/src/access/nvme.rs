@@ -14,7 +14,7 @@ use model::{NamespaceId, NvmeRoute, Permit, Route};
 use super::configfs::{directory, link, links, names, read, remove, unlink, value, write};
 use super::ledger::Entry;
 use super::settings::{NvmeSettings, check_name};
-use super::{Client, Granted, Served, machine, portal};
+use super::{Client, Granted, Served, machine, other_content, portal};
 use crate::error::Result;
 use crate::{FilerError, Outcome};
 
@@ -105,6 +105,8 @@ impl Nvme {
             write(&space.join("device_uuid"), &entry.uuid())?;
             write(&space.join("enable"), "1")?;
             changed = true;
+        } else if read(&space.join("device_path"))? != served.path().display().to_string() {
+            return Err(other_content(served));
         }
         let identity = self.root.join("hosts").join(host);
         directory(&identity)?;

@@ -56,6 +56,12 @@ fn iscsi_units_are_mapped_by_permit_grow_and_are_fenced_while_others_go_on() {
         for node in [node1, node2] {
             node.exec_within(LIMIT, &format!("iscsiadm -m node -T {TARGET} --logout")).ok("logout");
         }
+        assert!(serve(rig, &of(&[], 96)).0);
+        storage
+            .exec("! grep -r . /sys/kernel/config/target/core/fileio_5407/*/info")
+            .ok("nothing holds the image");
+        let (_, again) = serve(rig, &both);
+        assert_eq!(again, routes, "another volume for the nodes");
         apply(rig, "withdraw", json!(["unit"]));
         assert!(clients(rig, "unit").is_empty());
         let left =
@@ -111,7 +117,7 @@ fn record(node: &Guest, route: &Value) {
 }
 
 /// The device that the unit's serial proves, by the first portal.
-fn log_in(node: &Guest, route: &Value) -> String {
+pub(crate) fn log_in(node: &Guest, route: &Value) -> String {
     let serial = route["serial"].as_str().unwrap();
     if !node.exec(&format!("iscsiadm -m node -T {TARGET}")).is_ok() {
         record(node, route);

@@ -6,6 +6,7 @@ mod deaths;
 mod iscsi;
 mod nfs;
 mod nvme;
+mod power;
 mod storage;
 
 use std::sync::{LazyLock, Mutex, PoisonError};

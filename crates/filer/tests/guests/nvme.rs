@@ -31,7 +31,7 @@ fn nvme_namespaces_are_reached_by_permit_grow_and_are_fenced_while_others_go_on(
         storage.wait_for(one, LIMIT).ok("it writes");
         serve(rig, &of(&[permit(rig, "node2")]));
         let then = digest(rig, "/srv/pool/space.img");
-        let write = format!("echo second | dd of={disk2} bs=512 conv=sync oflag=direct seek=8");
+        let write = format!("echo second | dd of={disk2} bs=4k conv=sync oflag=direct seek=1");
         node2.exec_within(LIMIT, &write).ok("the other node goes on");
         assert_eq!(clients(rig, "space").len(), 1);
         let second = digest(rig, "/srv/pool/space.img");
