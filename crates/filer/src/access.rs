@@ -122,7 +122,8 @@ impl Access {
     ///
     /// # Behavior
     /// Who was permitted and is no more is fenced first: when this returns, it cannot read or write any more, also not
-    /// with what it has open. One route a permit, in their order.
+    /// with what it has open. One route a permit, in their order. Without a permit the content is let go, and may be
+    /// replaced (a restore does that) before it is served again under the same serial and number.
     ///
     /// # Errors
     /// `Invalid` when a node lacks what this protocol knows it by, or the content does not fit the protocol;
@@ -247,6 +248,14 @@ impl Served {
             Content::Directory(path) | Content::Image(path) | Content::Device(path) => path,
         }
     }
+}
+
+fn other_content(served: &Served) -> FilerError {
+    FilerError::Conflict(format!(
+        "volume `{}` is being served with other content than {}: serve it to nobody first",
+        served.handle,
+        served.path().display()
+    ))
 }
 
 fn absent(name: &str, key: &str) -> FilerError {

@@ -9,7 +9,7 @@ use model::{Bytes, Chap, IscsiRoute, Permit, Route};
 use super::configfs::{directory, link, links, names, read, remove, unlink, value, write};
 use super::ledger::Entry;
 use super::settings::{IscsiSettings, check_name};
-use super::{Client, Content, Granted, Served, machine, portal};
+use super::{Client, Content, Granted, Served, machine, other_content, portal};
 use crate::error::Result;
 use crate::{FilerError, Outcome};
 
@@ -84,7 +84,10 @@ impl Iscsi {
             wanted.insert(initiator(permit)?.to_owned(), permit.read_only);
         }
         let mut changed = self.fence(entry, |initiator| wanted.contains_key(initiator))?;
-        changed |= self.offer(served, entry)?;
+        changed |= match wanted.is_empty() {
+            true => self.release(entry)?,
+            false => self.offer(served, entry)?,
+        };
         for (initiator, read_only) in &wanted {
             changed |= self.map(initiator, *read_only, entry)?;
         }
@@ -104,17 +107,7 @@ impl Iscsi {
 
     pub(super) fn withdraw(&self, entry: &Entry) -> Result<()> {
         self.fence(entry, |_| false)?;
-        let lun = self.lun(entry);
-        for (name, target) in links(&lun)? {
-            if target == entry.serial {
-                unlink(&lun.join(name))?;
-            }
-        }
-        remove(&lun)?;
-        for kind in ["iblock", "fileio"] {
-            remove(&self.adapter(kind).join(&entry.serial))?;
-        }
-        Ok(())
+        self.release(entry).map(drop)
     }
 
     pub(super) fn clients(&self, entry: &Entry) -> Result<BTreeSet<Client>> {
@@ -134,6 +127,23 @@ impl Iscsi {
             true => write(&store.join("control"), &format!("fd_dev_size={}", size.get())),
             false => Ok(()),
         }
+    }
+
+    /// Lets go of the content, which may be replaced or removed then.
+    fn release(&self, entry: &Entry) -> Result<bool> {
+        let (lun, mut changed) = (self.lun(entry), false);
+        for (name, target) in links(&lun)? {
+            if target == entry.serial {
+                changed |= unlink(&lun.join(name))?;
+            }
+        }
+        if links(&lun)?.is_empty() {
+            changed |= remove(&lun)?;
+        }
+        for kind in ["iblock", "fileio"] {
+            changed |= remove(&self.adapter(kind).join(&entry.serial))?;
+        }
+        Ok(changed)
     }
 
     /// The backstore, and its unit in the portal group.
@@ -160,6 +170,8 @@ impl Iscsi {
             write(&store.join("udev_path"), &path.to_string())?;
             write(&store.join("enable"), "1")?;
             changed = true;
+        } else if read(&store.join("udev_path"))? != path.to_string() {
+            return Err(other_content(served));
         }
         let serial = store.join("wwn/vpd_unit_serial");
         if !read(&serial)?.ends_with(&entry.serial) {

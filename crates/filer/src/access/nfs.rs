@@ -6,6 +6,7 @@ mod server;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -15,14 +16,14 @@ use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount
 use super::configfs::{directory, remove, step};
 use super::ledger::Entry;
 use super::settings::NfsSettings;
-use super::{Client, Granted, Served, machine};
+use super::{Client, Granted, Served, machine, other_content};
 use crate::error::{Context as _, Result};
 use crate::{FilerError, Outcome};
 use export::{Export, exports};
 use server::Server;
 
-/// How long the kernel may take to let go of a directory that was exported.
-const LETS_GO: Duration = Duration::from_secs(10);
+/// How long it is waited for the kernel to let go of a directory that was exported.
+const LETS_GO: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 pub(super) struct Nfs {
@@ -61,7 +62,10 @@ impl Nfs {
         let there = exports(&path)?;
         let surplus: Vec<IpAddr> = there.keys().copied().filter(|a| !wanted.contains_key(a)).collect();
         let mut changed = self.fence(&path, &surplus)?;
-        changed |= self.bind(served)?;
+        changed |= match wanted.is_empty() {
+            true => self.release(&path)?,
+            false => self.bind(served)?,
+        };
         wanted.retain(|address, export| there.get(address) != Some(export));
         for read_only in [false, true] {
             let some: Vec<IpAddr> =
@@ -84,20 +88,7 @@ impl Nfs {
         let path = self.path(handle);
         let all: Vec<IpAddr> = exports(&path)?.into_keys().collect();
         self.fence(&path, &all)?;
-        let place = self.server.place(&path);
-        let begin = Instant::now();
-        while machine::is_mount(&place)? {
-            step();
-            match unmount(&place, UnmountFlags::NOFOLLOW) {
-                // A request under way, or the cache of exports, holds it for a moment.
-                Err(rustix::io::Errno::BUSY) if begin.elapsed() < LETS_GO => {
-                    self.server.flush()?;
-                    std::thread::sleep(Duration::from_millis(20));
-                }
-                done => done.while_doing("unmount", &place)?,
-            }
-        }
-        remove(&place).map(drop)
+        self.release(&path).map(drop)
     }
 
     pub(super) fn clients(&self, handle: &Handle) -> Result<BTreeSet<Client>> {
@@ -116,13 +107,40 @@ impl Nfs {
         Ok(true)
     }
 
+    /// Lets go of the directory, which may be replaced or removed then.
+    fn release(&self, path: &str) -> Result<bool> {
+        let place = self.server.place(path);
+        let begin = Instant::now();
+        while machine::is_mount(&place)? {
+            step();
+            match unmount(&place, UnmountFlags::NOFOLLOW) {
+                // A request under way, or the cache of exports, holds it for a moment.
+                Err(rustix::io::Errno::BUSY) if begin.elapsed() < LETS_GO => {
+                    self.server.flush()?;
+                    pause();
+                }
+                // nfsd keeps files open for a while that clients have closed. Nobody can reach them.
+                Err(rustix::io::Errno::BUSY) => {
+                    unmount(&place, UnmountFlags::DETACH).while_doing("detach", &place)?;
+                }
+                done => done.while_doing("unmount", &place)?,
+            }
+        }
+        remove(&place)
+    }
+
     fn bind(&self, served: &Served) -> Result<bool> {
         let place = self.server.place(&self.path(&served.handle));
-        if machine::is_mount(&place)? {
-            return Ok(false);
-        }
         let source = served.path();
-        if !fs::metadata(source).while_doing("look at", source)?.is_dir() {
+        let content = fs::metadata(source).while_doing("look at", source)?;
+        if machine::is_mount(&place)? {
+            let bound = fs::metadata(&place).while_doing("look at", &place)?;
+            return match (bound.dev(), bound.ino()) == (content.dev(), content.ino()) {
+                true => Ok(false),
+                false => Err(other_content(served)),
+            };
+        }
+        if !content.is_dir() {
             return Err(FilerError::Invalid(format!("{} is no directory", source.display())));
         }
         directory(&place)?;
@@ -137,6 +155,12 @@ impl Nfs {
     fn path(&self, handle: &Handle) -> String {
         self.server.path(handle)
     }
+}
+
+/// The kernel does not say when it lets go; it is asked again.
+#[allow(clippy::disallowed_methods, reason = "these calls block, and there is nothing to wait on")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// Where a served path is on this machine.

@@ -14,9 +14,12 @@ use model::{NamespaceId, NvmeRoute, Permit, Route};
 use super::configfs::{directory, link, links, names, read, remove, unlink, value, write};
 use super::ledger::Entry;
 use super::settings::{NvmeSettings, check_name};
-use super::{Client, Granted, Served, machine, portal};
+use super::{Client, Granted, Served, machine, other_content, portal};
 use crate::error::Result;
 use crate::{FilerError, Outcome};
+
+/// The numbers of ports above this one are ours: one there that has no transport yet is half made, by us.
+const OURS: u16 = 5_407;
 
 #[derive(Debug)]
 pub(super) struct Nvme {
@@ -102,6 +105,8 @@ impl Nvme {
             write(&space.join("device_uuid"), &entry.uuid())?;
             write(&space.join("enable"), "1")?;
             changed = true;
+        } else if read(&space.join("device_path"))? != served.path().display().to_string() {
+            return Err(other_content(served));
         }
         let identity = self.root.join("hosts").join(host);
         directory(&identity)?;
@@ -141,17 +146,21 @@ impl Nvme {
         let ports = self.root.join("ports");
         let (family, text, service) =
             (if address.is_ipv4() { "ipv4" } else { "ipv6" }, address.to_string(), self.port.to_string());
-        let there = names(&ports)?;
-        for name in &there {
-            let port = ports.join(name);
+        let (mut half_made, mut last) = (None, OURS);
+        for name in names(&ports)? {
+            let port = ports.join(&name);
             let is = |file: &str, wanted: &str| read(&port.join(file)).map(|text| text == wanted);
             if is("addr_trtype", "tcp")? && is("addr_traddr", &text)? && is("addr_trsvcid", &service)? {
                 return Ok(port);
             }
+            if let Some(number) = name.parse().ok().filter(|&number: &u16| number >= OURS) {
+                last = last.max(number);
+                if is("addr_trtype", "")? {
+                    half_made = Some(port);
+                }
+            }
         }
-        // A port whose maker died before it had an address cannot be told from one that somebody makes now.
-        let free = (1..u16::MAX).find(|number| !there.contains(&number.to_string())).unwrap_or(u16::MAX);
-        let port = ports.join(free.to_string());
+        let port = half_made.unwrap_or_else(|| ports.join((last + 1).to_string()));
         directory(&port)?;
         value(&port.join("addr_adrfam"), family)?;
         value(&port.join("addr_trsvcid"), &service)?;

@@ -11,7 +11,7 @@ use rustix::mount::{MountFlags, mount};
 
 use super::below;
 use super::export::{self, Export};
-use crate::access::configfs::{directory, names, read, step, write};
+use crate::access::configfs::{directory, names, read, step};
 use crate::access::machine::{is_mount, kernel_has, mounted, run, runs, service, tool};
 use crate::access::settings::NfsSettings;
 use crate::error::{Context as _, Result};
@@ -61,7 +61,11 @@ impl Server {
         service("rpc.statd", "nfs-common", &[])?;
         service("nfsdcld", PACKAGE, &[])?;
         service("rpc.mountd", PACKAGE, &[])?;
-        Ok(Server { exportfs, root, prefix, threads: wish.threads, grace_seconds: wish.grace_seconds })
+        let server =
+            Server { exportfs, root, prefix, threads: wish.threads, grace_seconds: wish.grace_seconds };
+        // Who died between a change of the table and this left the kernel with what was before.
+        server.flush()?;
+        Ok(server)
     }
 
     /// Starts nfsd, unless it runs.
@@ -96,7 +100,7 @@ impl Server {
         for cache in ["auth.unix.ip", "auth.unix.gid", "nfsd.fh", "nfsd.export"] {
             let file = Path::new("/proc/net/rpc").join(cache).join("flush");
             if file.exists() {
-                write(&file, &format!("{now}\n"))?;
+                fs::write(&file, format!("{now}\n")).while_doing("flush", &file)?;
             }
         }
         Ok(())
