@@ -67,6 +67,15 @@ impl Rig {
     }
 }
 
+impl Pool {
+    fn btrfs(&self) -> &super::btrfs::Btrfs {
+        match &self.kind {
+            super::Kind::Btrfs(pool) => pool,
+            super::Kind::Lvm(_) => panic!("not on btrfs"),
+        }
+    }
+}
+
 impl Drop for Rig {
     fn drop(&mut self) {
         self.pool = None;
@@ -264,7 +273,7 @@ fn space_of_deleted_volumes_and_snapshots_comes_back() {
     assert!(fs::write(s.served.path().join("x"), "x").is_err(), "a snapshot can be written");
     fs::remove_file(v.served.path().join("f")).unwrap();
     until("the snapshot alone to hold the data", || {
-        rustix::fs::syncfs(&pool.root).unwrap();
+        rustix::fs::syncfs(&pool.btrfs().root).unwrap();
         pool.list_snapshots("v").unwrap()[0].exclusive > Bytes::mib(199)
     });
     refused(pool.delete("v"), ErrorKind::InUse, &["snapshots s"]);
@@ -272,12 +281,12 @@ fn space_of_deleted_volumes_and_snapshots_comes_back() {
     assert!(!pool.delete_snapshot("v", "s").unwrap().changed());
     assert!(pool.delete("v").unwrap().changed());
     until("the space to come back", || {
-        rustix::fs::syncfs(&pool.root).unwrap();
+        rustix::fs::syncfs(&pool.btrfs().root).unwrap();
         free.saturating_sub(pool.stats().unwrap().free) < Bytes::mib(1)
     });
     until("the quota groups to be gone", || {
-        pool.sweep().unwrap();
-        pool.all_used().unwrap().len() <= 1
+        pool.btrfs().sweep().unwrap();
+        pool.btrfs().all_used().unwrap().len() <= 1
     });
 }
 
@@ -304,7 +313,7 @@ fn thin_volumes_cannot_eat_into_thick_ones() {
     fs::remove_file(v.served.path().join("f")).unwrap();
     pool.delete("v").unwrap();
     until("the space to come back", || {
-        rustix::fs::syncfs(&pool.root).unwrap();
+        rustix::fs::syncfs(&pool.btrfs().root).unwrap();
         pool.stats().unwrap().free > Bytes::mib(shared)
     });
     assert!(pool.create(&thick("t2", 500)).unwrap().changed());

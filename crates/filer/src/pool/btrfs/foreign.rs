@@ -4,15 +4,13 @@ use model::Bytes;
 use rustix::fs::{RenameFlags, renameat_with};
 
 use super::volumes::{shares, write_record};
-use super::{CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, tree, volume_dir};
+use super::{Btrfs, CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, tree, volume_dir};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
-use crate::pool::Pool;
 use crate::volume::{CreateVolume, ForeignState, Layout, Outcome, VolumeState, check_name};
 
-impl Pool {
-    /// Directories at the pool's root that are not ours.
-    pub fn list_foreign(&self) -> Result<Vec<ForeignState>> {
+impl Btrfs {
+    pub(in crate::pool) fn list_foreign(&self) -> Result<Vec<ForeignState>> {
         self.check()?;
         let mut foreign = Vec::new();
         for name in self.names_in(".")? {
@@ -27,11 +25,11 @@ impl Pool {
         Ok(foreign)
     }
 
-    /// Makes the subvolume `original` at the pool's root a volume. Its size is set aside.
-    ///
-    /// # Errors
-    /// `Unsupported` for a plain directory or a block volume, `Invalid` if it holds more than the size.
-    pub fn import(&self, original: &str, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn import(
+        &self,
+        original: &str,
+        wanted: &CreateVolume,
+    ) -> Result<Outcome<VolumeState>> {
         wanted.check()?;
         check_name("foreign name", original)?;
         self.check()?;
@@ -74,11 +72,7 @@ impl Pool {
         Ok(Outcome::Changed(self.state(record)?))
     }
 
-    /// Gives an imported volume back to the pool's root under its original name, without a limit.
-    ///
-    /// # Errors
-    /// `Invalid` if it was not imported, `InUse` while permitted or with snapshots, `Conflict` if the name is taken.
-    pub fn release(&self, handle: &str) -> Result<Outcome<()>> {
+    pub(in crate::pool) fn release(&self, handle: &str) -> Result<Outcome<()>> {
         check_name("handle", handle)?;
         self.check()?;
         let _turn = self.turns.take([handle]);

@@ -6,25 +6,16 @@ use model::Bytes;
 use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::{DATA, IMAGE, created, data_dir, recount, snapshots_dir, tree};
+use super::{Btrfs, DATA, IMAGE, created, data_dir, recount, snapshots_dir, tree};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, Birth, THIN_GROUP};
-use crate::pool::Pool;
 use crate::pool::ledger::Sums;
 use crate::volume::{
     Layout, Outcome, Served, SnapshotRecord, SnapshotState, VolumeRecord, VolumeState, check_name, safer,
 };
 
-impl Pool {
-    /// Takes a read-only snapshot. One of the same name is `Unchanged`.
-    ///
-    /// # Behavior
-    /// Data written to files before is in it. The file system on a block volume must be synced by its host first.
-    /// The snapshot of a reserved volume sets aside what it holds.
-    ///
-    /// # Errors
-    /// `NotFound` without the volume, `NoCapacity`.
-    pub fn take(&self, handle: &str, name: &str) -> Result<Outcome<SnapshotState>> {
+impl Btrfs {
+    pub(in crate::pool) fn take(&self, handle: &str, name: &str) -> Result<Outcome<SnapshotState>> {
         check_name("handle", handle)?;
         check_name("snapshot name", name)?;
         self.check()?;
@@ -66,8 +57,7 @@ impl Pool {
         Ok(Outcome::Changed(state))
     }
 
-    /// A volume's snapshots, oldest first.
-    pub fn list_snapshots(&self, handle: &str) -> Result<Vec<SnapshotState>> {
+    pub(in crate::pool) fn list_snapshots(&self, handle: &str) -> Result<Vec<SnapshotState>> {
         check_name("handle", handle)?;
         self.check()?;
         let Some(record) = self.record(handle)? else {
@@ -81,7 +71,7 @@ impl Pool {
         Ok(snapshots)
     }
 
-    pub fn find_snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
+    pub(in crate::pool) fn find_snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
         check_name("handle", handle)?;
         check_name("snapshot name", name)?;
         self.check()?;
@@ -89,8 +79,7 @@ impl Pool {
         self.snapshot(&record, name)
     }
 
-    /// Deletes a snapshot; clones of it stay.
-    pub fn delete_snapshot(&self, handle: &str, name: &str) -> Result<Outcome<()>> {
+    pub(in crate::pool) fn delete_snapshot(&self, handle: &str, name: &str) -> Result<Outcome<()>> {
         check_name("handle", handle)?;
         check_name("snapshot name", name)?;
         self.check()?;
@@ -111,11 +100,7 @@ impl Pool {
         Ok(Outcome::Changed(()))
     }
 
-    /// Makes the volume's content that of the snapshot, in one step. Size and snapshots stay.
-    ///
-    /// # Errors
-    /// `InUse` while the volume is permitted to a node, `NotFound` without the snapshot.
-    pub fn restore(&self, handle: &str, name: &str) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn restore(&self, handle: &str, name: &str) -> Result<Outcome<VolumeState>> {
         check_name("handle", handle)?;
         check_name("snapshot name", name)?;
         self.check()?;

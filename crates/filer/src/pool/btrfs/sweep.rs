@@ -8,10 +8,9 @@ use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use super::{DATA, SNAPSHOTS, STAGING, TRASH, VOLUMES, snapshots_dir, tree};
+use super::{Btrfs, DATA, SNAPSHOTS, STAGING, TRASH, VOLUMES, snapshots_dir, tree};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
-use crate::pool::Pool;
 use crate::pool::ledger::Sums;
 
 /// What a staged directory's record says of where its data came from; volumes and snapshots both pass here.
@@ -23,13 +22,13 @@ struct Provenance {
 
 /// A directory in staging; what is in it goes away unless it is published.
 pub(super) struct Stage<'a> {
-    pool: &'a Pool,
+    pool: &'a Btrfs,
     name: String,
     pub(super) dir: OwnedFd,
     published: bool,
 }
 
-impl Pool {
+impl Btrfs {
     /// Removes what a death left in staging and trash; an import or release that was under way is put back.
     pub(in crate::pool) fn sweep(&self) -> Result<()> {
         for name in self.names_in(STAGING)? {

@@ -6,10 +6,9 @@ use model::{Bytes, NodeName, Permit};
 use rustix::fs::{AtFlags, FallocateFlags, Gid, IFlags, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::{DATA, IMAGE, VOLUMES, birth, data_dir, recount, snapshots_dir, tree, volume_dir};
+use super::{Btrfs, DATA, IMAGE, VOLUMES, birth, data_dir, recount, snapshots_dir, tree, volume_dir};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, QgroupUse, SubvolumeInfo};
-use crate::pool::Pool;
 use crate::pool::ledger::{Promise, Sums};
 use crate::volume::{
     CreateVolume, Damage, FORMAT, Layout, Outcome, Provisioning, Served, Source, VolumeRecord, VolumeState,
@@ -25,17 +24,8 @@ struct Origin {
     staged: Option<bool>,
 }
 
-impl Pool {
-    /// Creates a volume, empty or as a writable clone of `source`.
-    ///
-    /// # Behavior
-    /// When it returns the volume is durable. One that exists as asked is `Unchanged`. A clone may be larger than
-    /// its source. A thin clone of a reserved volume sets its size aside as well.
-    ///
-    /// # Errors
-    /// `Conflict` if the handle is taken by another shape or instance, `NoCapacity`, `NotFound` for the source,
-    /// `Unsupported` for a thick clone of a thin source.
-    pub fn create(&self, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
+impl Btrfs {
+    pub(in crate::pool) fn create(&self, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
         wanted.check()?;
         self.check()?;
         let _turn = self.turns.take([wanted.handle.as_str()].into_iter().chain(wanted.source.as_ref().map(
@@ -65,8 +55,7 @@ impl Pool {
         Ok(Outcome::Changed(self.state(record)?))
     }
 
-    /// The volume, of whatever instance.
-    pub fn find(&self, handle: &str) -> Result<Option<VolumeState>> {
+    pub(in crate::pool) fn find(&self, handle: &str) -> Result<Option<VolumeState>> {
         check_name("handle", handle)?;
         self.check()?;
         let Some(record) = self.record(handle)? else { return Ok(None) };
@@ -77,21 +66,15 @@ impl Pool {
         }
     }
 
-    /// All volumes of all instances, in one pass. What is [damaged](Pool::damaged) is not among them.
-    pub fn list(&self) -> Result<Vec<VolumeState>> {
+    pub(in crate::pool) fn list(&self) -> Result<Vec<VolumeState>> {
         Ok(self.scan()?.0)
     }
 
-    /// Volumes whose record or data is not as it should be. They are never touched, and keep nobody from the others.
-    pub fn damaged(&self) -> Result<Vec<Damage>> {
+    pub(in crate::pool) fn damaged(&self) -> Result<Vec<Damage>> {
         Ok(self.scan()?.1)
     }
 
-    /// Deletes a volume. Its space is free when the kernel has dropped it, some seconds later.
-    ///
-    /// # Errors
-    /// `InUse` while it is permitted to a node or has snapshots.
-    pub fn delete(&self, handle: &str) -> Result<Outcome<()>> {
+    pub(in crate::pool) fn delete(&self, handle: &str) -> Result<Outcome<()>> {
         check_name("handle", handle)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
@@ -116,11 +99,7 @@ impl Pool {
         Ok(Outcome::Changed(()))
     }
 
-    /// Enlarges a volume while it is in use. A block volume's loop device and file system are the host's to enlarge.
-    ///
-    /// # Errors
-    /// `Invalid` for a smaller size, `NoCapacity`.
-    pub fn grow(&self, handle: &str, size: Bytes) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn grow(&self, handle: &str, size: Bytes) -> Result<Outcome<VolumeState>> {
         check_name("handle", handle)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
@@ -156,27 +135,15 @@ impl Pool {
         Ok(Outcome::Changed(self.state(record)?))
     }
 
-    /// Records that a node may reach the volume, and how.
-    ///
-    /// # Behavior
-    /// A node that has the same permit is `Unchanged`; another one (other addresses, other flags) is replaced.
-    ///
-    /// # Errors
-    /// `InUse` names another node that is permitted, when either permit is exclusive.
-    pub fn permit(&self, handle: &str, permit: &Permit) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn permit(&self, handle: &str, permit: &Permit) -> Result<Outcome<VolumeState>> {
         self.change_record(handle, |record| record.permit(permit))
     }
 
-    /// Takes that back.
-    pub fn forbid(&self, handle: &str, node: &NodeName) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn forbid(&self, handle: &str, node: &NodeName) -> Result<Outcome<VolumeState>> {
         self.change_record(handle, |record| Ok(record.forbid(node)))
     }
 
-    /// Records that the volume was put to use, and must never be formatted.
-    ///
-    /// # Behavior
-    /// A snapshot keeps the mark of its instant: a restore gives it back, a clone has that of what it was made from.
-    pub fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {
         self.change_record(handle, |record| Ok(record.staged.replace(true) != Some(true)))
     }
 

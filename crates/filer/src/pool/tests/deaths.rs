@@ -11,7 +11,7 @@ fn die_everywhere(
     whole: impl Fn(&Pool) -> bool,
 ) {
     for step in 0..20 {
-        rig.pool().steps.die_at(step);
+        rig.pool().btrfs().steps.die_at(step);
         let died = change(rig.pool()).is_err();
         rig.reopen();
         rig.assert_swept();
