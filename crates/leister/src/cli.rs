@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod doctor;
 mod failure;
+mod fence;
 mod generate;
 mod get;
 mod kind;
@@ -63,6 +64,8 @@ pub(crate) enum Verb {
     Adopt(adopt::AdoptArgs),
     /// Drop a volume's record and leave its data where it is
     Forget(adopt::ForgetArgs),
+    /// Take volumes from a node that cannot give them back, such as a dead one
+    Fence(fence::FenceArgs),
     /// Look for what is not as it should be
     Doctor(doctor::DoctorArgs),
     /// Play an array, to try things on without one
@@ -92,6 +95,7 @@ pub(crate) async fn execute(verb: Verb) -> Result<()> {
         Verb::Import(args) => adopt::import(args).await,
         Verb::Adopt(args) => adopt::adopt(args).await,
         Verb::Forget(args) => adopt::forget(args).await,
+        Verb::Fence(args) => fence::fence(args).await,
         Verb::Doctor(args) => doctor::doctor(args).await,
         Verb::Version(args) => doctor::version(args).await,
         Verb::Completion(args) => generate::completion(&args),

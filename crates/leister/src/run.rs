@@ -58,7 +58,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
 
     let families = AllFamilies::new(instance.clone(), node.name.clone());
-    let settings = Settings::new(instance, node.clone());
+    let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node.clone()) };
     let orchestrator =
         Orchestrator::start(settings, Arc::new(store), Arc::new(families)).await.map_err(of_orchestrator)?;
     let backends = config.backends.len();

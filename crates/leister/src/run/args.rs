@@ -42,6 +42,10 @@ pub(crate) struct RunArgs {
     /// The id that volumes carry: only to get them back into a new state directory
     #[arg(long, env = "LEISTER_INSTANCE_ID", value_name = "ID")]
     pub(crate) instance_id: Option<InstanceId>,
+    /// Other hosts use the same backends, each with a state directory of its own and the same --instance-id: what is
+    /// on the backends holds, over what this host has recorded
+    #[arg(long, env = "LEISTER_SHARED_BACKENDS", requires = "instance_id")]
+    pub(crate) shared_backends: bool,
     /// How the log is written, to standard error
     #[arg(long, env = "LEISTER_LOG_FORMAT", value_enum, default_value_t)]
     pub(crate) log_format: LogFormat,
