@@ -318,3 +318,19 @@ async fn ten_thousand_volumes_are_made_found_and_listed_in_pages() {
     assert_eq!(seen, 10_000);
     assert_eq!(rest.sim.calls().count("GET /storage/volumes"), 11, "ten pages and one search");
 }
+
+#[tokio::test]
+async fn a_running_array_goes_back_to_a_state_that_was_saved() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("saved.json");
+    let rest = Rest::start().await;
+    let before = rest.volume("before", 100).await;
+    rest.sim.save(&file).unwrap();
+    let after = rest.volume("after", 100).await;
+    rest.sim.edit().remove("volumes", before.rsplit('/').next().unwrap());
+    assert!(rest.sim.load(&file).unwrap());
+    assert_eq!(rest.get("/storage/volumes?name=before").await["num_records"], 1);
+    assert_eq!(rest.bad("GET", &after, Value::Null).await.0, 404);
+    rest.volume("after", 100).await;
+    assert!(!rest.sim.load(&folder.path().join("none")).unwrap());
+}
