@@ -21,7 +21,7 @@ pub(crate) enum Array {
     /// On this machine. Calls block, so each has a thread; it goes on when its caller goes away.
     Local { pool: Arc<filer::Pool>, overcommit: f64, calls: std::sync::atomic::AtomicU64 },
     /// On a filer. It goes on there when its caller goes away.
-    Remote { client: Client, config: Remote },
+    Remote { client: Client, config: Box<Remote> },
 }
 
 /// A pool's space, and what can be made of it.
