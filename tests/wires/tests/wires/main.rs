@@ -113,7 +113,7 @@ fn multipath(storage: &Guest, node: &Guest) {
     hands(node, r#"{"do":"unmount","volume":"v0","reference":"a"}"#).ok("unmounted");
     node.wait_for("! multipathd show paths format %t | grep -q failed", LIMIT).ok("both paths are back");
     hands(node, r#"{"do":"detach","volume":"v0"}"#).ok("detached");
-    node.exec("[ -z \"$(ls /sys/class/iscsi_session /sys/class/scsi_device)\" ]")
+    node.exec("[ -z \"$(ls /sys/class/iscsi_session)$(ls /sys/class/scsi_device)\" ]")
         .ok("no session, no device is left");
     let single =
         hands(node, &attach(r#","filesystem":"ext4","stagedBefore":true,"single":true"#)).ok("one path");
