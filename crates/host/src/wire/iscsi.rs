@@ -266,7 +266,7 @@ fn scan(session: &Session, lun: u16) -> Result<Option<String>> {
         if since.elapsed() > APPEARS {
             break;
         }
-        std::thread::sleep(PAUSE);
+        std::thread::park_timeout(PAUSE);
     }
     Ok(None)
 }

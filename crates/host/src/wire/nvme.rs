@@ -232,7 +232,7 @@ fn find(places: &Places, route: &NvmeRoute) -> Result<Block> {
                 ),
             });
         }
-        std::thread::sleep(PAUSE);
+        std::thread::park_timeout(PAUSE);
     }
 }
 
