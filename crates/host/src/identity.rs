@@ -31,8 +31,8 @@ pub fn identity(name: NodeName) -> NodeIdentity {
 /// The name in a file of open-iscsi.
 pub(crate) fn initiator(path: &Path) -> Option<String> {
     let text = fs::read_to_string(path).ok()?;
-    let names = text.lines().filter_map(|l| l.trim().strip_prefix("InitiatorName=")).map(str::trim);
-    names.filter(|n| !n.is_empty()).next_back().map(str::to_owned)
+    let mut names = text.lines().filter_map(|l| l.trim().strip_prefix("InitiatorName=")).map(str::trim);
+    names.rfind(|n| !n.is_empty()).map(str::to_owned)
 }
 
 /// The first line of a file that has one.
