@@ -100,9 +100,9 @@ fn multipath(storage: &Guest, node: &Guest) {
     let devices = node.exec("ls -d /sys/class/scsi_device/*:*:*:* | wc -l").ok("devices");
     assert_eq!(devices, "2", "one unit only, by two paths");
     node.exec("grep -q '^/dev/dm-.* /run/hands/v0/a ext4' /proc/mounts").ok("mounted from the map");
-    storage.cut(1).unwrap();
+    storage.cut(1).expect("link 1 is cut");
     node.exec_within(LIMIT, "echo more >>/run/hands/v0/a/f; sync /run/hands/v0/a/f").ok("one path is enough");
-    storage.join(1).unwrap();
+    storage.join(1).expect("link 1 is joined");
     hands(node, r#"{"do":"usage","volume":"v0"}"#).ok("usage");
     hands(node, r#"{"do":"unmount","volume":"v0","reference":"a"}"#).ok("unmounted");
     node.wait_for("! multipathd show paths format %t | grep -q failed", LIMIT).ok("both paths are back");
