@@ -87,9 +87,7 @@ pub(crate) enum Verb {
 /// Runs one verb that talks to a server, or writes what needs none.
 pub(crate) async fn execute(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Run(_) | Verb::Sim(_) | Verb::Filer(_) => {
-            Err(Failure::usage("this is not a verb of a client"))
-        }
+        Verb::Run(_) | Verb::Sim(_) | Verb::Filer(_) => Err(Failure::usage("this is not a verb of a client")),
         Verb::Get(args) => get::execute(args).await,
         Verb::Create(args) => create::execute(*args).await,
         Verb::Delete(args) => delete::execute(args).await,

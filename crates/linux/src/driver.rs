@@ -330,7 +330,12 @@ async fn open_remote(remote: &Remote, media: Option<&'static str>, instance: &In
             .because(e)
     })?;
     let limits = Limits::of_view(&view);
-    Ok(Opened { pool: name, array: Array::Remote { client, config: Box::new(remote.clone()) }, limits, media })
+    Ok(Opened {
+        pool: name,
+        array: Array::Remote { client, config: Box::new(remote.clone()) },
+        limits,
+        media,
+    })
 }
 
 /// # Behavior
