@@ -71,12 +71,6 @@ const ALLOWED: &[Allowed] = &[
         why: "a simulator shares no type with the driver it tests: a misread field must not agree with itself",
     },
     Allowed { place: "crates/leister", uses: &[ANY], tests_use: &[ANY], why: "the binary wires everything" },
-    Allowed {
-        place: "tests/wires",
-        uses: &["host", "model"],
-        tests_use: &["rig"],
-        why: "it runs a node's hands alone, on real wires",
-    },
     Allowed { place: "tests/rig", uses: &[], tests_use: &[], why: "the rig knows Linux, not the product" },
     Allowed {
         place: "tests/",
