@@ -9,6 +9,7 @@ mod error;
 pub mod exec;
 mod filesystem;
 mod host;
+mod identity;
 mod lock;
 mod mount;
 mod socket;
@@ -16,4 +17,5 @@ mod stage;
 
 pub use error::HostError;
 pub use host::{Attached, Attachment, Finding, Host, HostConfig, Limits, Usage};
+pub use identity::{IdentityFiles, identity, identity_from};
 pub use socket::{Socket, SocketError};

@@ -1,6 +1,7 @@
 //! Mounts, made detached and complete and then put in place in one step.
 
 mod attributes;
+pub(crate) mod nfs;
 mod options;
 mod table;
 

@@ -3,6 +3,7 @@
 mod directory;
 pub(crate) mod format;
 mod image;
+pub(crate) mod nfs;
 
 use std::fs;
 use std::io;
@@ -64,9 +65,10 @@ pub(crate) async fn attach(
         Route::Local { source: LocalSource::Image { path } } => {
             image::attach(places, path, wanted, tools, images).await
         }
-        Route::Nfs(_) | Route::Iscsi(_) | Route::Nvme(_) => Err(HostError::Unsupported {
+        Route::Nfs(route) => nfs::attach(places, route, wanted, tools).await,
+        Route::Iscsi(_) | Route::Nvme(_) => Err(HostError::Unsupported {
             volume: places.volume.clone(),
-            problem: "its storage is reached over a network, which this node cannot do".to_owned(),
+            problem: "its storage is reached over a wire that this node cannot use".to_owned(),
         }),
     }
 }
@@ -77,7 +79,12 @@ pub(crate) async fn detach(places: &Places, hold: &Hold) -> Result<()> {
     blocking(hold, move || {
         let table = Table::read()?;
         // Seen from its mount, a directory needs no search through all loop devices.
-        let is_directory = table.at(&places.stage()).is_some_and(|staged| staged.root != Path::new("/"));
+        let staged = table.at(&places.stage());
+        let is_nfs = staged.is_some_and(nfs::is_nfs);
+        let is_directory = is_nfs || staged.is_some_and(|staged| staged.root != Path::new("/"));
+        if is_nfs {
+            nfs::flush(&places);
+        }
         unmount(&places, &places.stage())?;
         if !is_directory {
             image::release(&places)?;

@@ -116,7 +116,8 @@ fn directories(table: &Table, mounts_root: &Path) -> Vec<Finding> {
     let points = volumes.flat_map(|v| fs::read_dir(v.path()).into_iter().flatten().flatten());
     let strays = points.map(|p| p.path()).filter(|path| {
         let filled = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        path.is_dir() && table.at(path).is_none() && filled()
+        // A mount is not looked at: its storage may be gone, and the look would wait for it.
+        table.at(path).is_none() && path.is_dir() && filled()
     });
     strays
         .map(|path| Finding {
