@@ -12,7 +12,7 @@ use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::lock::{Hold, Locks, blocking};
 use crate::mount::{self, Depth, Table};
-use crate::stage::{self, Places, STAGE};
+use crate::stage::{self, Places};
 
 mod doctor;
 
@@ -99,6 +99,8 @@ struct Inner {
     looks: Locks<VolumeId>,
     /// By device and inode of the file.
     images: Locks<(u64, u64)>,
+    /// iSCSI targets: nobody logs out while another logs in.
+    targets: Locks<String>,
 }
 
 const LONGEST_REFERENCE: usize = 128;
@@ -136,7 +138,13 @@ impl Host {
             Ok(root)
         })
         .await?;
-        Ok(Host(Arc::new(Inner { config, volumes: Locks::new(), looks: Locks::new(), images: Locks::new() })))
+        Ok(Host(Arc::new(Inner {
+            config,
+            volumes: Locks::new(),
+            looks: Locks::new(),
+            images: Locks::new(),
+            targets: Locks::new(),
+        })))
     }
 
     /// Brings a volume to this node: its directory or filesystem on its stage, or its device.
@@ -151,7 +159,7 @@ impl Host {
     /// what it is attached now.
     pub async fn attach(&self, volume: &VolumeId, route: &Route, wanted: &Attachment) -> Result<Attached> {
         let tools = self.tools(volume).await;
-        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.images).await
+        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.images, &self.0.targets).await
     }
 
     /// Mounts an attached volume once for `reference` and says where.
@@ -222,12 +230,12 @@ impl Host {
     /// use is torn down.
     pub async fn detach(&self, volume: &VolumeId) -> Result<()> {
         let work = async {
-            let hold = self.0.volumes.hold(volume.clone()).await;
+            let tools = self.tools(volume).await;
             let references = self.references(volume)?;
             if !references.is_empty() {
                 return Err(HostError::InUse { volume: volume.clone(), references });
             }
-            stage::detach(&self.places(volume), &hold).await
+            stage::detach(&self.places(volume), &tools, &self.0.targets).await
         };
         within(self.0.config.limits.detach, volume, "detach it", work).await
     }
@@ -320,7 +328,7 @@ impl Host {
             };
             let Ok(volume) = VolumeId::new(volume) else { continue };
             let references = mounted.entry(volume).or_default();
-            if name != STAGE {
+            if !name.starts_with('.') {
                 references.insert(name.to_owned());
             }
         }
