@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at what it did not expect, aloud")]
 
 mod hands;
+mod iscsi;
 mod nfs;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -14,7 +15,9 @@ const LIMIT: Limit = Limit::from_secs(120);
 
 static RIG: LazyLock<Rig> = LazyLock::new(|| {
     let rig = Rig::builder()
-        .guest("storage", |g| g.memory(Size::mib(256)).disk(Size::mib(256)))
+        .guest("storage", |g| {
+            g.memory(Size::mib(256)).disk(Size::mib(256)).disk(Size::mib(128)).disk(Size::mib(128))
+        })
         .guest("node1", |g| g.memory(Size::mib(256)));
     rig.up().unwrap()
 });
