@@ -57,8 +57,8 @@ pub(super) async fn attach(
     };
     let ready = async {
         see_size(places, &device, wanted.size, tools).await?;
-        let (places_, name) = (places.clone(), device.clone());
-        blocking(&tools.hold, move || mark(&places_, &name)).await?;
+        let (at, name) = (places.clone(), device.clone());
+        blocking(&tools.hold, move || mark(&at, &name)).await?;
         let device = Arc::new(Block::Unit { name: device.clone(), serial: route.serial.clone() });
         Volume { places, wanted, filesystem, device, tools }.stage(options).await
     };
@@ -69,7 +69,11 @@ pub(super) async fn attach(
             tracing::warn!(volume = %places.volume, %error, "a device stays behind");
         } else {
             let places = places.clone();
-            blocking(&tools.hold, move || unmark(&places)).await?;
+            let undone = blocking(&tools.hold, move || {
+                unmark(&places)?;
+                super::remove_empty(&places.directory())
+            });
+            undone.await?;
         }
     }
     staged

@@ -12,7 +12,7 @@ use crate::{LIMIT, on_rig};
 const OPEN: &str = "iqn.2026-01.test.rig:open";
 const CHAP: &str = "iqn.2026-01.test.rig:chap";
 
-/// Brings the targets up with blank units. Dynamic ACLs and maps of a former test are gone.
+/// Brings the targets up with blank units.
 fn serve(rig: &Rig) -> (&Guest, &Guest) {
     static CLIENT: Once = Once::new();
     let (storage, node) = (rig.guest("storage"), rig.guest("node1"));
@@ -30,6 +30,13 @@ fn serve(rig: &Rig) -> (&Guest, &Guest) {
         include_str!("target.sh")
     );
     storage.exec(&script).ok("targets");
+    if !left(node).is_empty() {
+        let clear =
+            "for point in $(grep leister-mounts /proc/mounts | cut -d' ' -f2 | tac); do umount $point; done
+            multipath -F; iscsiadm -m node -u; iscsiadm -m node -o delete; rm -rf /run/leister-mounts; true";
+        node.exec(clear).ok("what a failed test left goes");
+    }
+    set_size(storage, 64);
     let blank =
         "for u in a b; do dd if=/dev/zero of=/dev/mapper/$u bs=1M count=64 conv=fsync,notrunc 2>&1; done";
     storage.exec(blank).ok("blank units");
@@ -50,14 +57,23 @@ fn wanted(name: &str, route: IscsiRoute) -> Attach {
     Attach { filesystem: Some(Filesystem::Ext4), ..attach(name, Route::Iscsi(route), &[]) }
 }
 
+/// Gives unit a its size in MiB, as an array does.
+fn set_size(storage: &Guest, size: u64) {
+    let table = format!("0 {} linear /dev/ubdb 0", size * 2048);
+    let script = format!("dmsetup suspend a && dmsetup load a --table '{table}'; dmsetup resume a");
+    storage.exec(&script).ok("the array resizes it");
+}
+
+fn left(node: &Guest) -> String {
+    let look = "grep leister-mounts /proc/mounts
+        for f in /sys/class/iscsi_session/* /sys/block/sd* /sys/block/dm-*; do [ ! -e $f ] || echo $f; done
+        for f in /run/leister-mounts/* /run/leister-mounts/*/.[a-z]*; do [ ! -e $f ] || echo $f; done";
+    node.exec(look).ok("what is left")
+}
+
 #[track_caller]
 fn nothing_is_left(node: &Guest) {
-    let left = node.exec(
-        "grep leister-mounts /proc/mounts; ls /sys/class/iscsi_session | sed 's/^/session /'
-         ls -d /sys/block/sd* 2>/dev/null; dmsetup ls --target multipath | grep -v 'No devices'
-         find /run/leister-mounts -mindepth 1 2>/dev/null; true",
-    );
-    assert_eq!(left.ok("what is left"), "");
+    assert_eq!(left(node), "");
 }
 
 #[test]
@@ -74,9 +90,7 @@ fn a_unit_is_formatted_used_grown_and_taken_away_with_its_data() {
         let larger = Deed::Grow { volume: volume("a"), size: Bytes::mib(96) };
         let (kind, text) = failed(obey(node, larger));
         assert!(kind == "Size" && text.contains("64"), "{kind}: {text}");
-        storage
-            .exec("dmsetup suspend a; dmsetup load a --table '0 196608 linear /dev/ubdb 0'; dmsetup resume a")
-            .ok("the array grows it");
+        set_size(storage, 96);
         done(obey(node, Deed::Grow { volume: volume("a"), size: Bytes::mib(96) }));
         let usage = done(obey(node, Deed::Usage { volume: volume("a") }));
         assert!(usage["total"].as_u64().unwrap() > 70 << 20, "{usage}");
@@ -93,9 +107,6 @@ fn a_unit_is_formatted_used_grown_and_taken_away_with_its_data() {
         assert_eq!(node.exec(&format!("cat {point}/f")).ok("read"), "kept");
         unmount(node, "a", "app");
         done(detach(node, "a"));
-        storage
-            .exec("dmsetup suspend a; dmsetup load a --table '0 131072 linear /dev/ubdb 0'; dmsetup resume a")
-            .ok("as before");
         nothing_is_left(node);
     });
 }
@@ -136,7 +147,7 @@ fn another_volumes_unit_or_a_strangers_data_is_refused_untouched() {
         let filled = wanted("b", unit(storage, OPEN, &[0], 1, "rig-unit-b"));
         let answer = obey(node, Deed::Attach(Box::new(filled)));
         let (kind, text) = failed(answer);
-        assert!(kind == "Refused" || text.contains("not zero"), "{kind}: {text}");
+        assert!(kind == "Refused" && text.contains("not zero"), "{kind}: {text}");
         nothing_is_left(node);
         let absent = wanted("c", unit(storage, OPEN, &[0], 7, "rig-unit-c"));
         let (kind, text) = failed(obey(node, Deed::Attach(Box::new(absent))));
@@ -153,6 +164,8 @@ fn two_units_share_a_session_until_the_last_has_gone() {
         for (name, lun, serial) in [("a", 0, "rig-unit-a"), ("b", 1, "rig-unit-b")] {
             done(obey(node, Deed::Attach(Box::new(wanted(name, unit(storage, OPEN, &[0], lun, serial))))));
         }
+        mount(node, "a", "app");
+        unmount(node, "a", "app");
         done(detach(node, "a"));
         let point = mount(node, "b", "app");
         node.exec(&format!("echo kept >{point}/f && sync {point}/f")).ok("write");
@@ -176,6 +189,8 @@ fn a_target_that_asks_for_chap_lets_in_who_knows_the_secret() {
         assert!(kind == "Unsupported" && text.contains("CHAP"), "{kind}: {text}");
         assert!(!text.contains("wrong-secret"), "{text}");
         done(obey(node, account("secret-of-node")));
+        mount(node, "b", "app");
+        unmount(node, "b", "app");
         done(detach(node, "b"));
         nothing_is_left(node);
     });
