@@ -44,7 +44,7 @@ impl Places {
         self.directory().join(STAGE)
     }
 
-    fn marker(&self) -> PathBuf {
+    pub(crate) fn marker(&self) -> PathBuf {
         self.directory().join(MARKER)
     }
 

@@ -86,7 +86,7 @@ pub(crate) fn size(name: &str) -> Result<Bytes> {
 
 pub(crate) fn open_alone(path: &Path) -> Result<Option<File>> {
     let flags = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
-    match OpenOptions::new().read(true).write(true).custom_flags(flags).open(path) {
+    match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(e) if Errno::from_io_error(&e) == Some(Errno::BUSY) => Ok(None),
         opened => Ok(Some(opened.doing(|| format!("open {} alone", path.display()))?)),
     }

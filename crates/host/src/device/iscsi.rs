@@ -102,10 +102,11 @@ async fn login_by(volume: &VolumeId, route: &IscsiRoute, portal: &str, tools: &T
         node().arg("--op=new").run().await?;
     }
     let (target, at, chap) = (route.target.clone(), portal.to_owned(), route.chap.clone());
+    let several = route.portals.len() > 1;
     blocking(&tools.hold, move || {
         let record = find_record(&target, &at).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
         let path = record.doing(|| format!("find the record of portal {at} in {RECORDS}"))?;
-        complete(&path, chap.as_ref())
+        complete(&path, &target, chap.as_ref(), several)
     })
     .await?;
     match node().arg("--login").accept(&[0, SESSION_EXISTS]).run().await {
@@ -153,23 +154,29 @@ fn find_record(target: &str, portal: &str) -> Option<PathBuf> {
 }
 
 /// Gives a record what we want of it; all else stays.
-fn complete(path: &Path, chap: Option<&Chap>) -> Result<()> {
+fn complete(path: &Path, target: &str, chap: Option<&Chap>, several: bool) -> Result<()> {
     let doing = || format!("write the iSCSI record {}", path.display());
-    let text = completed(&fs::read_to_string(path).doing(doing)?, chap);
-    let fresh = path.with_extension("new");
+    let text = completed(&fs::read_to_string(path).doing(doing)?, chap, several);
+    // Not among the records: iscsiadm takes every file there for one.
+    let records = fs::canonicalize(RECORDS).doing(doing)?;
+    let fresh = records.with_file_name(format!(".leister-{target}"));
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).doing(doing)?;
     file.write_all(text.as_bytes()).doing(doing)?;
     fs::rename(&fresh, path).doing(doing)
 }
 
-fn completed(record: &str, chap: Option<&Chap>) -> String {
+fn completed(record: &str, chap: Option<&Chap>, several: bool) -> String {
     // We log in, and scan for one unit: nothing shall appear that nobody asked for.
     let mut wanted = vec![
         ("node.startup", "manual"),
         ("node.session.scan", "manual"),
         ("node.session.auth.authmethod", if chap.is_some() { "CHAP" } else { "None" }),
     ];
+    if several {
+        // Another path takes over: what waits on a dead one shall be given back soon.
+        wanted.push(("node.session.timeo.replacement_timeout", "5"));
+    }
     if let Some(chap) = chap {
         wanted.push(("node.session.auth.username", &chap.initiator.user));
         wanted.push(("node.session.auth.password", chap.initiator.secret.expose()));
@@ -202,11 +209,13 @@ mod tests {
         let account =
             |user: &str, secret: &str| ChapAccount { user: user.into(), secret: Secret::new(secret) };
         let chap = Chap { initiator: account("u", "new"), target: None };
-        let text = completed(record, Some(&chap));
+        let text = completed(record, Some(&chap), false);
         assert!(text.contains("node.name = iqn.a\n") && text.ends_with("# END RECORD\n"), "{text}");
         assert!(text.contains("auth.password = new\n") && text.contains("session.scan = manual\n"), "{text}");
         assert!(!text.contains("old") && text.contains("authmethod = CHAP\n"), "{text}");
-        let text = completed(&text, None);
+        assert!(!text.contains("replacement_timeout"), "{text}");
+        let text = completed(&text, None, true);
+        assert!(text.contains("replacement_timeout = 5\n"), "{text}");
         assert!(text.contains("authmethod = None\n") && !text.contains("new"), "{text}");
     }
 

@@ -45,7 +45,12 @@ pub(super) async fn attach(
     let device = {
         let _target = targets.hold(route.target.clone()).await;
         let sessions = iscsi::login(&places.volume, route, tools).await?;
-        match find(places, route, &sessions, tools).await {
+        let found = match marked(places)? {
+            // What is in use stays, whatever paths there are by now.
+            Some(device) => prove_all(places, route, &device, tools).await.map(|()| device),
+            None => find(places, route, &sessions, tools).await,
+        };
+        match found {
             Ok(device) => device,
             Err(error) => {
                 for session in &sessions {
@@ -144,20 +149,24 @@ async fn find(places: &Places, route: &IscsiRoute, sessions: &[Session], tools: 
                 route.target, route.lun
             ),
         }),
-        [only] => Ok(multipath::over(&only.name).map_or_else(|| only.name.clone(), |map| map.name)),
+        [only] => match multipath::over(&only.name) {
+            Some(map) => prove_all(places, route, &map.name, tools).await.map(|()| map.name),
+            None => Ok(only.name.clone()),
+        },
         several => {
             let map = multipath::ensure(&places.volume, several, tools).await?;
-            for name in map.disks() {
-                match scsi::find(&name)? {
-                    Some(disk) => prove(places, route, &disk, tools).await?,
-                    None => {
-                        return Err(refused(places, &map.name, format!("its path {name} is no iSCSI disk")));
-                    }
-                }
-            }
+            prove_all(places, route, &map.name, tools).await?;
             Ok(map.name)
         }
     }
+}
+
+/// Sees that all disks of a device are the volume: a map may have more than those of this route.
+async fn prove_all(places: &Places, route: &IscsiRoute, device: &str, tools: &Tools) -> Result<()> {
+    for disk in paths(device, multipath::named(device).as_ref())? {
+        prove(places, route, &disk, tools).await?;
+    }
+    Ok(())
 }
 
 /// Sees that a disk is the volume, before anything else is done with it.

@@ -6,7 +6,7 @@ use model::{Bytes, Chap, ChapAccount, Filesystem, IscsiRoute, NodeName, Route, S
 use rig::{Guest, Rig, services};
 use wires::{Attach, Deed};
 
-use crate::hands::{attach, detach, done, failed, mount, obey, unmount, volume};
+use crate::hands::{MOUNTS, attach, detach, done, failed, mount, obey, unmount, volume};
 use crate::{LIMIT, on_rig};
 
 const OPEN: &str = "iqn.2026-01.test.rig:open";
@@ -149,6 +149,11 @@ fn another_volumes_unit_or_a_strangers_data_is_refused_untouched() {
         let (kind, text) = failed(answer);
         assert!(kind == "Refused" && text.contains("not zero"), "{kind}: {text}");
         nothing_is_left(node);
+        let mut smaller = wanted("a", unit(storage, OPEN, &[0], 0, "rig-unit-a"));
+        smaller.size = Bytes::mib(32);
+        let (kind, text) = failed(obey(node, Deed::Attach(Box::new(smaller))));
+        assert!(kind == "Size" && text.contains("64MiB"), "{kind}: {text}");
+        nothing_is_left(node);
         let absent = wanted("c", unit(storage, OPEN, &[0], 7, "rig-unit-c"));
         let (kind, text) = failed(obey(node, Deed::Attach(Box::new(absent))));
         assert!(kind == "Missing" && text.contains("unit 7"), "{kind}: {text}");
@@ -171,6 +176,27 @@ fn two_units_share_a_session_until_the_last_has_gone() {
         node.exec(&format!("echo kept >{point}/f && sync {point}/f")).ok("write");
         unmount(node, "b", "app");
         done(detach(node, "b"));
+        nothing_is_left(node);
+    });
+}
+
+#[test]
+fn a_detach_that_was_hindered_is_finished_by_the_next_one() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        let route = unit(storage, OPEN, &[0], 0, "rig-unit-a");
+        done(obey(node, Deed::Attach(Box::new(wanted("a", route)))));
+        let point = mount(node, "a", "app");
+        let device = node.exec(&format!("grep {point} /proc/mounts | cut -d' ' -f1")).ok("its device");
+        node.exec(&format!("umount {MOUNTS}/a/.stage {point}")).ok("as if a detach had died");
+        node.exec(&format!("dmsetup create holder --table '0 8 linear {device} 0'")).ok("a holder");
+        let answer = detach(node, "a");
+        node.exec("dmsetup remove holder").ok("it goes");
+        let (kind, text) = failed(answer);
+        assert!(kind == "Busy" && text.contains("built on it"), "{kind}: {text}");
+        let findings = done(obey(node, Deed::Doctor)).to_string();
+        assert!(findings.contains("attached but not mounted"), "{findings}");
+        done(detach(node, "a"));
         nothing_is_left(node);
     });
 }
