@@ -12,7 +12,7 @@ use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::lock::{Hold, Locks, blocking};
 use crate::mount::{self, Depth, Table};
-use crate::stage::{self, Places, STAGE};
+use crate::stage::{self, Places};
 
 mod doctor;
 
@@ -41,6 +41,10 @@ pub struct Limits {
     pub quick: Duration,
     /// For those that make, check or grow a filesystem.
     pub long: Duration,
+    /// For those that wait for a storage behind a network.
+    pub network: Duration,
+    /// For a whole detach.
+    pub detach: Duration,
 }
 
 /// How a volume shall be attached.
@@ -91,15 +95,24 @@ pub struct Usage {
 struct Inner {
     config: HostConfig,
     volumes: Locks<VolumeId>,
+    /// One look at a time: those at a storage that does not answer shall not pile up.
+    looks: Locks<VolumeId>,
     /// By device and inode of the file.
     images: Locks<(u64, u64)>,
+    /// iSCSI targets: nobody logs out while another logs in.
+    targets: Locks<String>,
 }
 
 const LONGEST_REFERENCE: usize = 128;
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { quick: Duration::from_secs(30), long: Duration::from_secs(30 * 60) }
+        Limits {
+            quick: Duration::from_secs(30),
+            long: Duration::from_secs(30 * 60),
+            network: Duration::from_secs(60),
+            detach: Duration::from_secs(2 * 60),
+        }
     }
 }
 
@@ -125,7 +138,13 @@ impl Host {
             Ok(root)
         })
         .await?;
-        Ok(Host(Arc::new(Inner { config, volumes: Locks::new(), images: Locks::new() })))
+        Ok(Host(Arc::new(Inner {
+            config,
+            volumes: Locks::new(),
+            looks: Locks::new(),
+            images: Locks::new(),
+            targets: Locks::new(),
+        })))
     }
 
     /// Brings a volume to this node: its directory or filesystem on its stage, or its device.
@@ -140,7 +159,7 @@ impl Host {
     /// what it is attached now.
     pub async fn attach(&self, volume: &VolumeId, route: &Route, wanted: &Attachment) -> Result<Attached> {
         let tools = self.tools(volume).await;
-        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.images).await
+        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.images, &self.0.targets).await
     }
 
     /// Mounts an attached volume once for `reference` and says where.
@@ -203,18 +222,22 @@ impl Host {
     /// Takes a volume away from this node: unmounts its stage, flushes and detaches its device.
     ///
     /// # Behavior
-    /// A volume that is not attached is as good as detached.
+    /// A volume that is not attached is as good as detached. What is not written yet is written first; a storage
+    /// that is gone cannot take it, and the call ends at its limit while the volume stays.
     ///
     /// # Errors
-    /// `InUse` while references are left; `Busy` with who holds the stage or the device. Nothing in use is torn
-    /// down.
+    /// `InUse` while references are left; `Busy` with who holds the stage or the device; `Unanswered`. Nothing in
+    /// use is torn down.
     pub async fn detach(&self, volume: &VolumeId) -> Result<()> {
-        let hold = self.0.volumes.hold(volume.clone()).await;
-        let references = self.references(volume)?;
-        if !references.is_empty() {
-            return Err(HostError::InUse { volume: volume.clone(), references });
-        }
-        stage::detach(&self.places(volume), &hold).await
+        let work = async {
+            let tools = self.tools(volume).await;
+            let references = self.references(volume)?;
+            if !references.is_empty() {
+                return Err(HostError::InUse { volume: volume.clone(), references });
+            }
+            stage::detach(&self.places(volume), &tools, &self.0.targets).await
+        };
+        within(self.0.config.limits.detach, volume, "detach it", work).await
     }
 
     /// Removes what is left of a volume that was deleted.
@@ -250,28 +273,31 @@ impl Host {
     /// filesystem it lies in, whatever its own quota is.
     ///
     /// # Errors
-    /// `NotAttached`; a raw device has no usage.
+    /// `NotAttached`; a raw device has no usage; `Unanswered`.
     pub async fn usage(&self, volume: &VolumeId) -> Result<Usage> {
-        // Reads only and never waits for others, so it takes no lock.
-        let hold: Hold = Arc::new(());
+        // Reads only, so it takes no lock that a change would wait for.
         let places = self.places(volume);
-        blocking(&hold, move || {
-            let stage = places.stage();
-            if Table::read()?.at(&stage).is_none() {
-                return Err(not_mountable(&places)?);
-            }
-            let fs =
-                rustix::fs::statvfs(&stage).doing(|| format!("ask for the space of {}", stage.display()))?;
-            let bytes = |blocks: u64| Bytes::new(blocks.saturating_mul(fs.f_frsize));
-            Ok(Usage {
-                total: bytes(fs.f_blocks),
-                used: bytes(fs.f_blocks.saturating_sub(fs.f_bfree)),
-                available: bytes(fs.f_bavail),
-                inodes: fs.f_files,
-                inodes_used: fs.f_files.saturating_sub(fs.f_ffree),
+        let ask = async {
+            let hold = self.0.looks.hold(volume.clone()).await;
+            blocking(&hold, move || {
+                let stage = places.stage();
+                if Table::read()?.at(&stage).is_none() {
+                    return Err(not_mountable(&places)?);
+                }
+                let fs = rustix::fs::statvfs(&stage)
+                    .doing(|| format!("ask for the space of {}", stage.display()))?;
+                let bytes = |blocks: u64| Bytes::new(blocks.saturating_mul(fs.f_frsize));
+                Ok(Usage {
+                    total: bytes(fs.f_blocks),
+                    used: bytes(fs.f_blocks.saturating_sub(fs.f_bfree)),
+                    available: bytes(fs.f_bavail),
+                    inodes: fs.f_files,
+                    inodes_used: fs.f_files.saturating_sub(fs.f_ffree),
+                })
             })
-        })
-        .await
+            .await
+        };
+        within(self.0.config.limits.network, volume, "ask for its space", ask).await
     }
 
     /// For whom a volume is mounted here, read from the mount table.
@@ -302,7 +328,7 @@ impl Host {
             };
             let Ok(volume) = VolumeId::new(volume) else { continue };
             let references = mounted.entry(volume).or_default();
-            if name != STAGE {
+            if !name.starts_with('.') {
                 references.insert(name.to_owned());
             }
         }
@@ -347,9 +373,25 @@ fn not_mountable(places: &Places) -> Result<HostError> {
 
 /// Whether a reference shows the stage of now with all that is mounted in it.
 fn is_replica(table: &Table, stage: &std::path::Path, point: &std::path::Path) -> bool {
-    let same = |at: &std::path::Path, of: &std::path::Path| table.at(at).is_some() && stage::is_same(at, of);
+    let same = |at: &std::path::Path, of: &std::path::Path| match (table.at(at), table.at(of)) {
+        (Some(one), Some(other)) if stage::nfs::is_nfs(other) => {
+            // A look into it may wait for its server.
+            (one.device, &one.root) == (other.device, &other.root)
+        }
+        (one, _) => one.is_some() && stage::is_same(at, of),
+    };
     let inner = |e: &mount::Entry| e.point.strip_prefix(stage).map(|p| same(&point.join(p), &e.point));
     same(point, stage) && table.below(stage).all(|e| inner(e).unwrap_or(true))
+}
+
+async fn within<T>(
+    limit: Duration,
+    volume: &VolumeId,
+    doing: &'static str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let unanswered = |_| HostError::Unanswered { volume: volume.clone(), doing, limit };
+    tokio::time::timeout(limit, work).await.map_err(unanswered)?
 }
 
 fn check_reference(reference: &str) -> Result<()> {

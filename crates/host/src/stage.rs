@@ -1,24 +1,25 @@
 //! The stage of a volume: the one place where it is mounted, and from which each reference is a bind.
 
+mod content;
 mod directory;
 pub(crate) mod format;
 mod image;
+pub(crate) mod nfs;
+mod unit;
 
 use std::fs;
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use model::{LocalSource, Route, VolumeId};
+use model::{Bytes, LocalSource, Route, VolumeId};
 
 use crate::device::busy;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
-use crate::lock::{Hold, Locks, blocking};
+use crate::lock::{Locks, blocking};
 use crate::mount::{self, Table};
-
-pub(crate) use image::grow;
 
 /// Where things of one volume lie.
 #[derive(Clone, Debug)]
@@ -28,7 +29,9 @@ pub(crate) struct Places {
 }
 
 /// The stage's name among the references, none of which starts with a dot.
-pub(crate) const STAGE: &str = ".stage";
+const STAGE: &str = ".stage";
+/// Where the device of a unit is kept.
+const MARKER: &str = ".device";
 /// Where snapshots are shown inside a volume.
 pub(crate) const SNAPSHOTS: &str = ".snapshot";
 
@@ -39,6 +42,10 @@ impl Places {
 
     pub(crate) fn stage(&self) -> PathBuf {
         self.directory().join(STAGE)
+    }
+
+    pub(crate) fn marker(&self) -> PathBuf {
+        self.directory().join(MARKER)
     }
 
     pub(crate) fn reference(&self, reference: &str) -> PathBuf {
@@ -53,6 +60,7 @@ pub(crate) async fn attach(
     wanted: &Attachment,
     tools: &Tools,
     images: &Locks<(u64, u64)>,
+    targets: &Locks<String>,
 ) -> Result<Attached> {
     match route {
         Route::Local { source: LocalSource::Directory { path, snapshots } } => {
@@ -64,27 +72,50 @@ pub(crate) async fn attach(
         Route::Local { source: LocalSource::Image { path } } => {
             image::attach(places, path, wanted, tools, images).await
         }
-        Route::Nfs(_) | Route::Iscsi(_) | Route::Nvme(_) => Err(HostError::Unsupported {
+        Route::Nfs(route) => nfs::attach(places, route, wanted, tools).await,
+        Route::Iscsi(route) => unit::attach(places, route, wanted, tools, targets).await,
+        Route::Nvme(_) => Err(HostError::Unsupported {
             volume: places.volume.clone(),
-            problem: "its storage is reached over a network, which this node cannot do".to_owned(),
+            problem: "its storage is reached over a wire that this node cannot use".to_owned(),
         }),
     }
 }
 
 /// Takes down the stage and what is behind it. The caller has seen that no reference is left.
-pub(crate) async fn detach(places: &Places, hold: &Hold) -> Result<()> {
-    let places = places.clone();
-    blocking(hold, move || {
+pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<String>) -> Result<()> {
+    let at = places.clone();
+    let is_directory = blocking(&tools.hold, move || {
         let table = Table::read()?;
         // Seen from its mount, a directory needs no search through all loop devices.
-        let is_directory = table.at(&places.stage()).is_some_and(|staged| staged.root != Path::new("/"));
-        unmount(&places, &places.stage())?;
-        if !is_directory {
-            image::release(&places)?;
+        let staged = table.at(&at.stage());
+        let is_nfs = staged.is_some_and(nfs::is_nfs);
+        let is_directory = is_nfs || staged.is_some_and(|staged| staged.root != Path::new("/"));
+        if is_nfs {
+            nfs::flush(&at);
         }
-        remove_empty(&places.directory())
+        unmount(&at, &at.stage())?;
+        Ok(is_directory)
+    })
+    .await?;
+    if !is_directory {
+        unit::release(places, tools, targets).await?;
+    }
+    let at = places.clone();
+    blocking(&tools.hold, move || {
+        if !is_directory {
+            image::release(&at)?;
+        }
+        remove_empty(&at.directory())
     })
     .await
+}
+
+/// Extends the device of a volume, and the filesystem on it if one is mounted, to `size`.
+pub(crate) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<()> {
+    match unit::marked(places)? {
+        Some(device) => unit::grow(places, &device, size, tools).await,
+        None => image::grow(places, size, tools).await,
+    }
 }
 
 /// Unmounts with all that lies below, and says who is in the way.
@@ -152,9 +183,9 @@ fn check_read_only(places: &Places, staged: &mount::Entry, wanted: bool) -> Resu
     })
 }
 
-/// The names mounted in the directory of a volume, other than its stage.
+/// The names mounted in the directory of a volume, other than what is ours.
 pub(crate) fn references(table: &Table, places: &Places) -> std::collections::BTreeSet<String> {
     let directory = places.directory();
     let direct = table.below(&directory).filter_map(|e| e.point.strip_prefix(&directory).ok()?.to_str());
-    direct.filter(|name| !name.contains('/') && *name != STAGE).map(str::to_owned).collect()
+    direct.filter(|name| !name.contains('/') && !name.starts_with('.')).map(str::to_owned).collect()
 }

@@ -100,7 +100,13 @@ async fn what_a_format_of_ours_left_half_made_is_made_again() {
             let image = Image::open(&v, &path, false).unwrap();
             let directory = rig.path("mounts/v");
             fs::create_dir_all(&directory).unwrap();
-            FormatRecord::new(image.identity, *filesystem, Phase::Begun).write(&directory).unwrap();
+            FormatRecord::new(
+                crate::device::block::Subject::Image(image.identity),
+                *filesystem,
+                Phase::Begun,
+            )
+            .write(&directory)
+            .unwrap();
             let before = hash(&path);
             let attached = rig.host.attach(&v, &route, &wanted(*filesystem, SIZE)).await;
             // Only what such a format can have left: nothing blkid knows, or the very filesystem.
