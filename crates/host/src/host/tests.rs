@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::task::Poll;
 
-use model::LocalSource;
+use model::{Filesystem, LocalSource};
 use rustix::mount::UnmountFlags;
 
 use super::*;

@@ -25,6 +25,8 @@ use crate::lock::{Locks, blocking};
 use crate::mount::{self, Options, Table};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How long a unit may take to appear: the array may have mapped it a moment ago.
+const APPEARANCE: Duration = Duration::from_secs(10);
 
 pub(super) async fn attach(
     places: &Places,
@@ -119,7 +121,7 @@ pub(super) fn marked(places: &Places) -> Result<Option<String>> {
 
 /// The device of a unit: a disk, or the map over several.
 async fn find(places: &Places, route: &IscsiRoute, sessions: &[Session], tools: &Tools) -> Result<String> {
-    let until = Instant::now() + tools.limits.quick;
+    let until = Instant::now() + APPEARANCE;
     let mut disks: Vec<Disk> = Vec::new();
     for session in sessions {
         let disk = |s: &Session| s.disks().into_iter().find(|disk| disk.lun == u64::from(route.lun));
