@@ -15,6 +15,12 @@ use crate::leftovers;
 /// A suite that takes longer hangs.
 const LIMIT: Duration = Duration::from_secs(20 * 60);
 
+/// So does one that boots guests, which share the cores with one another and with other suites.
+const LIMIT_WITH_GUESTS: Duration = Duration::from_secs(45 * 60);
+
+/// Whole folders of suites that boot guests. Elsewhere such a suite has a name that begins with `guests`.
+const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/faults/"];
+
 /// One test executable.
 #[derive(Debug, Clone)]
 pub(crate) struct Suite {
@@ -92,6 +98,12 @@ impl Outcome {
 }
 
 impl Suite {
+    /// Whether it boots machines: those are for one suite at a time, or none has the cores that its limits are for.
+    pub(crate) fn boots_guests(&self) -> bool {
+        let own_name = self.name.rsplit('/').next().unwrap_or_default();
+        own_name.starts_with("guests") || GUESTS.iter().any(|folder| self.name.starts_with(folder))
+    }
+
     /// Runs it to its end and keeps what it says in `./var/log`.
     pub(crate) fn run(&self, checkout: &Checkout) -> (Outcome, Duration) {
         let started = Instant::now();
@@ -100,12 +112,13 @@ impl Suite {
     }
 
     fn try_run(&self, checkout: &Checkout) -> Result<Outcome> {
+        let limit = if self.boots_guests() { LIMIT_WITH_GUESTS } else { LIMIT };
         let log = checkout.log(&self.name.replace(['/', ' '], "-"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.executable);
         command.arg("--show-output").current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let ended_well = bounded(environment(&mut command, checkout), LIMIT)?;
+        let ended_well = bounded(environment(&mut command, checkout), limit)?;
         let said = std::fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
         Ok(Outcome::parse(&String::from_utf8_lossy(&said), ended_well))
     }
@@ -188,6 +201,21 @@ mod tests {
             ("memory allocation failed", false, 1),
         ] {
             assert_eq!(Outcome::parse(said, ended_well).failed, failed, "{said}");
+        }
+    }
+
+    #[test]
+    fn suites_that_boot_guests_are_known_by_folder_or_name() {
+        for (name, boots) in [
+            ("tests/rig/guests", true),
+            ("tests/faults/nodes", true),
+            ("crates/filer/guests", true),
+            ("crates/filer/guests_iscsi", true),
+            ("crates/filer", false),
+            ("tests/docker/volumes", false),
+        ] {
+            let suite = Suite { name: name.into(), executable: PathBuf::new(), folder: PathBuf::new() };
+            assert_eq!(suite.boots_guests(), boots, "{name}");
         }
     }
 

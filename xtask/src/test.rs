@@ -73,12 +73,15 @@ fn examples(checkout: &Checkout) -> Result<Outcome> {
 
 fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, report: Report) -> Mutex<Report> {
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let waiting = Mutex::new(VecDeque::from(suites));
+    let waiting = Mutex::new(Waiting::new(suites));
     let report = Mutex::new(report);
     let work = || {
         // A poisoned lock means another worker panicked: the scope passes that on.
-        while let Some(suite) = waiting.lock().ok().and_then(|mut waiting| waiting.pop_front()) {
+        while let Some(suite) = waiting.lock().ok().and_then(|mut waiting| waiting.next()) {
             let (outcome, took) = suite.run(checkout);
+            if let Ok(mut waiting) = waiting.lock() {
+                waiting.has_ended(&suite);
+            }
             if let Ok(mut report) = report.lock() {
                 report.add(&suite.name, outcome, took);
             }
@@ -90,6 +93,31 @@ fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, report: Report) -> Mute
         }
     });
     report
+}
+
+/// Suites that have not begun.
+struct Waiting {
+    suites: VecDeque<Suite>,
+    guests_are_up: bool,
+}
+
+impl Waiting {
+    fn new(suites: Vec<Suite>) -> Self {
+        Self { suites: suites.into(), guests_are_up: false }
+    }
+
+    /// The first that may begin. A worker that is told there is none may end: whoever runs guests takes the rest.
+    fn next(&mut self) -> Option<Suite> {
+        let may = |suite: &Suite| !(self.guests_are_up && suite.boots_guests());
+        let at = self.suites.iter().position(may)?;
+        let suite = self.suites.remove(at)?;
+        self.guests_are_up |= suite.boots_guests();
+        Some(suite)
+    }
+
+    fn has_ended(&mut self, suite: &Suite) {
+        self.guests_are_up &= !suite.boots_guests();
+    }
 }
 
 struct Report {
@@ -151,16 +179,33 @@ fn can_do_everything() -> bool {
             .is_some_and(|path| std::env::split_paths(&path).any(|folder| folder.join(program).is_file()))
     };
     rustix::process::geteuid().is_root()
-        && Path::new("/dev/loop-control").exists()
+        && ["/dev/loop-control", "/dev/net/tun"].into_iter().all(|device| Path::new(device).exists())
         && ["btrfs", "ext4", "xfs", "overlay"].into_iter().all(has)
         && ["dockerd", "docker", "docker-compose", "mkfs.btrfs", "mkfs.xfs", "mkfs.ext4"]
             .into_iter()
             .all(on_path)
+        && ["linux.uml", "qemu-system-x86_64"].into_iter().all(on_path)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn one_suite_with_guests_runs_at_a_time_beside_others() {
+        let suite = |name: &str| Suite { name: name.into(), executable: "".into(), folder: "".into() };
+        let names = ["tests/rig/guests", "tests/faults/nodes", "tests/docker/volumes"];
+        let mut waiting = Waiting::new(names.map(suite).into());
+        let mut next = |ended: Option<&Suite>| {
+            ended.into_iter().for_each(|suite| waiting.has_ended(suite));
+            waiting.next()
+        };
+        let rig = next(None).unwrap();
+        let docker = next(None).unwrap();
+        assert_eq!((rig.name.as_str(), docker.name.as_str()), (names[0], names[2]));
+        assert!(next(Some(&docker)).is_none(), "guests are still up");
+        assert_eq!(next(Some(&rig)).unwrap().name, names[1]);
+    }
 
     #[test]
     fn a_skip_fails_where_the_machine_can_do_everything() {

@@ -28,6 +28,6 @@ pub use quantity::Quantity;
 pub use snapshot::{SnapshotCreate, SnapshotView};
 pub use status::{FindingView, Severity, VersionView};
 pub use volume::{
-    AdoptFailure, AdoptRequest, AdoptResult, FoundVolume, ImportRequest, RestoreRequest, SourceView,
-    VolumeCreate, VolumeGrow, VolumeView,
+    AdoptFailure, AdoptRequest, AdoptResult, FenceRequest, FoundVolume, ImportRequest, RestoreRequest,
+    SourceView, VolumeCreate, VolumeGrow, VolumeView,
 };

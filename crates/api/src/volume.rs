@@ -44,6 +44,9 @@ pub struct VolumeView {
     /// Nodes that it is published to.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub nodes: Vec<String>,
+    /// Nodes that it was taken from and that have not let go of it yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub fenced: Vec<String>,
     /// How many snapshots it has.
     pub snapshots: usize,
     /// `made`, `imported` or `adopted`.
@@ -119,6 +122,13 @@ pub struct VolumeGrow {
 pub struct RestoreRequest {
     /// The snapshot whose content shall take the volume's place.
     pub snapshot: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct FenceRequest {
+    /// The node that shall neither read nor write the volume any more.
+    pub node: String,
 }
 
 /// Takes over somebody else's volume.

@@ -188,8 +188,14 @@ pub trait Snapshots: Send + Sync {
     /// Repeating it is harmless while nobody writes. The snapshot and its siblings stay.
     ///
     /// # Errors
-    /// `InUse` while permitted to a node.
+    /// `InUse` while permitted to a node, and for an older snapshot than the newest where the backend
+    /// [would lose](Snapshots::keeps_newer) those taken later: it names them.
     async fn restore(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<VolumeState>>;
+
+    /// Whether snapshots that are newer than the one restored survive.
+    fn keeps_newer(&self) -> bool {
+        true
+    }
 
     fn clones(&self) -> Option<&dyn Clones> {
         None

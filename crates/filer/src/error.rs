@@ -1,16 +1,24 @@
 use std::path::PathBuf;
 
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 /// What kind of mistake or misfortune an error is; callers decide by this, people read the message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub enum ErrorKind {
     Invalid,
     NotFound,
     Conflict,
+    /// Something else is going on with it.
+    Busy,
     InUse,
     NoCapacity,
     Unsupported,
+    /// A filer elsewhere does not answer.
+    Unreachable,
+    /// A filer elsewhere does not believe us, or we do not believe it.
+    Denied,
     Io,
 }
 
@@ -24,11 +32,17 @@ pub enum FilerError {
     #[error("{0}")]
     Conflict(String),
     #[error("{0}")]
+    Busy(String),
+    #[error("{0}")]
     InUse(String),
     #[error("{0}")]
     NoCapacity(String),
     #[error("{0}")]
     Unsupported(String),
+    #[error("{0}")]
+    Unreachable(String),
+    #[error("{0}")]
+    Denied(String),
     #[error("cannot {operation} {}{}", path.display(), advice(source))]
     Io {
         operation: &'static str,
@@ -46,10 +60,31 @@ impl FilerError {
             FilerError::Invalid(_) => ErrorKind::Invalid,
             FilerError::NotFound(_) => ErrorKind::NotFound,
             FilerError::Conflict(_) => ErrorKind::Conflict,
+            FilerError::Busy(_) => ErrorKind::Busy,
             FilerError::InUse(_) => ErrorKind::InUse,
             FilerError::NoCapacity(_) => ErrorKind::NoCapacity,
             FilerError::Unsupported(_) => ErrorKind::Unsupported,
+            FilerError::Unreachable(_) => ErrorKind::Unreachable,
+            FilerError::Denied(_) => ErrorKind::Denied,
             FilerError::Io { .. } => ErrorKind::Io,
+        }
+    }
+}
+
+impl FilerError {
+    /// The same refusal in other words; a system error keeps its own.
+    pub(crate) fn reworded(self, change: impl FnOnce(&str) -> String) -> FilerError {
+        match self {
+            FilerError::Invalid(text) => FilerError::Invalid(change(&text)),
+            FilerError::NotFound(text) => FilerError::NotFound(change(&text)),
+            FilerError::Conflict(text) => FilerError::Conflict(change(&text)),
+            FilerError::Busy(text) => FilerError::Busy(change(&text)),
+            FilerError::InUse(text) => FilerError::InUse(change(&text)),
+            FilerError::NoCapacity(text) => FilerError::NoCapacity(change(&text)),
+            FilerError::Unsupported(text) => FilerError::Unsupported(change(&text)),
+            FilerError::Unreachable(text) => FilerError::Unreachable(change(&text)),
+            FilerError::Denied(text) => FilerError::Denied(change(&text)),
+            system @ FilerError::Io { .. } => system,
         }
     }
 }

@@ -8,13 +8,23 @@
 //! What is visible under `volumes/` is whole: it is made in `.staging/` and renamed into place, and leaves by a
 //! rename into `.trash/`. Opening a pool sweeps both.
 
+pub mod access;
+mod client;
 mod error;
 mod ioctl;
 mod pool;
+mod service;
+mod trust;
 mod volume;
+mod wire;
 
+pub use client::{Client, PORT, check_url};
 pub use error::{ErrorKind, FilerError};
-pub use pool::{Image, Pool, PoolSpec, PoolStats};
+pub use pool::{Abilities, Ability, Image, LayoutAbilities, Pool, PoolSpec, PoolStats};
+pub use service::{Service, ServiceSpec};
+pub use trust::{Authority, Issued, Tenant, TrustFiles};
 pub use volume::{
-    CreateVolume, ForeignState, Layout, Outcome, Provisioning, SnapshotState, Source, VolumeState,
+    CreateVolume, Damage, ForeignState, Layout, Outcome, Provisioning, Served, SnapshotState, Source,
+    VolumeState,
 };
+pub use wire::{PoolView, WIRE_LABEL, Wire};

@@ -1,32 +1,35 @@
-//! A pool: one btrfs file system, in an image file or existing, that volumes live in.
+//! A pool: one btrfs file system, in an image file or existing, or one thin pool of LVM, that volumes live in.
 
+mod abilities;
 mod btrfs;
 mod commit;
 mod image;
 mod ledger;
 mod lock;
+mod lvm;
 mod mounts;
 mod steps;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod whole;
 
-use std::fs::File;
-use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use model::Bytes;
+use model::{Bytes, NodeName, Permit};
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, FilerError, Result};
-use commit::GroupCommit;
-use ledger::Ledger;
-use steps::Steps;
-use turns::Turns;
+use crate::volume::{CreateVolume, Damage, ForeignState, Outcome, SnapshotState, VolumeState};
+pub use abilities::{Abilities, Ability, LayoutAbilities};
+use btrfs::Btrfs;
+use lvm::Lvm;
 
 /// Where a pool is and how it is run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolSpec {
-    /// The directory where the pool is seen: the mount point of `image`, or a directory on an existing btrfs.
+    /// The directory where the pool is seen: the mount point of `image`, or a directory on an existing btrfs. For a
+    /// thin pool of LVM `group/pool`, without a leading slash.
     pub path: PathBuf,
     /// The file that holds the pool; `None` if `path` is on a mounted btrfs already.
     pub image: Option<Image>,
@@ -46,7 +49,8 @@ pub struct Image {
 }
 
 /// A pool's space.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct PoolStats {
     /// The file system's size.
     pub total: Bytes,
@@ -64,18 +68,16 @@ pub struct PoolStats {
     pub thin_limit: Bytes,
 }
 
-/// An open pool. At most one process has it; dropping it leaves it mounted, so that containers go on.
+/// An open pool. At most one process has it; dropping it leaves it as it is, so that containers go on.
 #[derive(Debug)]
 pub struct Pool {
-    path: PathBuf,
-    owner: String,
-    image: Option<PathBuf>,
-    root: OwnedFd,
-    ledger: Ledger,
-    commit: GroupCommit,
-    turns: Turns,
-    steps: Steps,
-    _locks: Vec<File>,
+    kind: Kind,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Btrfs(Btrfs),
+    Lvm(Lvm),
 }
 
 impl PoolSpec {
@@ -87,6 +89,18 @@ impl PoolSpec {
     /// A pool on a mounted btrfs, overcommitted at most 10 times.
     pub fn on_btrfs(path: impl Into<PathBuf>, owner: impl Into<String>) -> Self {
         PoolSpec { path: path.into(), image: None, overcommit: 10.0, owner: owner.into() }
+    }
+
+    /// A thin pool of LVM that exists, not overcommitted.
+    pub fn on_lvm(group: &str, pool: &str, owner: impl Into<String>) -> Self {
+        PoolSpec { path: Path::new(group).join(pool), image: None, overcommit: 1.0, owner: owner.into() }
+    }
+
+    /// Volume group and thin pool, if that is what the path names.
+    fn lvm(&self) -> Option<(&str, &str)> {
+        let (group, pool) = self.path.to_str()?.split_once('/')?;
+        let plain = |name: &str| !name.is_empty() && name != "." && name != ".." && !name.contains('/');
+        (self.image.is_none() && plain(group) && plain(pool)).then_some((group, pool))
     }
 
     fn check(&self) -> Result<()> {
@@ -113,12 +127,15 @@ impl Pool {
     /// `Conflict` if the image holds something else or another process has the pool.
     pub fn make(spec: &PoolSpec) -> Result<Pool> {
         spec.check()?;
+        if spec.lvm().is_some() {
+            return Pool::open(spec);
+        }
         std::fs::create_dir_all(&spec.path).while_doing("create directory", &spec.path)?;
         let lock = spec.image.as_ref().map(image::lock).transpose()?;
         if let Some(image) = &spec.image {
             image::make(image)?;
         }
-        Pool::start(spec, lock)
+        Ok(Pool { kind: Kind::Btrfs(Btrfs::start(spec, lock)?) })
     }
 
     /// Opens a pool that exists: attaches and mounts its image where needed, and sweeps what a crash left.
@@ -128,6 +145,9 @@ impl Pool {
     /// has it or something else is mounted there.
     pub fn open(spec: &PoolSpec) -> Result<Pool> {
         spec.check()?;
+        if let Some((group, pool)) = spec.lvm() {
+            return Ok(Pool { kind: Kind::Lvm(Lvm::open(spec, group, pool)?) });
+        }
         if let Some(image) = spec.image.as_ref().filter(|image| !image.path.exists()) {
             return Err(FilerError::NotFound(format!(
                 "pool image {} does not exist; make the pool first, or bring the file back",
@@ -135,56 +155,175 @@ impl Pool {
             )));
         }
         let lock = spec.image.as_ref().map(image::lock).transpose()?;
-        Pool::start(spec, lock)
+        Ok(Pool { kind: Kind::Btrfs(Btrfs::start(spec, lock)?) })
     }
+}
 
-    /// Unmounts the pool if it is in an image; the loop device goes with it. The data stays.
+/// Calls that every kind of pool answers.
+macro_rules! to_its_kind {
+    ($pool:expr, $call:ident($($argument:expr),*)) => {
+        match &$pool.kind {
+            Kind::Btrfs(pool) => pool.$call($($argument),*),
+            Kind::Lvm(pool) => pool.$call($($argument),*),
+        }
+    };
+}
+
+impl Pool {
+    /// Lets go of the pool, and unmounts it if it is in an image; the loop device goes with it. The data stays.
     ///
     /// # Errors
     /// `InUse` while anything on it is mounted or open.
     pub fn close(self) -> Result<()> {
-        let Pool { path, image, root, _locks: mut locks, .. } = self;
-        // The image's own lock is the first, and is kept until the end; the others lie on the pool itself.
-        locks.truncate(usize::from(image.is_some()));
-        drop(root);
-        match image {
-            Some(image) => image::unmount(&path, &image),
-            None => Ok(()),
+        match self.kind {
+            Kind::Btrfs(pool) => pool.close(),
+            Kind::Lvm(_) => Ok(()),
         }
     }
 
-    /// Where the pool is mounted.
+    /// Where the pool is mounted, or `group/pool`.
     pub fn path(&self) -> &Path {
-        &self.path
+        to_its_kind!(self, path())
     }
 
-    fn start(spec: &PoolSpec, image_lock: Option<File>) -> Result<Pool> {
-        if !spec.path.is_dir() {
-            return Err(FilerError::NotFound(format!(
-                "pool directory {} does not exist; make the pool first",
-                spec.path.display()
-            )));
-        }
-        let path = std::fs::canonicalize(&spec.path).while_doing("resolve", &spec.path)?;
-        if let Some(image) = &spec.image {
-            image::mount(&image.path, &path)?;
-        }
-        let root = btrfs::open_root(&path)?;
-        let lock = lock::take(&path.join(btrfs::CONTROL).join("lock"), &path)?;
-        let alone = btrfs::lock_file_system(&root, &path)?;
-        let pool = Pool {
-            owner: spec.owner.clone(),
-            image: spec.image.as_ref().map(|image| image.path.clone()),
-            ledger: btrfs::start_quota(&root, &path, spec.overcommit)?,
-            root,
-            path,
-            commit: GroupCommit::default(),
-            turns: Turns::default(),
-            steps: Steps::default(),
-            _locks: image_lock.into_iter().chain([lock, alone]).collect(),
-        };
-        pool.sweep()?;
-        pool.count()?;
-        Ok(pool)
+    /// What can be asked of this pool.
+    pub fn abilities(&self) -> Abilities {
+        to_its_kind!(self, abilities())
+    }
+
+    /// The pool's space; on btrfs as of the last commit (at most five seconds old).
+    pub fn stats(&self) -> Result<PoolStats> {
+        to_its_kind!(self, stats())
+    }
+
+    /// Whether the pool is still there.
+    ///
+    /// # Errors
+    /// `NotFound` with advice if it has been unmounted, covered or removed.
+    pub fn check(&self) -> Result<()> {
+        to_its_kind!(self, check())
+    }
+
+    /// Creates a volume, empty or as a writable clone of `source`.
+    ///
+    /// # Behavior
+    /// When it returns the volume is durable. One that exists as asked is `Unchanged`. A clone may be larger than
+    /// its source. A thin clone of a reserved volume sets its size aside as well.
+    ///
+    /// # Errors
+    /// `Conflict` if the handle is taken by another shape or instance, `NoCapacity`, `NotFound` for the source,
+    /// `Unsupported` for what the pool's [abilities](Pool::abilities) lack, and for a thick clone of a thin source.
+    pub fn create(&self, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
+        to_its_kind!(self, create(wanted))
+    }
+
+    /// The volume, of whatever instance.
+    pub fn find(&self, handle: &str) -> Result<Option<VolumeState>> {
+        to_its_kind!(self, find(handle))
+    }
+
+    /// All volumes of all instances, in one pass. What is [damaged](Pool::damaged) is not among them.
+    pub fn list(&self) -> Result<Vec<VolumeState>> {
+        to_its_kind!(self, list())
+    }
+
+    /// Volumes whose record or data is not as it should be. They are never touched, and keep nobody from the others.
+    pub fn damaged(&self) -> Result<Vec<Damage>> {
+        to_its_kind!(self, damaged())
+    }
+
+    /// Deletes a volume. Its space is free when the kernel has dropped it, some seconds later.
+    ///
+    /// # Errors
+    /// `InUse` while it is permitted to a node or has snapshots.
+    pub fn delete(&self, handle: &str) -> Result<Outcome<()>> {
+        to_its_kind!(self, delete(handle))
+    }
+
+    /// Enlarges a volume while it is in use. What lies on a block volume is the host's to enlarge.
+    ///
+    /// # Errors
+    /// `Invalid` for a smaller size, `NoCapacity`.
+    pub fn grow(&self, handle: &str, size: Bytes) -> Result<Outcome<VolumeState>> {
+        to_its_kind!(self, grow(handle, size))
+    }
+
+    /// Records that a node may reach the volume, and how.
+    ///
+    /// # Behavior
+    /// A node that has the same permit is `Unchanged`; another one (other addresses, other flags) is replaced.
+    ///
+    /// # Errors
+    /// `InUse` names another node that is permitted, when either permit is exclusive.
+    pub fn permit(&self, handle: &str, permit: &Permit) -> Result<Outcome<VolumeState>> {
+        to_its_kind!(self, permit(handle, permit))
+    }
+
+    /// Takes that back.
+    pub fn forbid(&self, handle: &str, node: &NodeName) -> Result<Outcome<VolumeState>> {
+        to_its_kind!(self, forbid(handle, node))
+    }
+
+    /// Records that the volume was put to use, and must never be formatted.
+    ///
+    /// # Behavior
+    /// A snapshot keeps the mark of its instant: a restore gives it back, a clone has that of what it was made from.
+    pub fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {
+        to_its_kind!(self, mark_staged(handle))
+    }
+
+    /// Takes a read-only snapshot. One of the same name is `Unchanged`.
+    ///
+    /// # Behavior
+    /// Data written to files before is in it. The file system on a block volume must be synced by its host first.
+    /// The snapshot of a reserved volume sets aside what it holds.
+    ///
+    /// # Errors
+    /// `NotFound` without the volume, `NoCapacity`.
+    pub fn take(&self, handle: &str, name: &str) -> Result<Outcome<SnapshotState>> {
+        to_its_kind!(self, take(handle, name))
+    }
+
+    /// A volume's snapshots, oldest first.
+    pub fn list_snapshots(&self, handle: &str) -> Result<Vec<SnapshotState>> {
+        to_its_kind!(self, list_snapshots(handle))
+    }
+
+    pub fn find_snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
+        to_its_kind!(self, find_snapshot(handle, name))
+    }
+
+    /// Deletes a snapshot; clones of it stay.
+    pub fn delete_snapshot(&self, handle: &str, name: &str) -> Result<Outcome<()>> {
+        to_its_kind!(self, delete_snapshot(handle, name))
+    }
+
+    /// Makes the volume's content that of the snapshot, in one step. Size and snapshots stay.
+    ///
+    /// # Errors
+    /// `InUse` while the volume is permitted to a node, `NotFound` without the snapshot.
+    pub fn restore(&self, handle: &str, name: &str) -> Result<Outcome<VolumeState>> {
+        to_its_kind!(self, restore(handle, name))
+    }
+
+    /// What is at the pool's root, or in its volume group, that is not ours.
+    pub fn list_foreign(&self) -> Result<Vec<ForeignState>> {
+        to_its_kind!(self, list_foreign())
+    }
+
+    /// Makes the subvolume `original` at the pool's root a volume. Its size is set aside.
+    ///
+    /// # Errors
+    /// `Unsupported` for a plain directory or a block volume, `Invalid` if it holds more than the size.
+    pub fn import(&self, original: &str, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
+        to_its_kind!(self, import(original, wanted))
+    }
+
+    /// Gives an imported volume back to the pool's root under its original name, without a limit.
+    ///
+    /// # Errors
+    /// `Invalid` if it was not imported, `InUse` while permitted or with snapshots, `Conflict` if the name is taken.
+    pub fn release(&self, handle: &str) -> Result<Outcome<()>> {
+        to_its_kind!(self, release(handle))
     }
 }

@@ -1,13 +1,16 @@
 //! Volumes and snapshots as callers name and see them, and the record kept on the array itself.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+mod record;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use model::Bytes;
+use model::{Bytes, Permit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{FilerError, Result};
+pub(crate) use record::{FORMAT, SnapshotRecord, VolumeRecord, safer};
 
 /// What a mutation did: `Changed`, or found everything as asked already.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,8 +19,8 @@ pub enum Outcome<T> {
     Unchanged(T),
 }
 
-/// A directory tree, or one image file of exact size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A directory tree, or a disk of exact size.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Layout {
     File,
@@ -41,7 +44,8 @@ pub enum Source {
 }
 
 /// A volume that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct CreateVolume {
     /// Letters, digits, `_`, `-`, `.`; at most 200 bytes, not starting with a dot.
     pub handle: String,
@@ -60,7 +64,8 @@ pub struct CreateVolume {
 }
 
 /// A volume as it is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct VolumeState {
     pub handle: String,
     /// The instance that made it. Only that instance may change it.
@@ -73,20 +78,44 @@ pub struct VolumeState {
     pub reserved: bool,
     pub created: Timestamp,
     pub source: Option<Source>,
-    pub permits: BTreeSet<String>,
+    /// By node name, one for each.
+    pub permits: Vec<Permit>,
+    /// Whether it was ever put to use; `None` for what an earlier release made, which did not keep that.
+    pub staged: Option<bool>,
     pub labels: BTreeMap<String, String>,
     /// The name it had at the pool's root, if it was imported.
     pub imported_from: Option<String>,
-    /// The directory (file) or image file (block) that holds the data.
-    pub path: PathBuf,
+    #[serde(skip, default = "Served::elsewhere")]
+    pub served: Served,
     /// Bytes referred to as of the last commit, shared ones included.
     pub used: Bytes,
     /// Bytes that deleting the volume would free.
     pub exclusive: Bytes,
 }
 
-/// A read-only snapshot of one volume.
+/// Where the bytes of a volume are, on this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Served {
+    /// A file volume's root; where the pool shows them, its snapshots are at `snapshots`, each under its name.
+    Directory { path: PathBuf, snapshots: Option<PathBuf> },
+    /// A file as long as the volume.
+    Image { path: PathBuf },
+    /// A block device as long as the volume.
+    Device { path: PathBuf },
+}
+
+/// A volume that is not what its record should say: shown, and never touched.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Damage {
+    /// Its name on the pool.
+    pub handle: String,
+    /// What is wrong with it, and the way out.
+    pub problem: String,
+}
+
+/// A read-only snapshot of one volume.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct SnapshotState {
     pub handle: String,
     pub name: String,
@@ -95,12 +124,14 @@ pub struct SnapshotState {
     pub size: Bytes,
     pub used: Bytes,
     pub exclusive: Bytes,
-    /// The read-only directory that shows it.
-    pub path: PathBuf,
+    /// As its volume's, read-only; a device is there only while it is active.
+    #[serde(skip, default = "Served::elsewhere")]
+    pub served: Served,
 }
 
 /// Something at the pool's root that we did not make.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ForeignState {
     pub name: String,
     /// Only subvolumes can be imported.
@@ -108,39 +139,19 @@ pub struct ForeignState {
     pub used: Bytes,
 }
 
-/// What a volume's own directory remembers about it, so that a lost store can be rebuilt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct VolumeRecord {
-    pub(crate) format: u32,
-    pub(crate) handle: String,
-    pub(crate) owner: String,
-    pub(crate) name: String,
-    pub(crate) size: Bytes,
-    pub(crate) layout: Layout,
-    pub(crate) provisioning: Provisioning,
-    pub(crate) reserved: bool,
-    pub(crate) created: Timestamp,
-    pub(crate) mode: Option<u32>,
-    pub(crate) uid: Option<u32>,
-    pub(crate) gid: Option<u32>,
-    pub(crate) source: Option<Source>,
-    pub(crate) permits: BTreeSet<String>,
-    pub(crate) labels: BTreeMap<String, String>,
-    pub(crate) imported_from: Option<String>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SnapshotRecord {
-    pub(crate) format: u32,
-    pub(crate) name: String,
-    pub(crate) size: Bytes,
-}
-
-pub(crate) const FORMAT: u32 = 1;
-const MIN_SIZE: Bytes = Bytes::mib(1);
+pub(crate) const MIN_SIZE: Bytes = Bytes::mib(1);
+/// Disks are whole pages long.
+pub(crate) const GRANULARITY: Bytes = Bytes::kib(4);
 const MAX_NAME: usize = 200;
 
 impl<T> Outcome<T> {
+    pub fn map<U>(self, change: impl FnOnce(T) -> U) -> Outcome<U> {
+        match self {
+            Outcome::Changed(state) => Outcome::Changed(change(state)),
+            Outcome::Unchanged(state) => Outcome::Unchanged(change(state)),
+        }
+    }
+
     pub fn changed(&self) -> bool {
         matches!(self, Outcome::Changed(_))
     }
@@ -148,6 +159,19 @@ impl<T> Outcome<T> {
     pub fn into_state(self) -> T {
         match self {
             Outcome::Changed(state) | Outcome::Unchanged(state) => state,
+        }
+    }
+}
+
+impl Served {
+    /// Of a volume on another machine: nothing that can be opened here.
+    fn elsewhere() -> Served {
+        Served::Image { path: PathBuf::new() }
+    }
+
+    pub fn path(&self) -> &Path {
+        match self {
+            Served::Directory { path, .. } | Served::Image { path } | Served::Device { path } => path,
         }
     }
 }
@@ -186,47 +210,6 @@ impl CreateVolume {
             )));
         }
         Ok(())
-    }
-
-    pub(crate) fn record(&self, owner: &str, reserved: bool) -> VolumeRecord {
-        VolumeRecord {
-            format: FORMAT,
-            handle: self.handle.clone(),
-            owner: owner.to_owned(),
-            name: self.name.clone(),
-            size: self.size,
-            layout: self.layout,
-            provisioning: self.provisioning,
-            reserved,
-            created: Timestamp::now(),
-            mode: self.mode,
-            uid: self.uid,
-            gid: self.gid,
-            source: self.source.clone(),
-            permits: BTreeSet::new(),
-            labels: self.labels.clone(),
-            imported_from: None,
-        }
-    }
-}
-
-impl VolumeRecord {
-    /// The first property in which the existing volume is not the one asked for.
-    pub(crate) fn differs_from(&self, wanted: &CreateVolume) -> Option<String> {
-        let differs = |what: &str, has: String, asked: String| {
-            (has != asked).then(|| format!("{what} is {has}, {asked} was asked for"))
-        };
-        differs("its name", self.name.clone(), wanted.name.clone())
-            .or_else(|| differs("its size", self.size.to_string(), wanted.size.to_string()))
-            .or_else(|| differs("its layout", format!("{:?}", self.layout), format!("{:?}", wanted.layout)))
-            .or_else(|| {
-                differs(
-                    "its provisioning",
-                    format!("{:?}", self.provisioning),
-                    format!("{:?}", wanted.provisioning),
-                )
-            })
-            .or_else(|| differs("its source", format!("{:?}", self.source), format!("{:?}", wanted.source)))
     }
 }
 

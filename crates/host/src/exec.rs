@@ -367,6 +367,9 @@ fn package(tool: &str) -> Option<&'static str> {
         "mkfs.ext3" | "mkfs.ext4" | "e2fsck" | "resize2fs" => "e2fsprogs",
         "mkfs.xfs" | "xfs_growfs" | "xfs_admin" | "xfs_repair" => "xfsprogs",
         "mkfs.btrfs" | "btrfs" => "btrfs-progs",
+        "mount.nfs" | "rpc.statd" => "nfs-common",
+        "iscsiadm" | "iscsid" => "open-iscsi",
+        "multipath" | "multipathd" => "multipath-tools",
         _ => return None,
     })
 }

@@ -7,12 +7,13 @@ use std::time::Duration;
 use model::{Bytes, Filesystem, Route, VolumeId};
 use rustix::mount::MountAttrFlags;
 
+use crate::device::Device;
 use crate::device::r#loop::{self, Purpose};
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::lock::{Hold, Locks, blocking};
 use crate::mount::{self, Depth, Table};
-use crate::stage::{self, Places, STAGE};
+use crate::stage::{self, Places, STAGE, Shared};
 
 mod doctor;
 
@@ -51,6 +52,9 @@ pub struct Attachment {
     /// What the record says. A device of any other size is refused; directories ignore it.
     pub size: Bytes,
     pub read_only: bool,
+    /// As the class or the volume says. For NFS those of the backend (`NfsRoute::mount_options`) come after them, each
+    /// only if its key is not set here: `hard` and `soft` are one key, and so are `vers`, `nfsvers` and `v4.1`, and a
+    /// word with its `no…`.
     pub mount_options: Vec<String>,
     /// Further arguments for mkfs.
     pub format_options: Vec<String>,
@@ -61,6 +65,18 @@ pub struct Attachment {
     pub staged_before: bool,
     /// A clone or an import, whose first attach finds a filesystem.
     pub may_hold_data: bool,
+    /// For iSCSI. NVMe always uses all portals, by the kernel's own multipath.
+    pub multipath: Multipath,
+}
+
+/// Whether an iSCSI volume is reached by several paths.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Multipath {
+    /// By all portals, through multipathd; by one where multipathd does not run.
+    #[default]
+    Auto,
+    /// By one portal.
+    Single,
 }
 
 /// What a volume is on this node.
@@ -91,8 +107,7 @@ pub struct Usage {
 struct Inner {
     config: HostConfig,
     volumes: Locks<VolumeId>,
-    /// By device and inode of the file.
-    images: Locks<(u64, u64)>,
+    shared: Shared,
 }
 
 const LONGEST_REFERENCE: usize = 128;
@@ -125,7 +140,11 @@ impl Host {
             Ok(root)
         })
         .await?;
-        Ok(Host(Arc::new(Inner { config, volumes: Locks::new(), images: Locks::new() })))
+        Ok(Host(Arc::new(Inner {
+            config,
+            volumes: Locks::new(),
+            shared: Shared { images: Locks::new(), targets: Locks::new() },
+        })))
     }
 
     /// Brings a volume to this node: its directory or filesystem on its stage, or its device.
@@ -140,7 +159,7 @@ impl Host {
     /// what it is attached now.
     pub async fn attach(&self, volume: &VolumeId, route: &Route, wanted: &Attachment) -> Result<Attached> {
         let tools = self.tools(volume).await;
-        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.images).await
+        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.shared).await
     }
 
     /// Mounts an attached volume once for `reference` and says where.
@@ -203,18 +222,50 @@ impl Host {
     /// Takes a volume away from this node: unmounts its stage, flushes and detaches its device.
     ///
     /// # Behavior
-    /// A volume that is not attached is as good as detached.
+    /// A volume that is not attached is as good as detached. A session or connection ends with its last device, ours
+    /// or anybody's. `force` gives up mounts whose storage does not answer, with what was not written yet; the stage
+    /// then goes with its last user. References are never forced.
     ///
     /// # Errors
     /// `InUse` while references are left; `Busy` with who holds the stage or the device. Nothing in use is torn
-    /// down.
-    pub async fn detach(&self, volume: &VolumeId) -> Result<()> {
-        let hold = self.0.volumes.hold(volume.clone()).await;
+    /// down. Storage that does not answer ends the attempt at the limit for quick tools.
+    pub async fn detach(&self, volume: &VolumeId, force: bool) -> Result<()> {
+        if force {
+            let references = self.references(volume)?;
+            if !references.is_empty() {
+                return Err(HostError::InUse { volume: volume.clone(), references });
+            }
+        }
+        let patience = self.0.config.limits.quick;
+        let mut tools = tokio::time::timeout(patience, self.tools(volume)).await;
+        if force && tools.is_err() {
+            // An earlier detach hangs in the kernel and holds the lock; this is what ends it.
+            let places = self.places(volume);
+            let free: Hold = Arc::new(());
+            blocking(&free, move || stage::abandon(&places)).await?;
+            tools = tokio::time::timeout(patience, self.tools(volume)).await;
+        }
+        let Ok(tools) = tools else {
+            return Err(HostError::Busy {
+                volume: volume.clone(),
+                subject: "it".to_owned(),
+                holders: "a call of before that has not ended".to_owned(),
+            });
+        };
         let references = self.references(volume)?;
         if !references.is_empty() {
             return Err(HostError::InUse { volume: volume.clone(), references });
         }
-        stage::detach(&self.places(volume), &hold).await
+        let places = self.places(volume);
+        match stage::detach(&places, &tools, &self.0.shared).await {
+            Err(HostError::System { source, .. }) if force && source.kind() == io::ErrorKind::TimedOut => {
+                let abandoned = places.clone();
+                let free: Hold = Arc::new(());
+                blocking(&free, move || stage::abandon(&abandoned)).await?;
+                stage::detach(&places, &tools, &self.0.shared).await
+            }
+            detached => detached,
+        }
     }
 
     /// Removes what is left of a volume that was deleted.
@@ -222,7 +273,7 @@ impl Host {
     /// # Errors
     /// As [`Host::detach`].
     pub async fn forget(&self, volume: &VolumeId) -> Result<()> {
-        self.detach(volume).await?;
+        self.detach(volume, false).await?;
         let hold = self.0.volumes.hold(volume.clone()).await;
         let directory = self.places(volume).directory();
         blocking(&hold, move || {

@@ -9,11 +9,14 @@ mod error;
 pub mod exec;
 mod filesystem;
 mod host;
+mod identity;
 mod lock;
 mod mount;
 mod socket;
 mod stage;
+mod wire;
 
 pub use error::HostError;
-pub use host::{Attached, Attachment, Finding, Host, HostConfig, Limits, Usage};
+pub use host::{Attached, Attachment, Finding, Host, HostConfig, Limits, Multipath, Usage};
+pub use identity::identity;
 pub use socket::{Socket, SocketError};

@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod doctor;
 mod failure;
+mod fence;
 mod generate;
 mod get;
 mod kind;
@@ -15,6 +16,7 @@ mod work;
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
+use crate::filer::FilerArgs;
 use crate::run::RunArgs;
 pub(crate) use failure::{Code, Failure};
 
@@ -28,7 +30,7 @@ const STYLES: Styles = Styles::styled()
 
 /// Storage for containers that outlives them.
 ///
-/// `leister run` serves; all other verbs talk to a running server.
+/// `leister run` serves, `leister filer` makes a machine an array; all other verbs talk to a running server.
 #[derive(Debug, Parser)]
 #[command(name = "leister", version, styles = STYLES, max_term_width = 100, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
@@ -43,6 +45,8 @@ right; 3 not found; 4 conflict, busy or in use; 5 server or backend unreachable;
 pub(crate) enum Verb {
     /// Serve: the daemon, in the foreground
     Run(Box<RunArgs>),
+    /// Make this machine a storage array for others
+    Filer(FilerArgs),
     /// Show backends, classes, pools, volumes, snapshots, nodes or operations
     Get(get::GetArgs),
     /// Create a volume, snapshot, backend or class, from flags or files
@@ -63,8 +67,12 @@ pub(crate) enum Verb {
     Adopt(adopt::AdoptArgs),
     /// Drop a volume's record and leave its data where it is
     Forget(adopt::ForgetArgs),
+    /// Take volumes from a node that cannot give them back, such as a dead one
+    Fence(fence::FenceArgs),
     /// Look for what is not as it should be
     Doctor(doctor::DoctorArgs),
+    /// Play an array, to try things on without one
+    Sim(crate::sim::SimArgs),
     /// Show the versions of this program and of the server
     Version(doctor::VersionArgs),
     /// Print a completion script
@@ -79,7 +87,7 @@ pub(crate) enum Verb {
 /// Runs one verb that talks to a server, or writes what needs none.
 pub(crate) async fn execute(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Run(_) => Err(Failure::usage("run is not a verb of a client")),
+        Verb::Run(_) | Verb::Sim(_) | Verb::Filer(_) => Err(Failure::usage("this is not a verb of a client")),
         Verb::Get(args) => get::execute(args).await,
         Verb::Create(args) => create::execute(*args).await,
         Verb::Delete(args) => delete::execute(args).await,
@@ -90,6 +98,7 @@ pub(crate) async fn execute(verb: Verb) -> Result<()> {
         Verb::Import(args) => adopt::import(args).await,
         Verb::Adopt(args) => adopt::adopt(args).await,
         Verb::Forget(args) => adopt::forget(args).await,
+        Verb::Fence(args) => fence::fence(args).await,
         Verb::Doctor(args) => doctor::doctor(args).await,
         Verb::Version(args) => doctor::version(args).await,
         Verb::Completion(args) => generate::completion(&args),

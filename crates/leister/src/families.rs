@@ -14,7 +14,10 @@ pub(crate) struct AllFamilies {
     node: NodeName,
 }
 
-const KNOWN: [&str; 1] = [linux::DRIVER];
+/// Every `storageDriverName`.
+fn known() -> impl Iterator<Item = &'static str> {
+    std::iter::once(linux::DRIVER).chain(ontap::Kind::ALL.into_iter().map(ontap::Kind::name))
+}
 
 /// What can be said of a file without opening its backend.
 ///
@@ -23,6 +26,7 @@ const KNOWN: [&str; 1] = [linux::DRIVER];
 pub(crate) fn check(file: &BackendFile) -> Result<(), String> {
     match file.driver_name() {
         linux::DRIVER => linux::check(file).map_err(|e| e.to_string()),
+        other if ontap::Kind::named(other).is_some() => ontap::check(file).map_err(|e| e.to_string()),
         other => Err(format!("backend `{}`: {}", file.name(), unknown(other))),
     }
 }
@@ -38,14 +42,17 @@ impl Families for AllFamilies {
     async fn open(&self, file: &BackendFile) -> Result<Arc<dyn Driver>, DriverError> {
         match file.driver_name() {
             linux::DRIVER => linux::open(file, self.instance.clone(), self.node.clone()).await,
+            other if ontap::Kind::named(other).is_some() => ontap::open(file, self.instance.clone()).await,
             other => Err(DriverError::new(ErrorKind::Invalid, "open backend", unknown(other))),
         }
     }
 }
 
 fn unknown(driver: &str) -> String {
-    match model::nearest(driver, KNOWN) {
+    match model::nearest(driver, known()) {
         Some(near) => format!("unknown storageDriverName `{driver}`; did you mean `{near}`?"),
-        None => format!("unknown storageDriverName `{driver}`; known: {}", KNOWN.join(", ")),
+        None => {
+            format!("unknown storageDriverName `{driver}`; known: {}", known().collect::<Vec<_>>().join(", "))
+        }
     }
 }

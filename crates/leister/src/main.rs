@@ -1,11 +1,13 @@
-//! The program: `leister run` serves, all other verbs ask a server.
+//! The program: `leister run` serves, `leister sim` plays an array, all other verbs ask a server.
 
 mod cli;
 mod config;
 mod families;
+mod filer;
 mod instance;
 mod output;
 mod run;
+mod sim;
 mod usher;
 
 use std::process::ExitCode;
@@ -19,7 +21,7 @@ fn main() -> ExitCode {
         return end(output::line(help.to_string().trim_end()).map_err(Failure::from));
     };
     let mut builder = match verb {
-        Verb::Run(_) => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Run(_) | Verb::Sim(_) | Verb::Filer(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match builder.enable_all().build() {
@@ -32,6 +34,8 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match verb {
             Verb::Run(args) => run::run(*args).await,
+            Verb::Sim(args) => sim::run(args).await,
+            Verb::Filer(args) => filer::execute(args).await,
             verb => cli::execute(verb).await,
         }
     });

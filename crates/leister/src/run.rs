@@ -4,7 +4,6 @@ mod args;
 
 use std::error::Error;
 use std::fs::DirBuilder;
-use std::io::IsTerminal;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,15 +14,14 @@ use model::NodeIdentity;
 use orchestrator::{BackendOrigin, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
 use store::{SqliteStore, StoreError};
-use tracing_subscriber::EnvFilter;
 
 use crate::cli::{Code, Failure};
 use crate::config::Config;
 use crate::families::AllFamilies;
 use crate::instance::instance;
 use crate::usher::Usher;
-pub(crate) use args::RunArgs;
-use args::{Listen, LogFormat};
+use args::Listen;
+pub(crate) use args::{LogArgs, RunArgs};
 
 const STORE: &str = "leister.db";
 const MOUNTS: &str = "mounts";
@@ -34,12 +32,12 @@ const PORT: &str = "127.0.0.1:8000";
 /// # Errors
 /// What keeps it from starting: nothing has been changed then.
 pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
-    start_log(&args)?;
+    args.log.start()?;
     let mut config = Config::read(&args.config)?;
     if let Some(pool) = &args.pool {
         config.embed(pool, args.pool_size.as_deref())?;
     }
-    let node = NodeIdentity::named(args.node()?);
+    let node = host::identity(args.node()?);
     let usher = Usher::listen()?;
 
     let state = std::path::absolute(args.state_dir()).map_err(|e| failed(&args.state_dir(), &e))?;
@@ -58,7 +56,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
 
     let families = AllFamilies::new(instance.clone(), node.name.clone());
-    let settings = Settings::new(instance, node.clone());
+    let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node.clone()) };
     let orchestrator =
         Orchestrator::start(settings, Arc::new(store), Arc::new(families)).await.map_err(of_orchestrator)?;
     let backends = config.backends.len();
@@ -144,19 +142,6 @@ async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
     Plugin::claim(&settings).await.map_err(|e| of_docker(&e))
 }
 
-fn start_log(args: &RunArgs) -> Result<(), Failure> {
-    let filter = EnvFilter::try_new(&args.log_level).map_err(|e| {
-        Failure::usage(format!("--log-level `{}`: {e}", args.log_level))
-            .hint("write error, warn, info, debug or trace, or by part: info,orchestrator=debug")
-    })?;
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    match args.log_format {
-        LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
-    }
-    Ok(())
-}
-
 fn of_store(error: &StoreError) -> Failure {
     let message = chain(error);
     match error {
@@ -210,7 +195,7 @@ fn failed(path: &Path, error: &std::io::Error) -> Failure {
 }
 
 /// The message with its causes, each once.
-fn chain(error: &dyn Error) -> String {
+pub(crate) fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(deeper) = cause {

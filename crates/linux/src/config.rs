@@ -1,3 +1,5 @@
+mod remote;
+
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
@@ -7,18 +9,32 @@ use model::{Bytes, InstanceId, PoolName, VolumeOption};
 
 use crate::DRIVER;
 use crate::layout::file::Mode;
+pub(crate) use remote::Remote;
 
 /// What a person writes for this family.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Config {
+    pub(crate) place: Place,
+    /// `hdd`, `hybrid` or `ssd`; `None` looks at the device.
+    pub(crate) media: Option<&'static str>,
+    pub(crate) prefix: String,
+}
+
+/// Where the pool is.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Place {
+    Local(Local),
+    Remote(Remote),
+}
+
+/// A pool on this machine.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Local {
     /// The directory where the pool is seen.
     pub(crate) pool: PathBuf,
     pub(crate) image: Option<PoolImage>,
     /// How many times its space the pool may promise to thin volumes.
     pub(crate) overcommit: f64,
-    /// `hdd`, `hybrid` or `ssd`; `None` looks at the device.
-    pub(crate) media: Option<&'static str>,
-    pub(crate) prefix: String,
 }
 
 /// A pool that lives in a file.
@@ -48,14 +64,14 @@ impl Config {
             let problem = format!("`{}` is another driver; write `{DRIVER}`", file.driver_name());
             return Err(keys.error("storageDriverName", problem));
         }
-        let pool = path(&mut keys, "pool")?.ok_or_else(|| {
-            keys.error("pool", "missing; write the directory of the pool, as in `/srv/leister`")
-        })?;
-        let image = image(&mut keys, &pool)?;
-        let overcommit = overcommit(&mut keys)?;
+        let place = match keys.section("remote")? {
+            Some(section) => Place::Remote(Remote::read(section, &mut keys)?),
+            None => Place::Local(local(&mut keys)?),
+        };
         let media = media(&mut keys)?;
         if file.credentials().is_some() {
-            return Err(keys.error("credentials", "this host needs none; remove them"));
+            let problem = "this family needs none: a local pool asks for nothing, `remote` has its `certificate` and `key`";
+            return Err(keys.error("credentials", problem));
         }
         keys.end()?;
         for section in file.pool_sections() {
@@ -64,9 +80,11 @@ impl Config {
         file.check_defaults(&accepts(), false)?;
         check_modes(file)?;
         let prefix = file.prefix().unwrap_or(PREFIX).to_owned();
-        Ok(Config { pool, image, overcommit, media, prefix })
+        Ok(Config { place, media, prefix })
     }
+}
 
+impl Local {
     pub(crate) fn spec(&self, instance: &InstanceId) -> PoolSpec {
         let image = self.image.as_ref().map(|image| Image {
             path: image.path.clone(),
@@ -83,6 +101,18 @@ impl Config {
             .or_else(|_| PoolName::new("pool"))
             .unwrap_or_else(|_| unreachable!("a legal name"))
     }
+}
+
+fn local(keys: &mut Section) -> Result<Local, ConfigError> {
+    let pool = path(keys, "pool")?.ok_or_else(|| {
+        keys.error(
+            "pool",
+            "missing; write the directory of the pool, as in `/srv/leister`, or `remote` for a filer elsewhere",
+        )
+    })?;
+    let image = image(keys, &pool)?;
+    let overcommit = overcommit(keys)?;
+    Ok(Local { pool, image, overcommit })
 }
 
 fn image(keys: &mut Section, pool: &std::path::Path) -> Result<Option<PoolImage>, ConfigError> {
@@ -167,30 +197,38 @@ mod tests {
         Config::read(&BackendFile::parse(&text, "gold.yaml")?)
     }
 
+    fn read_local(rest: &str) -> Local {
+        match read(rest).unwrap().place {
+            Place::Local(local) => local,
+            Place::Remote(remote) => panic!("{remote:?}"),
+        }
+    }
+
     #[test]
     fn a_directory_on_a_mounted_btrfs_is_enough() {
         let config = read("pool: /srv/fast/\n").unwrap();
-        assert_eq!(config.pool, PathBuf::from("/srv/fast"));
-        assert_eq!((config.image.as_ref(), config.overcommit, config.media), (None, 10.0, None));
-        assert_eq!((config.prefix.as_str(), config.pool_name().as_str()), ("leister_", "fast"));
-        assert_eq!(read("pool: /srv/a b\n").unwrap().pool_name().as_str(), "pool");
+        assert_eq!((config.media, config.prefix.as_str()), (None, "leister_"));
+        let local = read_local("pool: /srv/fast/\n");
+        assert_eq!(local.pool, PathBuf::from("/srv/fast"));
+        assert_eq!((local.image.as_ref(), local.overcommit), (None, 10.0));
+        assert_eq!(local.pool_name().as_str(), "fast");
+        assert_eq!(read_local("pool: /srv/a b\n").pool_name().as_str(), "pool");
     }
 
     #[test]
     fn an_embedded_pool_has_an_image_beside_it_or_where_the_file_says() {
-        let beside = read("pool: /srv/fast\npoolSize: 20Gi\n").unwrap().image.unwrap();
+        let beside = read_local("pool: /srv/fast\npoolSize: 20Gi\n").image.unwrap();
         assert_eq!((beside.path, beside.size), (PathBuf::from("/srv/fast.img"), Some(Bytes::gib(20))));
-        let config = read(
-            "pool: /srv/fast\nimage: {path: /d/x, size: 1Gi, preallocate: true}\nmedia: SSD\novercommit: 1.5\n",
-        );
-        let config = config.unwrap();
-        assert_eq!((config.media, config.overcommit), (Some("ssd"), 1.5));
-        let image = config.image.unwrap();
+        let text = "pool: /srv/fast\nimage: {path: /d/x, size: 1Gi, preallocate: true}\nmedia: SSD\novercommit: 1.5\n";
+        assert_eq!(read(text).unwrap().media, Some("ssd"));
+        let local = read_local(text);
+        assert_eq!(local.overcommit, 1.5);
+        let image = local.image.unwrap();
         assert_eq!(
             (image.path, image.size, image.preallocate),
             (PathBuf::from("/d/x"), Some(Bytes::gib(1)), true)
         );
-        assert_eq!(read("pool: /srv/fast\nimage: {path: /d/x}\n").unwrap().image.unwrap().size, None);
+        assert_eq!(read_local("pool: /srv/fast\nimage: {path: /d/x}\n").image.unwrap().size, None);
     }
 
     #[test]
@@ -210,7 +248,7 @@ mod tests {
             ("pool: /p\novercommit: much\n", "`overcommit`: `much` is no ratio"),
             ("pool: /p\nmedia: tape\n", "`media`: `tape` is unknown; write hdd, hybrid or ssd"),
             ("pool: /p\nmdia: ssd\n", "`mdia`: unknown key; did you mean `media`?"),
-            ("pool: /p\ncredentials: {name: x}\n", "`credentials`: this host needs none"),
+            ("pool: /p\ncredentials: {name: x}\n", "`credentials`: this family needs none"),
             ("pool: /p\nstorage: [{pool: /q}]\n", "`storage[0].pool`: unknown key"),
             (
                 "pool: /p\ndefaults: {exportPolicy: x}\n",

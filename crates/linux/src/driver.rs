@@ -1,29 +1,29 @@
-//! The contract, over a pool of the filer.
+//! The contract, over a pool of the filer, here or on another machine.
 
 mod abilities;
 mod opening;
 mod states;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
 use ::driver::config::BackendFile;
 use ::driver::{
     CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
+    Staging,
 };
 use async_trait::async_trait;
-use filer::{FilerError, PoolStats};
+use filer::{Client, PoolStats, Wire};
 use model::{
     Attribute, Bytes, Capacity, Filesystem, Handle, InstanceId, Layout, NodeIdentity, NodeName, Offer,
     Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOptions, VolumeState,
 };
 
-use crate::config::{Config, accepts};
-use crate::error::translate;
-use crate::layout::{self, file};
+use crate::array::{Array, Limits, Space, Trouble, died, the_pool};
+use crate::config::{Config, Local, Place, Remote, accepts};
+use crate::layout::file;
 use crate::{DRIVER, media};
 
-/// A pool of this host, opened.
+/// A pool, opened.
 #[derive(Debug)]
 pub(crate) struct LinuxDriver {
     info: DriverInfo,
@@ -31,21 +31,21 @@ pub(crate) struct LinuxDriver {
     config: Config,
     file: BackendFile,
     media: Option<&'static str>,
+    /// What the pool is called itself.
+    pool: PoolName,
     /// Names that volumes can be placed in; the first is where volumes are that name none.
     pools: Vec<PoolName>,
-    filer: Arc<filer::Pool>,
-    #[cfg(test)]
-    calls: std::sync::atomic::AtomicU64,
+    array: Array,
+    limits: Limits,
 }
 
 pub(crate) const OPEN: &str = "open backend";
 
-/// Sizes of block volumes are whole pages.
-const GRANULARITY: Bytes = Bytes::kib(4);
-const SMALLEST: Bytes = Bytes::mib(1);
 const DEFAULT_SIZE: Bytes = Bytes::gib(1);
 /// What the filer takes as a name.
 const LONGEST_HANDLE: usize = 200;
+/// A filer elsewhere puts the tenant's name before it.
+const LONGEST_REMOTE_HANDLE: usize = LONGEST_HANDLE - 64;
 /// The label that keeps the pool a volume was placed in.
 const POOL_LABEL: &str = "leister.io/pool";
 /// The label that keeps what a volume was made as, so that its record can be rebuilt.
@@ -58,49 +58,16 @@ impl LinuxDriver {
         instance: InstanceId,
         node: NodeName,
     ) -> Result<LinuxDriver> {
-        let (asked, owner) = (config.clone(), instance.clone());
-        let (filer, media) = tokio::task::spawn_blocking(move || {
-            let filer = opening::shared(&asked, &owner)?;
-            let under = asked.image.as_ref().map_or(&asked.pool, |image| &image.path);
-            Ok::<_, DriverError>((filer, asked.media.or_else(|| media::detect(under))))
-        })
-        .await
-        .map_err(|e| died(OPEN, e))??;
+        let Opened { pool, array, limits, media } = match &config.place {
+            Place::Local(local) => open_local(local, config.media, &instance).await?,
+            Place::Remote(remote) => open_remote(remote, config.media, &instance).await?,
+        };
         let mut pools: Vec<PoolName> = backend.virtual_pools().cloned().collect();
         if pools.is_empty() {
-            pools.push(config.pool_name());
+            pools.push(pool.clone());
         }
-        Ok(LinuxDriver {
-            info: DriverInfo { backend: backend.name().clone(), driver: DRIVER, instance },
-            node,
-            config,
-            file: backend,
-            media,
-            pools,
-            filer,
-            #[cfg(test)]
-            calls: std::sync::atomic::AtomicU64::new(0),
-        })
-    }
-
-    /// One call of the filer, where it may block. It goes on when the caller does not wait for it; the next call
-    /// for the same handle waits for its turn.
-    async fn filer<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(&filer::Pool) -> Result<T, FilerError> + Send + 'static,
-    ) -> Result<T, Trouble> {
-        #[cfg(test)]
-        self.calls.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
-        let filer = self.filer.clone();
-        match tokio::task::spawn_blocking(move || call(&filer)).await {
-            Ok(result) => result.map_err(Trouble::Filer),
-            Err(e) => Err(Trouble::Died(e)),
-        }
-    }
-
-    async fn find(&self, handle: &Handle) -> Result<Option<filer::VolumeState>, Trouble> {
-        let name = handle.to_string();
-        self.filer(move |filer| filer.find(&name)).await
+        let info = DriverInfo { backend: backend.name().clone(), driver: DRIVER, instance };
+        Ok(LinuxDriver { info, node, config, file: backend, media, pool, pools, array, limits })
     }
 
     /// Makes a volume, empty or from a source. A refusal because it exists is looked into: the contract asks less
@@ -112,19 +79,21 @@ impl LinuxDriver {
         source: Option<filer::Source>,
     ) -> Result<Outcome<VolumeState>> {
         let wanted = self.wanted(operation, request, source)?;
-        let made = self.filer(move |filer| filer.create(&wanted)).await;
+        let made = self.array.create(wanted).await;
         match made {
             Ok(outcome) => self.outcome(operation, outcome),
-            Err(Trouble::Filer(error)) if error.kind() == filer::ErrorKind::Conflict => {
-                let found = self.find(&request.handle).await.map_err(|e| e.in_operation(operation))?;
+            Err(trouble) if trouble.is(filer::ErrorKind::Conflict) => {
+                let found = self.array.find(request.handle.as_str()).await;
+                let found = found.map_err(|e| e.in_operation(operation))?;
                 match found.map(|state| self.seen(operation, state)).transpose()? {
                     Some(seen) if same(&seen, request) => Ok(Outcome::Unchanged(seen)),
-                    _ => Err(translate(operation, error)),
+                    _ => Err(trouble.in_operation(operation)),
                 }
             }
-            Err(Trouble::Filer(error)) if error.kind() == filer::ErrorKind::NoCapacity => {
-                let stats = self.filer(filer::Pool::stats).await.map_err(|e| e.in_operation(operation))?;
-                Err(request.no_capacity(self.capacity(&stats).free(request.spec.provisioning)).because(error))
+            Err(trouble) if trouble.is(filer::ErrorKind::NoCapacity) => {
+                let space = self.array.space().await.map_err(|e| e.in_operation(operation))?;
+                let free = capacity(&space).free(request.spec.provisioning);
+                Err(request.no_capacity(free).because(trouble.in_operation(operation)))
             }
             Err(trouble) => Err(trouble.in_operation(operation)),
         }
@@ -154,31 +123,20 @@ impl LinuxDriver {
             labels.insert(file::SNAPSHOT_DIR.to_owned(), "true".to_owned());
         }
         let mode = file::mode(&spec.options).map_err(invalid)?;
-        let mut wanted = filer::CreateVolume::new(request.handle.as_str(), spec.size.round_up(GRANULARITY));
+        let mut wanted =
+            filer::CreateVolume::new(request.handle.as_str(), spec.size.round_up(self.limits.granularity));
         wanted.name = request.volume.to_string();
         wanted.layout = states::layout_of(spec.layout);
         wanted.provisioning = states::provisioning_of(spec.provisioning);
         wanted.mode = mode.filter(|_| spec.layout == Layout::File);
         wanted.source = source;
         wanted.labels = labels;
+        self.array.label(&mut wanted, spec.layout);
         Ok(wanted)
     }
 
-    /// # Behavior
-    /// Thick space must fit into what is free and leave thin volumes their overcommit limit.
-    fn capacity(&self, stats: &PoolStats) -> Capacity {
-        let free_thin = stats.thin_limit.saturating_sub(stats.provisioned_thin);
-        Capacity {
-            total: stats.total,
-            used: stats.used,
-            provisioned: stats.reserved + stats.provisioned_thin,
-            free_thin,
-            free_thick: stats.free.min(divided(free_thin, self.config.overcommit)),
-        }
-    }
-
     fn check_node(&self, operation: &'static str, node: &NodeName) -> Result<()> {
-        if *node == self.node {
+        if *node == self.node || matches!(self.config.place, Place::Remote(_)) {
             return Ok(());
         }
         let message =
@@ -186,7 +144,20 @@ impl LinuxDriver {
         Err(DriverError::new(ErrorKind::Unsupported, operation, message))
     }
 
-    fn physical(&self, capacity: Capacity) -> Pool {
+    /// The layouts that can be had, each by its wire if it needs one.
+    fn layouts(&self, served: Option<&[Wire]>) -> BTreeSet<Layout> {
+        let all = self.limits.layouts.iter().copied().map(states::layout_from);
+        match (&self.config.place, served) {
+            (Place::Remote(remote), Some(served)) => {
+                // A filer that serves nothing keeps volumes all the same.
+                let offered = |wire| served.is_empty() || served.contains(&wire);
+                all.filter(|layout| remote.wire(*layout).is_some_and(offered)).collect()
+            }
+            _ => all.collect(),
+        }
+    }
+
+    fn physical(&self, space: &Space) -> Pool {
         let mut offers = Offers::from([
             (Attribute::BackendType, Offer::words([DRIVER])),
             (Attribute::ProvisioningType, Offer::words(["thin", "thick"])),
@@ -197,19 +168,34 @@ impl LinuxDriver {
         if let Some(media) = self.media {
             offers.insert(Attribute::Media, Offer::words([media]));
         }
+        let layouts = self.layouts(space.wires.as_deref());
+        let mut shared = BTreeSet::new();
+        if let Place::Remote(remote) = &self.config.place {
+            for layout in &layouts {
+                match remote.wire(*layout) {
+                    Some(Wire::Nfs) => {
+                        shared.insert(Layout::File);
+                        offers.insert(Attribute::NasType, Offer::words([Wire::Nfs.as_str()]));
+                    }
+                    Some(wire) => {
+                        offers.insert(Attribute::SanType, Offer::words([wire.as_str()]));
+                    }
+                    None => {}
+                }
+            }
+        }
         Pool {
             backend: self.info.backend.clone(),
-            name: self.config.pool_name(),
+            name: self.pool.clone(),
             offers,
             labels: model::Labels::new(),
             topologies: Vec::new(),
-            layouts: BTreeSet::from([Layout::File, Layout::Block]),
-            // One node only.
-            shared: BTreeSet::new(),
+            layouts,
+            shared,
             accepts: accepts(),
-            capacity,
-            granularity: GRANULARITY,
-            smallest: SMALLEST,
+            capacity: capacity(space),
+            granularity: self.limits.granularity,
+            smallest: self.limits.smallest,
             largest: None,
             default_size: DEFAULT_SIZE,
             default_provisioning: Provisioning::Thin,
@@ -228,8 +214,12 @@ impl Driver for LinuxDriver {
     fn handle(&self, volume: &VolumeId) -> Result<Handle> {
         let invalid = |problem: String| DriverError::new(ErrorKind::Invalid, "name volume", problem);
         let name = format!("{}{volume}", self.config.prefix);
-        if name.len() > LONGEST_HANDLE {
-            let most = LONGEST_HANDLE - self.config.prefix.len();
+        let longest = match self.config.place {
+            Place::Local(_) => LONGEST_HANDLE,
+            Place::Remote(_) => LONGEST_REMOTE_HANDLE,
+        };
+        if name.len() > longest {
+            let most = longest.saturating_sub(self.config.prefix.len());
             let message = format!("volume name `{volume}` is too long; at most {most} characters fit here");
             return Err(invalid(message));
         }
@@ -237,19 +227,19 @@ impl Driver for LinuxDriver {
     }
 
     async fn pools(&self) -> Result<Vec<Pool>> {
-        let stats = self.filer(filer::Pool::stats).await.map_err(|e| e.in_operation("list pools"))?;
-        Ok(self.file.expose(vec![self.physical(self.capacity(&stats))], |_, _| true))
+        let space = self.array.space().await.map_err(|e| e.in_operation("list pools"))?;
+        Ok(self.file.expose(vec![self.physical(&space)], |_, _| true))
     }
 
     async fn observe(&self, handle: &Handle) -> Result<Option<VolumeState>> {
         const OPERATION: &str = "observe volume";
-        let found = self.find(handle).await.map_err(|e| e.in_operation(OPERATION))?;
+        let found = self.array.find(handle.as_str()).await.map_err(|e| e.in_operation(OPERATION))?;
         found.map(|state| self.seen(OPERATION, state)).transpose()
     }
 
     async fn list(&self) -> Result<Vec<VolumeState>> {
         const OPERATION: &str = "list volumes";
-        let all = self.filer(filer::Pool::list).await.map_err(|e| e.in_operation(OPERATION))?;
+        let all = self.array.list().await.map_err(|e| e.in_operation(OPERATION))?;
         let ours = all.into_iter().filter(|state| state.owner == self.info.instance.as_str());
         ours.map(|state| self.seen(OPERATION, state)).collect()
     }
@@ -259,38 +249,21 @@ impl Driver for LinuxDriver {
     }
 
     async fn delete(&self, handle: &Handle) -> Result<Outcome<()>> {
-        let name = handle.to_string();
-        let deleted = self.filer(move |filer| {
-            match filer.delete(&name) {
-                // Permits and owner have been checked by now.
-                Err(error) if error.kind() == filer::ErrorKind::InUse => {
-                    delete_with_snapshots(filer, &name, error)
-                }
-                done => done,
-            }
-        });
-        Ok(unit(deleted.await.map_err(|e| e.in_operation("delete volume"))?))
+        let deleted = self.array.delete(handle.as_str()).await;
+        Ok(contract(deleted.map_err(|e| e.in_operation("delete volume"))?))
     }
 
     async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
         const OPERATION: &str = "permit node";
-        let node = &permit.node.name;
-        self.check_node(OPERATION, node)?;
-        let (name, node) = (handle.to_string(), node.to_string());
-        let permitted = self.filer(move |filer| filer.permit(&name, &node)).await;
-        Ok(match permitted.map_err(|e| e.in_operation(OPERATION))? {
-            filer::Outcome::Changed(state) => Outcome::Changed(layout::route(&state)),
-            filer::Outcome::Unchanged(state) => Outcome::Unchanged(layout::route(&state)),
-        })
+        self.check_node(OPERATION, &permit.node.name)?;
+        let permitted = self.array.permit(handle.as_str(), permit).await;
+        Ok(contract(permitted.map_err(|e| e.in_operation(OPERATION))?))
     }
 
     async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>> {
-        let (name, node) = (handle.to_string(), node.name.to_string());
-        match self.filer(move |filer| filer.forbid(&name, &node)).await {
-            Ok(outcome) => Ok(unit(outcome)),
-            Err(Trouble::Filer(error)) if error.kind() == filer::ErrorKind::NotFound => {
-                Ok(Outcome::Unchanged(()))
-            }
+        match self.array.forbid(handle.as_str(), &node.name).await {
+            Ok(outcome) => Ok(contract(outcome)),
+            Err(trouble) if trouble.is(filer::ErrorKind::NotFound) => Ok(Outcome::Unchanged(())),
             Err(trouble) => Err(trouble.in_operation("forbid node")),
         }
     }
@@ -304,40 +277,12 @@ impl Driver for LinuxDriver {
     }
 
     fn import(&self) -> Option<&dyn Import> {
+        self.limits.imports.then_some(self)
+    }
+
+    fn staging(&self) -> Option<&dyn Staging> {
         Some(self)
     }
-}
-
-/// Why a call of the filer gave nothing.
-#[derive(Debug)]
-enum Trouble {
-    Filer(FilerError),
-    Died(tokio::task::JoinError),
-}
-
-impl Trouble {
-    fn in_operation(self, operation: &'static str) -> DriverError {
-        match self {
-            Trouble::Filer(error) => translate(operation, error),
-            Trouble::Died(error) => died(operation, error),
-        }
-    }
-}
-
-/// The filer keeps a volume that has snapshots; the contract lets them go with it.
-fn delete_with_snapshots(
-    filer: &filer::Pool,
-    name: &str,
-    refusal: FilerError,
-) -> Result<filer::Outcome<()>, FilerError> {
-    let Some(state) = filer.find(name)? else { return Ok(filer::Outcome::Unchanged(())) };
-    if !state.permits.is_empty() {
-        return Err(refusal);
-    }
-    for snapshot in filer.list_snapshots(name)? {
-        filer.delete_snapshot(name, &snapshot.name)?;
-    }
-    filer.delete(name)
 }
 
 fn same(seen: &VolumeState, request: &CreateVolume) -> bool {
@@ -346,15 +291,65 @@ fn same(seen: &VolumeState, request: &CreateVolume) -> bool {
         && seen.layout == request.spec.layout
 }
 
-fn unit<T>(outcome: filer::Outcome<T>) -> Outcome<()> {
+fn contract<T>(outcome: filer::Outcome<T>) -> Outcome<T> {
     match outcome {
-        filer::Outcome::Changed(_) => Outcome::Changed(()),
-        filer::Outcome::Unchanged(_) => Outcome::Unchanged(()),
+        filer::Outcome::Changed(value) => Outcome::Changed(value),
+        filer::Outcome::Unchanged(value) => Outcome::Unchanged(value),
     }
 }
 
-fn died(operation: &'static str, error: tokio::task::JoinError) -> DriverError {
-    DriverError::new(ErrorKind::Internal, operation, "the work on the pool ended early").because(error)
+/// A pool that has been opened, and what was learnt by it.
+struct Opened {
+    pool: PoolName,
+    array: Array,
+    limits: Limits,
+    media: Option<&'static str>,
+}
+
+async fn open_local(local: &Local, media: Option<&'static str>, instance: &InstanceId) -> Result<Opened> {
+    let (asked, owner) = (local.clone(), instance.clone());
+    let (pool, media) = tokio::task::spawn_blocking(move || {
+        let pool = opening::shared(&asked, &owner)?;
+        let under = asked.image.as_ref().map_or(&asked.pool, |image| &image.path);
+        Ok::<_, DriverError>((pool, media.or_else(|| media::detect(under))))
+    })
+    .await
+    .map_err(|e| died(OPEN, e))??;
+    let limits = Limits::of_pool(&pool);
+    let array = Array::Local { pool, overcommit: local.overcommit, calls: 0.into() };
+    Ok(Opened { pool: local.pool_name(), array, limits, media })
+}
+
+/// Asks the filer once: one that cannot be reached or does not believe us is found now.
+async fn open_remote(remote: &Remote, media: Option<&'static str>, instance: &InstanceId) -> Result<Opened> {
+    let client = Client::new(&remote.url, instance.as_str(), &remote.trust)
+        .map_err(|e| Trouble::Filer(e).in_operation(OPEN))?;
+    let view = the_pool(&client).await.map_err(|e| Trouble::Filer(e).in_operation(OPEN))?;
+    let name = PoolName::new(&view.name).map_err(|e| {
+        DriverError::new(ErrorKind::Internal, OPEN, "the filer's pool has a name that cannot be one")
+            .because(e)
+    })?;
+    let limits = Limits::of_view(&view);
+    Ok(Opened {
+        pool: name,
+        array: Array::Remote { client, config: Box::new(remote.clone()) },
+        limits,
+        media,
+    })
+}
+
+/// # Behavior
+/// Thick space must fit into what is free and leave thin volumes their overcommit limit.
+fn capacity(space: &Space) -> Capacity {
+    let stats: &PoolStats = &space.stats;
+    let free_thin = stats.thin_limit.saturating_sub(stats.provisioned_thin);
+    Capacity {
+        total: stats.total,
+        used: stats.used,
+        provisioned: stats.reserved + stats.provisioned_thin,
+        free_thin,
+        free_thick: stats.free.min(divided(free_thin, space.overcommit)),
+    }
 }
 
 #[allow(

@@ -28,9 +28,12 @@ fn kind(error: &FilerError) -> ErrorKind {
         filer::ErrorKind::Invalid => ErrorKind::Invalid,
         filer::ErrorKind::NotFound => ErrorKind::NotFound,
         filer::ErrorKind::Conflict => ErrorKind::Conflict,
+        filer::ErrorKind::Busy => ErrorKind::Busy,
         filer::ErrorKind::InUse => ErrorKind::InUse,
         filer::ErrorKind::NoCapacity => ErrorKind::NoCapacity,
         filer::ErrorKind::Unsupported => ErrorKind::Unsupported,
+        filer::ErrorKind::Unreachable => ErrorKind::Unreachable,
+        filer::ErrorKind::Denied => ErrorKind::Denied,
         filer::ErrorKind::Io => match error {
             FilerError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
                 ErrorKind::Denied
@@ -60,9 +63,12 @@ mod tests {
             (FilerError::Invalid(text()), ErrorKind::Invalid),
             (FilerError::NotFound(text()), ErrorKind::NotFound),
             (FilerError::Conflict(text()), ErrorKind::Conflict),
+            (FilerError::Busy(text()), ErrorKind::Busy),
             (FilerError::InUse(text()), ErrorKind::InUse),
             (FilerError::NoCapacity(text()), ErrorKind::NoCapacity),
             (FilerError::Unsupported(text()), ErrorKind::Unsupported),
+            (FilerError::Unreachable(text()), ErrorKind::Unreachable),
+            (FilerError::Denied(text()), ErrorKind::Denied),
             (io(5), ErrorKind::Unreachable),
             (io(30), ErrorKind::Unreachable),
             (io(1), ErrorKind::Denied),

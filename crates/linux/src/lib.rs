@@ -1,7 +1,9 @@
-//! This host as a backend: the driver over a [`filer`] pool, reached by the local route.
+//! A Linux host as a backend: the driver over a [`filer`] pool, on this host by the local route, or on another one
+//! over NFS, iSCSI or NVMe.
 //!
 //! What it says of volumes comes from the pool itself, so a lost store can be rebuilt from it.
 
+mod array;
 mod config;
 mod driver;
 mod error;

@@ -51,7 +51,8 @@ impl Queue {
             | Verb::Grow
             | Verb::Take
             | Verb::Restore => Queue::Create,
-            Verb::Publish | Verb::Unpublish | Verb::MarkStaged => Queue::Publish,
+            Verb::Publish | Verb::Unpublish | Verb::Fence | Verb::MarkStaged => Queue::Publish,
+            Verb::Find => Queue::Read,
             Verb::Delete | Verb::DeleteSnapshot | Verb::Forget | Verb::Reconcile => Queue::Delete,
         }
     }

@@ -15,6 +15,7 @@ use crate::catalogue::Edit;
 use crate::orchestrator::Inner;
 use crate::record::{Goal, SnapshotRecord, VolumeRecord};
 use crate::running::Operation;
+use crate::volume::in_use;
 use crate::volume::next::{Step, next};
 use crate::{Error, ErrorKind, Result};
 use way::Way;
@@ -73,13 +74,13 @@ impl Inner {
         }
     }
 
-    async fn drive_once(&self, id: &VolumeId, operation: &Operation) -> Result<Driven> {
+    pub(crate) async fn drive_once(&self, id: &VolumeId, operation: &Operation) -> Result<Driven> {
         let record = self.volume(id)?;
         let mut way = self.way(record, operation).await?;
         let mut routes = BTreeMap::new();
         let mut seen = way.observe().await?;
         for _ in 0..MOST_STEPS {
-            match next(&way.record, seen.as_ref()) {
+            match next(&way.record, seen.as_ref(), self.own()) {
                 Step::Create => seen = Some(way.create().await?),
                 Step::Import { original } => seen = Some(way.import(original).await?),
                 Step::Grow(size) => seen = Some(way.grow(size).await?),
@@ -100,7 +101,31 @@ impl Inner {
                     way.delete().await?;
                     seen = None;
                 }
-                Step::Settle => way.settle().await?,
+                Step::MarkStaged => {
+                    way.mark_staged().await?;
+                    if let Some(seen) = &mut seen {
+                        seen.staged = None;
+                    }
+                }
+                Step::Settle => way.settle(seen.as_ref()).await?,
+                Step::Staged => way.edit(|record| record.staged = true).await?,
+                // Only a loss of power can take it back, and with it goes what was mounted.
+                Step::Hold(node) => {
+                    way.edit_ordered(|record| {
+                        if let Some(publication) = record.published.get_mut(&node) {
+                            publication.held = true;
+                        }
+                    })
+                    .await?;
+                }
+                Step::Fenced(node) => {
+                    tracing::error!(volume = %id, %node, "another host has taken the volume from this node");
+                    way.edit(|record| {
+                        record.fence(&node);
+                        record.published.remove(&node);
+                    })
+                    .await?;
+                }
                 Step::Grown(size) => {
                     way.edit(|record| {
                         record.spec.size = size;
@@ -125,7 +150,11 @@ impl Inner {
                 }
                 Step::Missing => return Err(way.missing().await),
                 Step::Foreign(owner) => return Err(way.foreign(&owner)),
+                Step::Elsewhere(node) => return Err(in_use(&way.record, &node)),
                 Step::Drop => {
+                    if way.record.goal == Goal::Exist {
+                        tracing::info!(volume = %id, "another host has deleted the volume");
+                    }
                     self.drop_records(id).await?;
                     return Ok(Driven { record: None, routes });
                 }
@@ -205,6 +234,15 @@ impl Inner {
         operation: &Operation,
     ) -> Result<()> {
         self.way(record, operation).await?.forbid(node).await
+    }
+
+    /// Keeps on the backend, where it can, that a node has put the volume to use.
+    pub(crate) async fn mark_on_backend(
+        &self,
+        record: Arc<VolumeRecord>,
+        operation: &Operation,
+    ) -> Result<()> {
+        self.way(record, operation).await?.mark_staged().await
     }
 
     /// Asks the backend for a volume, outside of any operation.

@@ -29,7 +29,7 @@ pub use driver::config::BackendFile;
 pub use driver::{Capabilities, ErrorKind, Outcome};
 pub use error::{Error, Result};
 pub use operation::{OperationState, OperationView, Verb};
-pub use orchestrator::{Limits, Orchestrator, Periods, Settings};
+pub use orchestrator::{Elsewhere, Limits, Orchestrator, Periods, Settings};
 pub use placement::Refusal;
 pub use record::{
     Goal, NodeRecord, Origin, Publication, SnapshotRecord, SnapshotStatus, VolumeRecord, VolumeStatus,

@@ -21,6 +21,8 @@ pub enum Verb {
     Restore,
     Publish,
     Unpublish,
+    Fence,
+    Find,
     MarkStaged,
     Reconcile,
 }
@@ -65,6 +67,8 @@ impl Verb {
             Verb::Restore => "restore",
             Verb::Publish => "publish",
             Verb::Unpublish => "unpublish",
+            Verb::Fence => "fence",
+            Verb::Find => "find",
             Verb::MarkStaged => "mark-staged",
             Verb::Reconcile => "reconcile",
         }

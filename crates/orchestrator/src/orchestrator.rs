@@ -2,6 +2,7 @@
 
 mod admin;
 mod inspect;
+mod sharing;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -21,6 +22,7 @@ use crate::request::{Answer, ImportRequest, Request};
 use crate::running::{Entered, Operation, Running, Ticket};
 use crate::writer::Writer;
 use crate::{Error, ErrorKind, Result, tasks};
+pub use sharing::Elsewhere;
 
 /// The orchestrator. Cheap to clone; all clones are one.
 #[derive(Clone)]
@@ -37,6 +39,8 @@ pub struct Settings {
     pub node: NodeIdentity,
     pub periods: Periods,
     pub limits: Limits,
+    /// Other hosts, each with records of its own, share the backends and the instance's id: the backends are the truth.
+    pub sharing: bool,
 }
 
 /// How often and how long.
@@ -79,13 +83,14 @@ pub(crate) struct Inner {
     pub(crate) inspectors: arc_swap::ArcSwap<Vec<Arc<dyn Inspect>>>,
     pub(crate) retries: tasks::Retries,
     pub(crate) strays: tasks::Strays,
+    pub(crate) tagged: sharing::Tagged,
     /// A backend answers that did not before: compare it with the records now.
     pub(crate) opened: Arc<tokio::sync::Notify>,
 }
 
 impl Settings {
     pub fn new(instance: InstanceId, node: NodeIdentity) -> Settings {
-        Settings { instance, node, periods: Periods::default(), limits: Limits::default() }
+        Settings { instance, node, periods: Periods::default(), limits: Limits::default(), sharing: false }
     }
 }
 
@@ -132,6 +137,7 @@ impl Orchestrator {
             inspectors: arc_swap::ArcSwap::default(),
             retries: tasks::Retries::default(),
             strays: tasks::Strays::default(),
+            tagged: sharing::Tagged::default(),
             opened: Arc::default(),
         });
         let orchestrator = Orchestrator { inner };
@@ -327,7 +333,12 @@ impl Inner {
             Request::Create(create) => create.source.as_ref().map(|source| &source.volume),
             _ => None,
         };
+        if let (Some(source), Some(_)) = (source, self.own()) {
+            let _source = self.locks.volumes(source, None, request.verb()).await;
+            self.catch_up(source, true, operation).await?;
+        }
         let _locks = self.locks.volumes(request.volume(), source, request.verb()).await;
+        self.catch_up_for(request, operation).await?;
         match request {
             Request::Create(create) => self.create(create, operation).await,
             Request::Import(import) => self.import(import, operation).await,
@@ -342,11 +353,13 @@ impl Inner {
                 self.delete_snapshot(volume, snapshot, operation).await
             }
             Request::Restore { volume, snapshot } => self.restore(volume, snapshot, operation).await,
-            Request::Publish { volume, node, read_only } => {
-                self.publish(volume, node, *read_only, operation).await
+            Request::Publish { volume, node, read_only, force } => {
+                self.publish(volume, node, *read_only, *force, operation).await
             }
+            Request::Fence { volume, node } => self.fence(volume, node, operation).await,
+            Request::Find { volume } => self.volume(volume).map(Answer::Volume),
             Request::Unpublish { volume, node } => self.unpublish(volume, node, operation).await,
-            Request::MarkStaged { volume } => self.mark_staged(volume).await,
+            Request::MarkStaged { volume } => self.mark_staged(volume, operation).await,
             Request::Reconcile { volume, strays } => self.reconcile(volume, strays, operation).await,
         }
     }
@@ -354,7 +367,7 @@ impl Inner {
     /// How long an operation waits for a backend that is being opened.
     pub(crate) fn patience(&self, verb: Verb) -> Duration {
         match verb {
-            Verb::Publish | Verb::Reconcile => self.settings.periods.opening_for_mount,
+            Verb::Publish | Verb::Fence | Verb::Reconcile => self.settings.periods.opening_for_mount,
             _ => self.settings.periods.opening,
         }
     }

@@ -49,6 +49,13 @@ pub struct VolumeRecord {
     /// Nodes that shall reach it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub published: BTreeMap<NodeName, Publication>,
+    /// Nodes that it was taken from while they may still have had it mounted, since when: none of them gets it back
+    /// before it has let go of it.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fenced: BTreeMap<NodeName, Timestamp>,
+    /// When it was made, as its backend says: tells it from a later one of the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub made: Option<Timestamp>,
     /// A node has put it to use once: it must never be formatted again.
     #[serde(default)]
     pub staged: bool,
@@ -73,6 +80,11 @@ pub struct VolumeRecord {
 pub struct Publication {
     pub goal: Goal,
     pub read_only: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
+    /// The permit has been made. Kept only where hosts share backends: what is missing then, another host took.
+    #[serde(default)]
+    pub held: bool,
 }
 
 /// One snapshot.
@@ -100,6 +112,9 @@ pub struct NodeRecord {
     pub format: u32,
     pub identity: NodeIdentity,
     pub registered: Timestamp,
+    /// Its permits still carry the identity that it had before.
+    #[serde(default)]
+    pub renewing: bool,
 }
 
 /// A volume's state in a word.
@@ -138,6 +153,19 @@ impl VolumeRecord {
         !matches!(self.status(), VolumeStatus::Ready | VolumeStatus::Missing)
             || self.growing.is_some()
             || self.published.values().any(|p| p.goal == Goal::Gone)
+    }
+
+    /// Ends the publication to a node that cannot end it itself.
+    pub(crate) fn fence(&mut self, node: &NodeName) {
+        if let Some(publication) = self.published.get_mut(node) {
+            publication.goal = Goal::Gone;
+            self.fenced.insert(node.clone(), Timestamp::now());
+        }
+    }
+
+    /// Whether this host, of several that share a backend, has the volume for its own use.
+    pub(crate) fn is_held(&self) -> bool {
+        self.published.values().any(|publication| publication.held)
     }
 
     /// Nodes that shall reach it.

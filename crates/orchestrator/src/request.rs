@@ -44,11 +44,21 @@ pub enum Request {
         volume: VolumeId,
         snapshot: SnapshotName,
     },
-    /// Lets a node reach the volume: answers with the route.
+    /// Lets a node reach the volume: answers with the route. With `force`, nodes that have it for themselves lose it.
     Publish {
         volume: VolumeId,
         node: NodeName,
         read_only: bool,
+        force: bool,
+    },
+    /// Takes the volume from a node that cannot give it back itself: it can neither read nor write any more.
+    Fence {
+        volume: VolumeId,
+        node: NodeName,
+    },
+    /// Looks for the volume where other hosts may have made, changed or deleted it.
+    Find {
+        volume: VolumeId,
     },
     Unpublish {
         volume: VolumeId,
@@ -144,6 +154,8 @@ impl Request {
             | Request::Publish { volume, .. }
             | Request::Unpublish { volume, .. }
             | Request::MarkStaged { volume }
+            | Request::Fence { volume, .. }
+            | Request::Find { volume }
             | Request::Reconcile { volume, .. } => volume,
         }
     }
@@ -171,6 +183,8 @@ impl Request {
             Request::Restore { .. } => Verb::Restore,
             Request::Publish { .. } => Verb::Publish,
             Request::Unpublish { .. } => Verb::Unpublish,
+            Request::Fence { .. } => Verb::Fence,
+            Request::Find { .. } => Verb::Find,
             Request::MarkStaged { .. } => Verb::MarkStaged,
             Request::Reconcile { .. } => Verb::Reconcile,
         }

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use model::{BackendName, OperationId, VolumeId};
 use tokio::sync::watch;
 
-use crate::operation::{OperationState, OperationView};
+use crate::operation::{OperationState, OperationView, Verb};
 use crate::request::{Answer, Request};
 use crate::{Error, ErrorKind, Result};
 
@@ -101,7 +101,8 @@ impl Running {
     pub(crate) fn leave(&self, operation: &Arc<Operation>, result: Result<Answer>) {
         *locked(&operation.ended) = Some(Timestamp::now());
         self.shard(operation.request.volume()).remove(operation.request.volume());
-        {
+        // Who only looks leaves nothing to be looked at.
+        if operation.request.verb() != Verb::Find {
             let mut ended = locked(&self.ended);
             if ended.len() == REMEMBERED {
                 ended.pop_front();

@@ -2,11 +2,14 @@
 
 mod create;
 mod delete;
+mod fence;
 mod grow;
 mod import;
 pub(crate) mod next;
 mod publish;
 mod reconcile;
+mod sharing;
 mod snapshot;
 
+pub(crate) use fence::in_use;
 pub(crate) use import::another_instances;

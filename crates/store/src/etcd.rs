@@ -33,6 +33,8 @@ use crate::{Change, Entry, Fence, Key, Kind, Lease, Revision, Store, StoreError,
 /// lost its lease changes nothing, however late its request arrives. Reads are linearizable. A commit whose
 /// answer is lost is `Unavailable`: it may have happened.
 ///
+/// A watch that was cut comes back by itself; a commit waits at most 2 s for it, then its change is told later.
+///
 /// A commit has at most as many writes as the servers' `--max-txn-ops` less one (127 by default), and as many
 /// bytes as their `--max-request-bytes` (1.5 MiB by default); more is `TooLarge`.
 #[derive(Debug)]

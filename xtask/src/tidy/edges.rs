@@ -34,15 +34,20 @@ const ALLOWED: &[Allowed] = &[
     Allowed {
         place: "crates/host",
         uses: &["model"],
-        tests_use: &[],
+        tests_use: &["rig"],
         why: "a node works without a controller",
     },
-    Allowed { place: "crates/filer", uses: &["model"], tests_use: &[], why: "storage on Linux is no driver" },
+    Allowed {
+        place: "crates/filer",
+        uses: &["model"],
+        tests_use: &["rig"],
+        why: "storage on Linux is no driver",
+    },
     Allowed { place: "crates/api", uses: &[], tests_use: &[], why: "a client needs no more than the types" },
     Allowed {
         place: "crates/linux",
         uses: &["model", "driver", "filer"],
-        tests_use: &["host"],
+        tests_use: &["host", "rig"],
         why: "a family knows its contract and its array",
     },
     Allowed { place: "crates/ontap", uses: &["model", "driver"], tests_use: &["sim-ontap"], why: FAMILY },
@@ -67,8 +72,15 @@ const ALLOWED: &[Allowed] = &[
     },
     Allowed { place: "crates/leister", uses: &[ANY], tests_use: &[ANY], why: "the binary wires everything" },
     Allowed {
+        place: "tests/wires",
+        uses: &["host", "model"],
+        tests_use: &["rig"],
+        why: "it runs a node's hands alone, on real wires",
+    },
+    Allowed { place: "tests/rig", uses: &[], tests_use: &[], why: "the rig knows Linux, not the product" },
+    Allowed {
         place: "tests/",
-        uses: &[],
+        uses: &["rig"],
         tests_use: &["api"],
         why: "whole-system tests know the product as a user does",
     },
@@ -134,6 +146,11 @@ mod tests {
             ("crates/sims/ontap", "ontap", true, 1),
             ("crates/leister", "linux", false, 0),
             ("tests/docker", "model", false, 1),
+            ("tests/faults", "rig", false, 0),
+            ("tests/rig", "api", true, 1),
+            ("crates/filer", "rig", true, 0),
+            ("crates/filer", "rig", false, 1),
+            ("crates/orchestrator", "rig", true, 1),
         ] {
             assert_eq!(findings(folder, to, for_tests), expected, "{folder} -> {to} for_tests={for_tests}");
         }

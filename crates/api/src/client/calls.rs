@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 
 use super::{Client, ClientError, Started, VolumeFilter, Wait, json, text};
 use crate::{
-    AdoptRequest, AdoptResult, BackendView, ClassView, FindingView, FoundVolume, ImportRequest, List,
-    NodeView, OperationView, PoolView, RestoreRequest, SnapshotCreate, SnapshotView, VersionView,
+    AdoptRequest, AdoptResult, BackendView, ClassView, FenceRequest, FindingView, FoundVolume, ImportRequest,
+    List, NodeView, OperationView, PoolView, RestoreRequest, SnapshotCreate, SnapshotView, VersionView,
     VolumeCreate, VolumeGrow, VolumeView,
 };
 
@@ -69,6 +69,11 @@ impl Client {
     ) -> Result<Started<VolumeView>> {
         let body = RestoreRequest { snapshot: snapshot.to_owned() };
         self.start(Method::POST, &format!("{}/restore", volume(name)), Some(json(&body)), wait).await
+    }
+
+    pub async fn fence_volume(&self, name: &str, node: &str, wait: Wait) -> Result<Started<()>> {
+        let body = FenceRequest { node: node.to_owned() };
+        self.start(Method::POST, &format!("{}/fence", volume(name)), Some(json(&body)), wait).await
     }
 
     /// What would be forgotten.

@@ -141,6 +141,23 @@ impl Section {
         }
     }
 
+    /// A list of texts, or one text; absent is empty.
+    ///
+    /// # Errors
+    /// A map, or an entry that is no text.
+    pub fn texts(&mut self, key: &str) -> Result<Vec<String>, ConfigError> {
+        let entries = match self.take(key)? {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(entries)) => entries,
+            Some(one) => vec![one],
+        };
+        let entry = |(n, value)| match value {
+            Value::String(text) => Ok(text),
+            other => Err(self.wrong(&format!("{key}[{n}]"), &other, "a text")),
+        };
+        entries.into_iter().enumerate().map(entry).collect()
+    }
+
     /// A list of maps; absent is empty.
     ///
     /// # Errors

@@ -217,7 +217,7 @@ pub async fn an_interrupted_import_can_be_repeated(trial: &Trial) {
         return skip("the fixture cannot plant a volume of this layout to be imported");
     }
     let request = |handle: &Handle| ImportVolume {
-        original: format!("original-{handle}"),
+        original: format!("original_{handle}"),
         handle: handle.clone(),
         volume: trial.id(handle.as_str()),
         labels: Labels::new(),

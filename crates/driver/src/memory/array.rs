@@ -22,6 +22,8 @@ pub(super) struct State {
     /// Sum of their sizes, kept so that nothing costs more with many volumes.
     pub(super) provisioned: Bytes,
     hidden: BTreeMap<Handle, Volume>,
+    /// Its clock: one second for each volume that comes to be.
+    clock: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -134,6 +136,7 @@ impl MemoryArray {
 
     /// A volume that no Leister made; `owner` tags it as another instance's.
     pub fn plant(&self, handle: &Handle, size: Bytes, owner: Option<InstanceId>, content: u64) {
+        let mut state = self.state();
         let volume = Volume {
             owner,
             volume: None,
@@ -145,14 +148,19 @@ impl MemoryArray {
             staged: false,
             content,
             snapshots: BTreeMap::new(),
-            created: Timestamp::UNIX_EPOCH,
+            created: state.tick(),
             made_as: None,
         };
-        self.state().insert(handle.clone(), volume);
+        state.insert(handle.clone(), volume);
     }
 }
 
 impl State {
+    pub(super) fn tick(&mut self) -> Timestamp {
+        self.clock += 1;
+        Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(self.clock)
+    }
+
     pub(super) fn insert(&mut self, handle: Handle, volume: Volume) {
         self.provisioned = self.provisioned + volume.size;
         self.volumes.insert(handle, volume);

@@ -2,7 +2,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use jiff::Timestamp;
 use model::{
     Attribute, BackendName, Bytes, Capacity, Handle, InstanceId, Labels, Layout, LocalSource, NodeIdentity,
     NodeName, Offer, Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOption,
@@ -117,7 +116,7 @@ impl MemoryDriver {
             staged,
             content,
             snapshots: BTreeMap::new(),
-            created: Timestamp::UNIX_EPOCH,
+            created: state.tick(),
             made_as: Some(Box::new(request.spec.clone())),
         };
         let seen = self.seen(&request.handle, &volume);

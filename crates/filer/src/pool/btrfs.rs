@@ -18,11 +18,14 @@ use rustix::io::Errno;
 
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, Birth, QgroupUse, SubvolumeInfo, THIN_GROUP};
+use crate::pool::commit::GroupCommit;
 use crate::pool::ledger::Ledger;
-use crate::pool::{Pool, PoolStats, lock};
-use crate::volume::{FORMAT, Layout, VolumeRecord};
+use crate::pool::steps::Steps;
+use crate::pool::turns::Turns;
+use crate::pool::{Abilities, Ability, LayoutAbilities, PoolSpec, PoolStats, image, lock};
+use crate::volume::{GRANULARITY, Layout, MIN_SIZE, VolumeRecord};
 
-pub(super) const CONTROL: &str = ".leister";
+const CONTROL: &str = ".leister";
 const VOLUMES: &str = "volumes";
 const STAGING: &str = ".staging";
 const TRASH: &str = ".trash";
@@ -36,7 +39,7 @@ const BTRFS_MAGIC: u64 = 0x9123_683E;
 const LAST_SUBVOLUME: u64 = (1 << 48) - 1;
 
 /// Opens the pool's root, which must be btrfs, and makes what directories it lacks.
-pub(super) fn open_root(path: &Path) -> Result<OwnedFd> {
+fn open_root(path: &Path) -> Result<OwnedFd> {
     let root = rustix::fs::open(path, tree::DIRECTORY, Mode::empty()).while_doing("open pool", path)?;
     let kind = rustix::fs::fstatfs(&root).while_doing("look at", path)?;
     #[allow(clippy::cast_sign_loss, reason = "a magic number")]
@@ -60,7 +63,7 @@ pub(super) fn open_root(path: &Path) -> Result<OwnedFd> {
 /// # Behavior
 /// The lock is on what the kernel shows of the file system, so it is one whatever the directory, and goes with the
 /// process.
-pub(super) fn lock_file_system(root: &OwnedFd, path: &Path) -> Result<File> {
+fn lock_file_system(root: &OwnedFd, path: &Path) -> Result<File> {
     let shown = sysfs(root, path)?;
     let lock = File::open(&shown).while_doing("open", &shown)?;
     if lock::alone(&lock).while_doing("lock", shown)? {
@@ -74,7 +77,7 @@ pub(super) fn lock_file_system(root: &OwnedFd, path: &Path) -> Result<File> {
 }
 
 /// Turns full quota groups on, with the group of thin volumes, and repairs counts the kernel calls inconsistent.
-pub(super) fn start_quota(root: &OwnedFd, path: &Path, overcommit: f64) -> Result<Ledger> {
+fn start_quota(root: &OwnedFd, path: &Path, overcommit: f64) -> Result<Ledger> {
     let fresh = btrfs::qgroup_uses(root, 0, LAST_SUBVOLUME).while_doing("read quota of", path)?.is_empty();
     if fresh {
         btrfs::enable_quota(root).while_doing("turn on quota of", path)?;
@@ -114,9 +117,77 @@ fn recount(root: &OwnedFd, path: &Path) -> Result<()> {
     Ok(())
 }
 
-impl Pool {
-    /// The pool's space as of the last commit (at most five seconds old).
-    pub fn stats(&self) -> Result<PoolStats> {
+/// A pool on btrfs, opened.
+#[derive(Debug)]
+pub(super) struct Btrfs {
+    path: PathBuf,
+    owner: String,
+    image: Option<PathBuf>,
+    pub(super) root: OwnedFd,
+    ledger: Ledger,
+    commit: GroupCommit,
+    turns: Turns,
+    pub(super) steps: Steps,
+    _locks: Vec<File>,
+}
+
+impl Btrfs {
+    pub(super) fn start(spec: &PoolSpec, image_lock: Option<File>) -> Result<Btrfs> {
+        if !spec.path.is_dir() {
+            return Err(FilerError::NotFound(format!(
+                "pool directory {} does not exist; make the pool first",
+                spec.path.display()
+            )));
+        }
+        let path = std::fs::canonicalize(&spec.path).while_doing("resolve", &spec.path)?;
+        if let Some(image) = &spec.image {
+            image::mount(&image.path, &path)?;
+        }
+        let root = open_root(&path)?;
+        let lock = lock::take(&path.join(CONTROL).join("lock"), &path)?;
+        let alone = lock_file_system(&root, &path)?;
+        let pool = Btrfs {
+            owner: spec.owner.clone(),
+            image: spec.image.as_ref().map(|image| image.path.clone()),
+            ledger: start_quota(&root, &path, spec.overcommit)?,
+            root,
+            path,
+            commit: GroupCommit::default(),
+            turns: Turns::default(),
+            steps: Steps::default(),
+            _locks: image_lock.into_iter().chain([lock, alone]).collect(),
+        };
+        pool.sweep()?;
+        pool.count()?;
+        Ok(pool)
+    }
+
+    pub(in crate::pool) fn close(self) -> Result<()> {
+        let Btrfs { path, image, root, _locks: mut locks, .. } = self;
+        // The image's own lock is the first, and is kept until the end; the others lie on the pool itself.
+        locks.truncate(usize::from(image.is_some()));
+        drop(root);
+        match image {
+            Some(image) => image::unmount(&path, &image),
+            None => Ok(()),
+        }
+    }
+
+    pub(in crate::pool) fn abilities(&self) -> Abilities {
+        Abilities {
+            kind: "btrfs",
+            layouts: [Layout::File, Layout::Block].map(|layout| (layout, LayoutAbilities::ALL)).into(),
+            import: Ability::Has,
+            granularity: GRANULARITY,
+            smallest: MIN_SIZE,
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(in crate::pool) fn stats(&self) -> Result<PoolStats> {
         recount(&self.root, &self.path)?;
         let fs = rustix::fs::fstatvfs(&self.root).while_doing("look at", &self.path)?;
         let sums = self.ledger.sums();
@@ -131,11 +202,7 @@ impl Pool {
         })
     }
 
-    /// Whether the pool is still mounted where it was.
-    ///
-    /// # Errors
-    /// `NotFound` with advice if it has been unmounted or covered.
-    pub fn check(&self) -> Result<()> {
+    pub(in crate::pool) fn check(&self) -> Result<()> {
         let ours = rustix::fs::fstat(&self.root).while_doing("look at", &self.path)?;
         match rustix::fs::stat(&self.path) {
             Ok(seen) if (seen.st_dev, seen.st_ino) == (ours.st_dev, ours.st_ino) => Ok(()),
@@ -170,12 +237,7 @@ impl Pool {
         else {
             return Ok(None);
         };
-        if record.format != FORMAT {
-            return Err(FilerError::Unsupported(format!(
-                "volume `{handle}` has a record of format {}, this release reads {FORMAT}; use the release that wrote it",
-                record.format
-            )));
-        }
+        record.check_format()?;
         Ok(Some(record))
     }
 

@@ -104,12 +104,15 @@ impl Mounts {
     pub(crate) async fn settle(&self, held: &Held) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(45);
         let volume = &held.volume;
-        let references = self.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
         let record = self.orchestrator.catalogue().volume(volume);
+        if record.as_ref().is_some_and(|record| record.fenced.contains_key(&self.node)) {
+            self.let_go(volume).await?;
+        }
+        let references = self.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
         let request = if references.is_empty() {
-            self.host.detach(volume).await.map_err(|e| on_node("detach", volume, e))?;
+            self.host.detach(volume, false).await.map_err(|e| on_node("detach", volume, e))?;
             record
-                .filter(|record| record.published.contains_key(&self.node))
+                .filter(|record| self.concerns(record))
                 .map(|_| Request::Unpublish { volume: volume.clone(), node: self.node.clone() })
         } else {
             record
@@ -152,8 +155,23 @@ impl Mounts {
         record.published.get(&self.node).is_some_and(|publication| publication.goal == Goal::Exist)
     }
 
+    /// Whether the record says that this node has the volume, or had it until it was taken from it.
+    pub(crate) fn concerns(&self, record: &VolumeRecord) -> bool {
+        record.published.contains_key(&self.node) || record.fenced.contains_key(&self.node)
+    }
+
+    /// Unmounts what was taken from this node: whatever its containers still write reaches nobody.
+    async fn let_go(&self, volume: &VolumeId) -> Result<()> {
+        for reference in self.host.references(volume).map_err(|e| on_node("look at", volume, e))? {
+            tracing::error!(%volume, reference, "the volume was taken from this node; unmounting it");
+            self.host.unmount(volume, &reference).await.map_err(|e| on_node("unmount", volume, e))?;
+        }
+        Ok(())
+    }
+
     async fn bring(&self, held: &Held, reference: &str, until: Instant) -> Result<PathBuf> {
         let volume = &held.volume;
+        self.orchestrator.find(volume, until.saturating_duration_since(Instant::now())).await?;
         let record = self.record(volume)?;
         if self.is_ready_here(&record) {
             // Needs no backend: a second container starts while its array is away.
@@ -222,7 +240,7 @@ impl Mounts {
 
     fn publish(&self, record: &VolumeRecord) -> Request {
         let read_only = is_read_only(record);
-        Request::Publish { volume: record.id.clone(), node: self.node.clone(), read_only }
+        Request::Publish { volume: record.id.clone(), node: self.node.clone(), read_only, force: false }
     }
 
     fn debts(&self) -> MutexGuard<'_, BTreeSet<VolumeId>> {
@@ -237,7 +255,8 @@ pub(crate) fn too_slow(what: &str, volume: &VolumeId) -> Error {
 
 fn attachment(record: &VolumeRecord) -> Attachment {
     let option = |option| record.spec.options.get(&option);
-    let may_hold_data = record.spec.source.is_some() || record.origin != Origin::Made;
+    let is_blank = record.origin == Origin::Made || (record.origin == Origin::Adopted && !record.staged);
+    let may_hold_data = record.spec.source.is_some() || !is_blank;
     // What came with content came with its own mode.
     let mode = option(VolumeOption::UnixPermissions).filter(|_| !may_hold_data);
     Attachment {
@@ -251,6 +270,7 @@ fn attachment(record: &VolumeRecord) -> Attachment {
         permissions: mode.and_then(|text| permissions::parse(text)),
         staged_before: record.staged,
         may_hold_data,
+        ..Attachment::default()
     }
 }
 

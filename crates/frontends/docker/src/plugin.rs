@@ -141,7 +141,7 @@ impl Server {
             "VolumeDriver.Mount" => self.mount(read(body)?).await,
             "VolumeDriver.Unmount" => self.unmount(read(body)?).await,
             "VolumeDriver.Path" => {
-                let path = volumes::path(&self.mounts, &named(body)?)?;
+                let path = volumes::path(&self.mounts, &named(body)?, self.deadlines.glance).await?;
                 Ok(Answer { mountpoint: Some(path), ..Answer::default() })
             }
             "VolumeDriver.Get" => {
@@ -149,7 +149,8 @@ impl Server {
                 Ok(Answer { volume: Some(volume), ..Answer::default() })
             }
             "VolumeDriver.List" => {
-                Ok(Answer { volumes: Some(volumes::list(&self.mounts)?), ..Answer::default() })
+                let volumes = volumes::list(&self.mounts, self.deadlines.glance).await?;
+                Ok(Answer { volumes: Some(volumes), ..Answer::default() })
             }
             other => {
                 Err(Error::new(ErrorKind::Unsupported, format!("`{other}` is not a call of volume plugins")))

@@ -26,7 +26,11 @@ pub(crate) async fn keep_order(mounts: Arc<Mounts>) {
     let mut ticks = tokio::time::interval(PAUSE);
     loop {
         ticks.tick().await;
-        settle_all(&mounts, mounts.owed()).await;
+        let mut volumes = mounts.owed();
+        let catalogue = mounts.orchestrator.catalogue();
+        let fenced = catalogue.volumes().filter(|record| record.fenced.contains_key(&mounts.node));
+        volumes.extend(fenced.map(|record| record.id.clone()));
+        settle_all(&mounts, volumes).await;
     }
 }
 
@@ -55,7 +59,7 @@ async fn reconcile(mounts: &Arc<Mounts>) {
     };
     let catalogue = mounts.orchestrator.catalogue();
     let mut volumes: Vec<VolumeId> = mounted.keys().cloned().collect();
-    let unused = catalogue.volumes().filter(|r| r.published.contains_key(&mounts.node));
+    let unused = catalogue.volumes().filter(|record| mounts.concerns(record));
     volumes.extend(unused.filter(|r| !mounted.contains_key(&r.id)).map(|r| r.id.clone()));
     let references: usize = mounted.values().map(|references| references.len()).sum();
     tracing::info!(volumes = volumes.len(), references, "volumes found on this node");
@@ -178,6 +182,8 @@ fn compare(mounts: &Mounts, catalogue: &Catalogue) -> Vec<Finding> {
                 format!("it is mounted on node {node} for {users} containers, but has no record"),
                 "if its backend still has it, `leister adopt` it; else stop its containers",
             ),
+            // The orchestrator tells of what was taken from a node.
+            Some(record) if record.fenced.contains_key(node) => {}
             Some(record) if users > 0 && !mounts.is_published(&record) => find(
                 Severity::Error,
                 volume,

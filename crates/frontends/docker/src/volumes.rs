@@ -33,7 +33,7 @@ pub(crate) async fn create(mounts: &Mounts, mut request: CreateRequest, limit: D
 /// `InUse` while a container of this node has it mounted, and for all that the orchestrator objects to.
 pub(crate) async fn remove(mounts: &Mounts, volume: &VolumeId, limit: Duration) -> Result<()> {
     let held = mounts.hold(volume).await;
-    if mounts.orchestrator.catalogue().volume(volume).is_none() {
+    if mounts.orchestrator.find(volume, limit).await?.is_none() {
         return Err(Error::not_found("volume", volume));
     }
     let references = mounts.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
@@ -60,10 +60,11 @@ pub(crate) async fn remove(mounts: &Mounts, volume: &VolumeId, limit: Duration) 
 /// `NotFound` also for a volume that is not there yet, or not any more: the engine then asks for it to be
 /// created, which waits for the one and for the other.
 pub(crate) async fn get(mounts: &Mounts, volume: &VolumeId, glance: Duration) -> Result<Volume> {
-    let catalogue = mounts.orchestrator.catalogue();
-    let Some(record) = catalogue.volume(volume).filter(|record| is_there(record)) else {
+    let found = mounts.orchestrator.find(volume, glance).await?;
+    let Some(record) = found.filter(|record| is_there(record)) else {
         return Err(Error::not_found("volume", volume));
     };
+    let catalogue = mounts.orchestrator.catalogue();
     let references = mounts.host.references(volume).unwrap_or_default();
     let used = match tokio::time::timeout(glance, mounts.orchestrator.observe(volume)).await {
         Ok(Ok(Some(state))) => state.used,
@@ -90,25 +91,33 @@ pub(crate) async fn get(mounts: &Mounts, volume: &VolumeId, glance: Duration) ->
     Ok(shown(&record, mountpoint, Some(status)))
 }
 
-/// All volumes, without asking anybody.
-pub(crate) fn list(mounts: &Mounts) -> Result<Vec<Volume>> {
+/// All volumes, without asking anybody but backends that other hosts share.
+pub(crate) async fn list(mounts: &Mounts, glance: Duration) -> Result<Vec<Volume>> {
     let mounted = mounts.host.mounted().map_err(|e| {
         Error::new(ErrorKind::Internal, "the mount table of this node could not be read").because(e)
     })?;
+    let elsewhere = mounts.orchestrator.elsewhere(glance).await;
     let catalogue = mounts.orchestrator.catalogue();
-    let there = catalogue.volumes().filter(|record| is_there(record));
-    Ok(there
+    let there = catalogue.volumes().filter(|r| is_there(r) && !elsewhere.deleted.contains(&r.id));
+    let mut volumes: Vec<Volume> = there
         .map(|record| {
             let reference = mounted.get(&record.id).and_then(|references| references.first());
             shown(record, reference.map(|reference| mounts.host.path(&record.id, reference)), None)
         })
-        .collect())
+        .collect();
+    volumes.extend(elsewhere.unknown.into_iter().map(|(id, created)| Volume {
+        name: id.to_string(),
+        mountpoint: PathBuf::new(),
+        created_at: created.map(|created| created.to_string()).unwrap_or_default(),
+        status: None,
+    }));
+    Ok(volumes)
 }
 
 /// Where a volume is mounted for whoever; empty if it is not.
-pub(crate) fn path(mounts: &Mounts, volume: &VolumeId) -> Result<PathBuf> {
+pub(crate) async fn path(mounts: &Mounts, volume: &VolumeId, glance: Duration) -> Result<PathBuf> {
     let references = mounts.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
-    if references.is_empty() && mounts.orchestrator.catalogue().volume(volume).is_none() {
+    if references.is_empty() && mounts.orchestrator.find(volume, glance).await?.is_none() {
         return Err(Error::not_found("volume", volume));
     }
     Ok(references.first().map(|reference| mounts.host.path(volume, reference)).unwrap_or_default())

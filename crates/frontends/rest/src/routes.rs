@@ -60,6 +60,7 @@ fn described() -> OpenApiRouter<Orchestrator> {
         .routes(routes!(volumes::find, volumes::change, volumes::delete))
         .routes(routes!(volumes::grow))
         .routes(routes!(volumes::restore))
+        .routes(routes!(volumes::fence))
         .routes(routes!(transfers::forget))
         .routes(routes!(transfers::import))
         .routes(routes!(transfers::adopt))

@@ -39,6 +39,7 @@ pub(crate) fn volume(record: &VolumeRecord, catalogue: &Catalogue, used: Option<
         mount_options: spec.mount_options.clone(),
         labels: spec.labels.clone(),
         nodes: record.publications().map(ToString::to_string).collect(),
+        fenced: record.fenced.keys().map(ToString::to_string).collect(),
         snapshots: catalogue.snapshots_of(&record.id).count(),
         origin: origin.to_owned(),
         original,

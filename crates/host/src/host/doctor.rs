@@ -6,6 +6,7 @@ use std::path::Path;
 
 use model::VolumeId;
 
+use crate::device::Device;
 use crate::device::r#loop::{self, Purpose};
 use crate::error::{HostError, Result};
 use crate::mount::Table;
@@ -116,7 +117,8 @@ fn directories(table: &Table, mounts_root: &Path) -> Vec<Finding> {
     let points = volumes.flat_map(|v| fs::read_dir(v.path()).into_iter().flatten().flatten());
     let strays = points.map(|p| p.path()).filter(|path| {
         let filled = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        path.is_dir() && table.at(path).is_none() && filled()
+        // A mount is not looked into: its server may not answer.
+        table.at(path).is_none() && path.is_dir() && filled()
     });
     strays
         .map(|path| Finding {

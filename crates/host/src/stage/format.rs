@@ -196,11 +196,12 @@ fn file(directory: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::image::FileIdentity;
 
     const SIGHTS: [Sight; 2] = [Sight::Blank, Sight::Data { at: 512 }];
 
     fn record(phase: Phase) -> FormatRecord {
-        let image = Identity { device: 1, inode: 2, born: Some(3) };
+        let image = Identity::File(FileIdentity { device: 1, inode: 2, born: Some(3) });
         FormatRecord::new(image, Filesystem::Ext4, phase)
     }
 

@@ -42,7 +42,7 @@ pub(crate) async fn execute(args: DeleteArgs) -> Result<()> {
             Ok(()) => {}
         }
     }
-    all(failures, args.names.len())
+    all(failures, args.names.len(), "deleted")
 }
 
 async fn delete(client: &Client, args: &DeleteArgs, name: &str) -> Result<()> {
@@ -67,13 +67,13 @@ async fn delete(client: &Client, args: &DeleteArgs, name: &str) -> Result<()> {
 }
 
 /// One failure with each on its line; the code is theirs where they agree.
-fn all(mut failures: Vec<Failure>, asked: usize) -> Result<()> {
+pub(super) fn all(mut failures: Vec<Failure>, asked: usize, done: &str) -> Result<()> {
     if failures.len() < 2 {
         return failures.pop().map_or(Ok(()), Err);
     }
     let code = failures[0].code;
     let code = if failures.iter().all(|failure| failure.code == code) { code } else { Code::Failed };
-    let mut message = format!("{} of {asked} were not deleted", failures.len());
+    let mut message = format!("{} of {asked} were not {done}", failures.len());
     for failure in &failures {
         message.push_str("\n  ");
         message.push_str(&failure.message);

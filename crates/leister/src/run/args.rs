@@ -1,8 +1,10 @@
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 use model::{InstanceId, NodeName};
+use tracing_subscriber::EnvFilter;
 
 use crate::cli::Failure;
 
@@ -42,12 +44,22 @@ pub(crate) struct RunArgs {
     /// The id that volumes carry: only to get them back into a new state directory
     #[arg(long, env = "LEISTER_INSTANCE_ID", value_name = "ID")]
     pub(crate) instance_id: Option<InstanceId>,
+    /// Other hosts use the same backends, each with a state directory of its own and the same --instance-id: what is
+    /// on the backends holds, over what this host has recorded
+    #[arg(long, env = "LEISTER_SHARED_BACKENDS", requires = "instance_id")]
+    pub(crate) shared_backends: bool,
+    #[command(flatten)]
+    pub(crate) log: LogArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LogArgs {
     /// How the log is written, to standard error
     #[arg(long, env = "LEISTER_LOG_FORMAT", value_enum, default_value_t)]
-    pub(crate) log_format: LogFormat,
+    log_format: LogFormat,
     /// error, warn, info, debug, trace, or by part: info,orchestrator=debug
     #[arg(long, env = "LEISTER_LOG_LEVEL", value_name = "LEVEL", default_value = "info")]
-    pub(crate) log_level: String,
+    log_level: String,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -61,6 +73,23 @@ pub(crate) enum LogFormat {
 pub(crate) enum Listen {
     None,
     On(SocketAddr),
+}
+
+impl LogArgs {
+    /// # Errors
+    /// A level that is none.
+    pub(crate) fn start(&self) -> Result<(), Failure> {
+        let filter = EnvFilter::try_new(&self.log_level).map_err(|e| {
+            Failure::usage(format!("--log-level `{}`: {e}", self.log_level))
+                .hint("write error, warn, info, debug or trace, or by part: info,orchestrator=debug")
+        })?;
+        let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        match self.log_format {
+            LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
+            LogFormat::Json => log.json().flatten_event(true).init(),
+        }
+        Ok(())
+    }
 }
 
 impl RunArgs {

@@ -3,6 +3,7 @@
 #![allow(clippy::print_stderr, reason = "a skip prints its reason")]
 
 mod rig;
+mod sim;
 mod slow;
 
 use rig::Rig;

@@ -2,35 +2,38 @@
 
 use ::driver::{
     CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots,
+    Staging,
 };
 use async_trait::async_trait;
 use model::{Bytes, Handle, Layout, Owner, Provisioning, SnapshotName, SnapshotState, VolumeState};
 
-use super::{GRANULARITY, LinuxDriver, POOL_LABEL, Trouble, states, unit};
-use crate::error::translate;
+use super::{LinuxDriver, POOL_LABEL, capacity, contract, states};
+use crate::array::Trouble;
 
 #[async_trait]
 impl Resize for LinuxDriver {
     async fn grow(&self, handle: &Handle, size: Bytes) -> Result<Outcome<VolumeState>> {
         const OPERATION: &str = "grow volume";
-        let (name, size) = (handle.to_string(), size.round_up(GRANULARITY));
-        match self.filer(move |filer| filer.grow(&name, size)).await {
+        let size = size.round_up(self.limits.granularity);
+        match self.array.grow(handle.as_str(), size).await {
             Ok(outcome) => self.outcome(OPERATION, outcome),
             // Larger than that already, perhaps.
-            Err(Trouble::Filer(error)) if error.kind() == filer::ErrorKind::Invalid => {
-                match self.find(handle).await.map_err(|e| e.in_operation(OPERATION))? {
+            Err(trouble) if trouble.is(filer::ErrorKind::Invalid) => {
+                let found = self.array.find(handle.as_str()).await;
+                match found.map_err(|e| e.in_operation(OPERATION))? {
                     Some(state) if state.size >= size => Ok(Outcome::Unchanged(self.seen(OPERATION, state)?)),
-                    _ => Err(translate(OPERATION, error)),
+                    _ => Err(trouble.in_operation(OPERATION)),
                 }
             }
-            Err(Trouble::Filer(error)) if error.kind() == filer::ErrorKind::NoCapacity => {
-                let stats = self.filer(filer::Pool::stats).await.map_err(|e| e.in_operation(OPERATION))?;
-                let capacity = self.capacity(&stats);
+            Err(trouble) if trouble.is(filer::ErrorKind::NoCapacity) => {
+                let space = self.array.space().await.map_err(|e| e.in_operation(OPERATION))?;
+                let capacity = capacity(&space);
                 let message = format!(
                     "pool `{}` has {} free for thin and {} for thick volumes; `{handle}` was to have {size}",
                     self.pools[0], capacity.free_thin, capacity.free_thick
                 );
-                Err(DriverError::new(ErrorKind::NoCapacity, OPERATION, message).because(error))
+                let refusal = trouble.in_operation(OPERATION);
+                Err(DriverError::new(ErrorKind::NoCapacity, OPERATION, message).because(refusal))
             }
             Err(trouble) => Err(trouble.in_operation(OPERATION)),
         }
@@ -41,8 +44,7 @@ impl Resize for LinuxDriver {
 impl Snapshots for LinuxDriver {
     async fn take(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<SnapshotState>> {
         const OPERATION: &str = "take snapshot";
-        let (name, snapshot) = (handle.to_string(), snapshot.to_string());
-        let taken = self.filer(move |filer| filer.take(&name, &snapshot)).await;
+        let taken = self.array.take(handle.as_str(), snapshot.as_str()).await;
         Ok(match taken.map_err(|e| e.in_operation(OPERATION))? {
             filer::Outcome::Changed(state) => Outcome::Changed(states::snapshot(OPERATION, state)?),
             filer::Outcome::Unchanged(state) => Outcome::Unchanged(states::snapshot(OPERATION, state)?),
@@ -50,23 +52,20 @@ impl Snapshots for LinuxDriver {
     }
 
     async fn delete_snapshot(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<()>> {
-        let (name, snapshot) = (handle.to_string(), snapshot.to_string());
-        let deleted = self.filer(move |filer| filer.delete_snapshot(&name, &snapshot)).await;
-        Ok(unit(deleted.map_err(|e| e.in_operation("delete snapshot"))?))
+        let deleted = self.array.delete_snapshot(handle.as_str(), snapshot.as_str()).await;
+        Ok(contract(deleted.map_err(|e| e.in_operation("delete snapshot"))?))
     }
 
     async fn list_snapshots(&self, handle: &Handle) -> Result<Vec<SnapshotState>> {
         const OPERATION: &str = "list snapshots";
-        let name = handle.to_string();
-        let all = self.filer(move |filer| filer.list_snapshots(&name)).await;
+        let all = self.array.list_snapshots(handle.as_str()).await;
         let all = all.map_err(|e| e.in_operation(OPERATION))?;
         all.into_iter().map(|state| states::snapshot(OPERATION, state)).collect()
     }
 
     async fn restore(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<VolumeState>> {
         const OPERATION: &str = "restore snapshot";
-        let (name, snapshot) = (handle.to_string(), snapshot.to_string());
-        let restored = self.filer(move |filer| filer.restore(&name, &snapshot)).await;
+        let restored = self.array.restore(handle.as_str(), snapshot.as_str()).await;
         self.outcome(OPERATION, restored.map_err(|e| e.in_operation(OPERATION))?)
     }
 
@@ -88,20 +87,28 @@ impl Clones for LinuxDriver {
 }
 
 #[async_trait]
+impl Staging for LinuxDriver {
+    async fn mark_staged(&self, handle: &Handle) -> Result<Outcome<()>> {
+        let marked = self.array.mark_staged(handle.as_str()).await;
+        Ok(contract(marked.map_err(|e| e.in_operation("mark volume as used"))?).map(drop))
+    }
+}
+
+#[async_trait]
 impl Import for LinuxDriver {
     /// Subvolumes at the pool's root that the filer did not make, then volumes of any instance.
     async fn find(&self, original: &str) -> Result<Option<VolumeState>> {
         const OPERATION: &str = "find volume";
         let Ok(handle) = Handle::new(original) else { return Ok(None) };
-        let (name, stranger) = (original.to_owned(), handle.clone());
-        let found = self.filer(move |filer| {
-            let foreign = filer.list_foreign()?.into_iter().find(|foreign| foreign.name == name);
-            Ok((foreign, filer.find(&name)?))
-        });
-        let (foreign, volume) = found.await.map_err(|e| e.in_operation(OPERATION))?;
+        let at = |e: Trouble| e.in_operation(OPERATION);
+        let foreign = self.array.find_foreign(original).await.map_err(at)?;
+        let volume = match foreign {
+            Some(_) => None,
+            None => self.array.find(original).await.map_err(at)?,
+        };
         match (foreign, volume) {
             (Some(foreign), _) if foreign.subvolume => Ok(Some(VolumeState {
-                handle: stranger,
+                handle,
                 owner: Owner::Nobody,
                 volume: None,
                 pool: self.pools[0].clone(),
@@ -114,8 +121,8 @@ impl Import for LinuxDriver {
                 created: None,
                 made_as: None,
             })),
-            (_, Some(volume)) => self.seen(OPERATION, volume).map(Some),
-            (Some(_), None) => {
+            (None, Some(volume)) => self.seen(OPERATION, volume).map(Some),
+            (Some(_), _) => {
                 let message = format!(
                     "`{original}` is a plain directory, which cannot be held to a size; make a subvolume with \
                      `btrfs subvolume create`, copy into it with `cp -a --reflink`, and import that"
@@ -129,7 +136,7 @@ impl Import for LinuxDriver {
     async fn import(&self, request: &ImportVolume) -> Result<Outcome<VolumeState>> {
         const OPERATION: &str = "import volume";
         let conflict = |message: String| DriverError::new(ErrorKind::Conflict, OPERATION, message);
-        let there = LinuxDriver::find(self, &request.handle).await.map_err(|e| e.in_operation(OPERATION))?;
+        let there = self.array.find(request.handle.as_str()).await.map_err(|e| e.in_operation(OPERATION))?;
         if let Some(state) = there {
             let from = state.imported_from.clone();
             let seen = self.seen(OPERATION, state)?;
@@ -154,8 +161,8 @@ impl Import for LinuxDriver {
         wanted.provisioning = filer::Provisioning::Thick;
         wanted.labels = request.labels.clone();
         wanted.labels.insert(POOL_LABEL.to_owned(), found.pool.to_string());
-        let original = request.original.clone();
-        let imported = self.filer(move |filer| filer.import(&original, &wanted)).await;
+        self.array.label(&mut wanted, Layout::File);
+        let imported = self.array.import(&request.original, wanted).await;
         self.outcome(OPERATION, imported.map_err(|e| e.in_operation(OPERATION))?)
     }
 }

@@ -6,21 +6,21 @@ use filer::PoolSpec;
 use model::InstanceId;
 
 use super::OPEN;
-use crate::config::{Config, PoolImage};
+use crate::config::{Local, PoolImage};
 use crate::error::translate;
 
 /// Pools that are open in this process, so that a changed backend can be opened before the old one is dropped.
 static OPENED: Mutex<Vec<(PoolSpec, Weak<filer::Pool>)>> = Mutex::new(Vec::new());
 
 /// The pool, opened; made where the file gives it a size and it has never been there.
-pub(super) fn shared(config: &Config, instance: &InstanceId) -> Result<Arc<filer::Pool>> {
-    let spec = config.spec(instance);
+pub(super) fn shared(local: &Local, instance: &InstanceId) -> Result<Arc<filer::Pool>> {
+    let spec = local.spec(instance);
     let opened = || OPENED.lock().unwrap_or_else(PoisonError::into_inner);
     let live = opened().iter().find(|(asked, _)| *asked == spec).and_then(|(_, pool)| pool.upgrade());
     if let Some(pool) = live {
         return Ok(pool);
     }
-    let pool = Arc::new(open_pool(config, &spec)?);
+    let pool = Arc::new(open_pool(local, &spec)?);
     let mut opened = opened();
     opened.retain(|(_, pool)| pool.strong_count() > 0);
     opened.push((spec, Arc::downgrade(&pool)));
@@ -28,9 +28,9 @@ pub(super) fn shared(config: &Config, instance: &InstanceId) -> Result<Arc<filer
 }
 
 /// Opens the pool. One that was made once and is gone is not made anew: volumes were in it.
-fn open_pool(config: &Config, spec: &PoolSpec) -> Result<filer::Pool> {
+fn open_pool(local: &Local, spec: &PoolSpec) -> Result<filer::Pool> {
     let fail = |error| translate(OPEN, error);
-    let Some(PoolImage { path, size: Some(_), .. }) = &config.image else {
+    let Some(PoolImage { path, size: Some(_), .. }) = &local.image else {
         return filer::Pool::open(spec).map_err(fail);
     };
     let made = path.with_added_extension("made");

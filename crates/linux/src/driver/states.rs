@@ -1,9 +1,7 @@
-use std::collections::BTreeSet;
-
 use ::driver::{DriverError, ErrorKind, Outcome, Result};
 use model::{
-    Handle, InstanceId, Layout, NodeName, Owner, PoolName, Provisioning, SnapshotName, SnapshotState,
-    VolumeId, VolumeState,
+    Handle, InstanceId, Layout, Owner, PoolName, Provisioning, SnapshotName, SnapshotState, VolumeId,
+    VolumeState,
 };
 
 use super::{LinuxDriver, POOL_LABEL, SPEC_LABEL};
@@ -17,7 +15,7 @@ impl LinuxDriver {
             InstanceId::new(&state.owner).map_or(Owner::Nobody, Owner::Other)
         };
         let placed = state.labels.get(POOL_LABEL).and_then(|name| PoolName::new(name).ok());
-        let permitted = state.permits.iter().map(NodeName::new);
+        let permitted = state.permits.iter().map(|permit| permit.node.name.clone()).collect();
         Ok(VolumeState {
             handle: legal(operation, Handle::new(&state.handle))?,
             owner,
@@ -25,16 +23,13 @@ impl LinuxDriver {
             pool: placed.unwrap_or_else(|| self.pools[0].clone()),
             size: state.size,
             used: Some(state.used),
-            layout: match state.layout {
-                filer::Layout::File => Layout::File,
-                filer::Layout::Block => Layout::Block,
-            },
+            layout: layout_from(state.layout),
             provisioning: match state.provisioning {
                 filer::Provisioning::Thin => Provisioning::Thin,
                 filer::Provisioning::Thick => Provisioning::Thick,
             },
-            permitted: legal(operation, permitted.collect::<Result<BTreeSet<_>, _>>())?,
-            staged: None,
+            permitted,
+            staged: state.staged,
             created: Some(state.created),
             made_as: state.labels.get(SPEC_LABEL).and_then(|text| serde_json::from_str(text).ok()),
         })
@@ -59,6 +54,13 @@ pub(super) fn snapshot(operation: &'static str, state: filer::SnapshotState) -> 
         created: state.created,
         size: state.size,
     })
+}
+
+pub(super) fn layout_from(layout: filer::Layout) -> Layout {
+    match layout {
+        filer::Layout::File => Layout::File,
+        filer::Layout::Block => Layout::Block,
+    }
 }
 
 pub(super) fn layout_of(layout: Layout) -> filer::Layout {

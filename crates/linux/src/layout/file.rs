@@ -1,8 +1,9 @@
 //! File volumes: a subvolume, bind-mounted.
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
-use model::{LocalSource, VolumeOption, VolumeOptions};
+use model::{VolumeOption, VolumeOptions};
 
 /// Permission bits of a volume's root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +14,10 @@ pub(crate) const SNAPSHOT_DIR: &str = "leister.io/snapshotDir";
 
 const SYMBOLS: [u8; 9] = *b"rwxrwxrwx";
 
-pub(super) fn source(state: &filer::VolumeState) -> LocalSource {
-    let shown = state.labels.get(SNAPSHOT_DIR).is_some_and(|flag| flag == "true");
-    LocalSource::Directory {
-        path: state.path.clone(),
-        // The filer keeps a volume's snapshots beside its data, each under its name.
-        snapshots: state.path.parent().filter(|_| shown).map(|volume| volume.join("snapshots")),
-    }
+/// The snapshots' place, where the volume is to show them.
+pub(super) fn shown(state: &filer::VolumeState, snapshots: Option<&PathBuf>) -> Option<PathBuf> {
+    let wanted = state.labels.get(SNAPSHOT_DIR).is_some_and(|flag| flag == "true");
+    snapshots.filter(|_| wanted).cloned()
 }
 
 /// # Errors

@@ -11,7 +11,7 @@ use crate::catalogue::Edit;
 use crate::orchestrator::Inner;
 use crate::record::{Origin, VolumeRecord};
 use crate::running::Operation;
-use crate::volume::another_instances;
+use crate::volume::{another_instances, in_use};
 use crate::{Error, ErrorKind, Result};
 
 /// One volume under way: what every step needs.
@@ -44,9 +44,11 @@ impl Way<'_> {
     /// # Behavior
     /// An empty volume needs no flush for that: data comes into it only after a publication, which is durable and
     /// written later. A copy holds data from the first moment, so its absence must be an incident at once.
-    pub(super) async fn settle(&mut self) -> Result<()> {
+    pub(super) async fn settle(&mut self, seen: Option<&VolumeState>) -> Result<()> {
         let settle = |record: &mut VolumeRecord| {
             record.settled = true;
+            record.made = seen.and_then(|seen| seen.created);
+            record.staged |= seen.is_some_and(|seen| seen.staged == Some(true));
             record.trouble = None;
         };
         let is_empty = self.record.origin == Origin::Made && self.record.spec.source.is_none();
@@ -100,14 +102,17 @@ impl Way<'_> {
         self.operation.stage("restoring snapshot");
         let snapshots = self.driver.snapshots().ok_or_else(|| self.unsupported("restore snapshots"))?;
         let restore = snapshots.restore(&self.record.handle, snapshot);
-        let restored = self.backend.call(self.queue, "restore snapshot", restore).await?;
+        let restored = self.backend.call(self.queue, "restore snapshot", restore).await?.into_inner();
         let staged = self.inner.snapshot(&self.record.id, snapshot).map_or(true, |snapshot| snapshot.staged);
+        let staged = staged || restored.staged == Some(true);
+        let made = restored.created;
         self.edit(|record| {
             record.restoring = None;
             record.staged = staged;
+            record.made = made;
         })
         .await?;
-        Ok(restored.into_inner())
+        Ok(restored)
     }
 
     pub(super) async fn delete(&self) -> Result<()> {
@@ -139,7 +144,26 @@ impl Way<'_> {
             exclusive: !self.record.spec.access.is_shared(),
         };
         let permitted = self.driver.permit(&self.record.handle, &permit);
-        Ok(self.backend.call(self.queue, "permit node", permitted).await?.into_inner())
+        match self.backend.call(self.queue, "permit node", permitted).await {
+            Ok(permitted) => Ok(permitted.into_inner()),
+            // Who has it may not be in our records: another host of those that share the backend.
+            Err(error) if error.kind == ErrorKind::InUse => {
+                let seen = self.observe().await?;
+                let other = seen.and_then(|seen| seen.permitted.into_iter().find(|other| other != node));
+                Err(other.map_or_else(|| error.into(), |other| in_use(&self.record, &other)))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Keeps on the backend, where it can, that a node has put the volume to use.
+    pub(super) async fn mark_staged(&self) -> Result<()> {
+        if let Some(staging) = self.driver.staging() {
+            self.operation.stage("marking volume as used");
+            let mark = staging.mark_staged(&self.record.handle);
+            self.backend.call(self.queue, "mark volume as staged", mark).await?;
+        }
+        Ok(())
     }
 
     pub(super) async fn forbid(&self, node: &NodeName) -> Result<()> {

@@ -95,9 +95,27 @@ impl Orchestrator {
         if before.as_ref().is_some_and(|node| node.identity == identity) {
             return Ok(());
         }
+        let reach = |identity: &NodeIdentity| {
+            (identity.addresses.clone(), identity.initiator.clone(), identity.nqn.clone())
+        };
+        let renewing =
+            before.as_ref().is_some_and(|node| node.renewing || reach(&node.identity) != reach(&identity));
         let registered = before.map_or_else(Timestamp::now, |node| node.registered);
-        let node = NodeRecord { format: FORMAT, identity, registered };
-        self.inner.writer.commit(vec![Edit::PutNode(Arc::new(node))]).await
+        let node = NodeRecord { format: FORMAT, identity, registered, renewing };
+        self.inner.writer.commit(vec![Edit::PutNode(Arc::new(node))]).await?;
+        if renewing {
+            self.inner.opened.notify_one();
+        }
+        Ok(())
+    }
+
+    /// All permits of the node carry the identity that this record says.
+    pub(crate) async fn renewed(&self, node: &NodeRecord) -> Result<()> {
+        if self.catalogue().node(&node.identity.name).as_deref() != Some(node) {
+            return Ok(());
+        }
+        let renewed = NodeRecord { renewing: false, ..node.clone() };
+        self.inner.writer.commit(vec![Edit::PutNode(Arc::new(renewed))]).await
     }
 
     /// False: there was none.

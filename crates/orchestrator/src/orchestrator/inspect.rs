@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use model::{BackendName, Capacity, Pool, VolumeState};
+use model::{BackendName, Capacity, NodeName, Pool, VolumeState};
 
 use super::Orchestrator;
 use crate::admission::Queue;
@@ -91,6 +91,8 @@ impl Orchestrator {
         for seen in &listed {
             there.insert(&seen.handle);
             match before.volume_by_handle(&backend.name, &seen.handle) {
+                // Other hosts have made it; it gets its record here when it is asked for.
+                None if self.inner.own().is_some() => {}
                 None if self.catalogue().volume_by_handle(&backend.name, &seen.handle).is_none() => {
                     let name = seen.volume.as_ref().map_or(seen.handle.as_str(), |volume| volume.as_str());
                     findings.push(finding(
@@ -101,11 +103,14 @@ impl Orchestrator {
                     ));
                 }
                 None => {}
-                Some(record) => findings.extend(examine_permits(&record, seen)),
+                Some(record) => findings.extend(examine_permits(&record, seen, self.inner.own())),
             }
         }
         let on_it = before.volumes().filter(|record| record.backend == backend.name);
-        for record in on_it.filter(|record| record.settled && !there.contains(&record.handle)) {
+        let is_incident = |record: &&Arc<VolumeRecord>| self.inner.own().is_none() || record.is_held();
+        for record in
+            on_it.filter(is_incident).filter(|record| record.settled && !there.contains(&record.handle))
+        {
             // Deleted in the meantime is no finding; missing ones are reported from their record.
             if self.catalogue().volume(&record.id).is_some_and(|now| now.status() == VolumeStatus::Ready) {
                 findings.push(missing(record));
@@ -129,7 +134,7 @@ fn examine_pools(backend: &Backend) -> Vec<Finding> {
     .collect()
 }
 
-fn examine_permits(record: &VolumeRecord, seen: &VolumeState) -> Vec<Finding> {
+fn examine_permits(record: &VolumeRecord, seen: &VolumeState, own: Option<&NodeName>) -> Vec<Finding> {
     let mut findings = Vec::new();
     if record.status() != VolumeStatus::Ready {
         return findings;
@@ -144,7 +149,14 @@ fn examine_permits(record: &VolumeRecord, seen: &VolumeState) -> Vec<Finding> {
             "it is permitted again within the drift period",
         ));
     }
-    for node in seen.permitted.iter().filter(|node| !record.published.contains_key(*node)) {
+    for (node, since) in &record.fenced {
+        let problem =
+            format!("it was taken from node `{node}` at {since:.0}, which has not let go of it yet");
+        let advice = "end the containers there that use it; while leister runs there it unmounts it itself";
+        findings.push(finding(Severity::Warning, subject(), problem, advice));
+    }
+    let unpublished = seen.permitted.iter().filter(|node| !record.published.contains_key(*node));
+    for node in unpublished.filter(|node| own.is_none_or(|own| own == *node)) {
         let problem = format!("node `{node}` is permitted on the backend but does not use it");
         findings.push(finding(
             Severity::Note,

@@ -32,7 +32,9 @@ impl Inner {
                 Err(error) if is_worth_another_place(&error) => refusal = Some(error),
                 Err(error) => return Err(error),
             }
-            if self.writer.catalogue().volume(&request.volume).is_some() {
+            if self.writer.catalogue().volume(&request.volume).is_some()
+                || self.may_be_elsewhere(&request.volume).await
+            {
                 // What the failed try left cannot be cleaned up now: no second place under the same name.
                 break;
             }
@@ -102,6 +104,8 @@ impl Inner {
                 settled: false,
                 origin: Origin::Made,
                 published: BTreeMap::new(),
+                fenced: BTreeMap::new(),
+                made: None,
                 staged: false,
                 growing: None,
                 restoring: None,
@@ -126,9 +130,14 @@ impl Inner {
     /// The caller has been or will be told that it failed: what there is of it shall go.
     pub(crate) async fn undo(&self, id: &model::VolumeId, operation: &Operation) {
         let undone = async {
+            if self.own().is_some() {
+                // Another host may have found it and told its user that it is made: only the record goes.
+                self.drop_records(id).await?;
+                return Ok(());
+            }
             let record = self.volume(id)?;
             self.edit(&record, |record| record.goal = Goal::Gone).await?;
-            self.drive(id, operation).await
+            self.drive(id, operation).await.map(drop)
         };
         if let Err(error) = undone.await {
             tracing::info!(volume = %id, error = error.sentence(), "cleaning up goes on in the background");

@@ -1,9 +1,10 @@
-use model::{NodeName, VolumeId};
+use model::VolumeId;
 
 use crate::orchestrator::Inner;
 use crate::record::{Goal, VolumeRecord};
 use crate::request::Answer;
 use crate::running::Operation;
+use crate::volume::in_use;
 use crate::{Error, ErrorKind, Result};
 
 impl Inner {
@@ -24,10 +25,33 @@ impl Inner {
                 return Err(Error::new(ErrorKind::InUse, message)
                     .hint(format!("delete them first, or `leister delete volume {id} --snapshots`")));
             }
+            if let Some(own) = self.own() {
+                let seen = self.look(&record).await?;
+                let permitted = seen.map(|seen| seen.permitted).unwrap_or_default();
+                if let Some(other) = permitted.iter().find(|node| *node != own) {
+                    return Err(in_use(&record, other));
+                }
+            }
             self.edit(&record, |record| record.goal = Goal::Gone).await?;
         }
-        self.drive(id, operation).await?;
-        Ok(Answer::Gone)
+        match self.drive(id, operation).await {
+            Ok(_) => Ok(Answer::Gone),
+            Err(error) => {
+                self.keep_if_in_use(id, &error).await?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Another host has begun to use what was to be deleted: then it stays.
+    pub(super) async fn keep_if_in_use(&self, id: &VolumeId, error: &Error) -> Result<()> {
+        if self.own().is_some()
+            && error.kind == ErrorKind::InUse
+            && let Some(record) = self.writer.catalogue().volume(id)
+        {
+            self.edit(&record, |record| record.goal = Goal::Exist).await?;
+        }
+        Ok(())
     }
 
     /// Drops the record; the data stays, and what the backend knows of it.
@@ -41,7 +65,7 @@ impl Inner {
 }
 
 fn unused(record: &VolumeRecord, verb: &str) -> Result<()> {
-    let nodes: Vec<&str> = record.publications().map(NodeName::as_str).collect();
+    let nodes: Vec<String> = record.publications().map(|node| format!("`{node}`")).collect();
     if nodes.is_empty() {
         return Ok(());
     }

@@ -113,10 +113,12 @@ impl Inner {
             spec,
             goal: Goal::Exist,
             settled: false,
-            origin,
+            origin: origin.clone(),
             published: BTreeMap::new(),
-            // It may hold data: never to be formatted.
-            staged: true,
+            fenced: BTreeMap::new(),
+            made: None,
+            // It may hold data, unless its backend knows that it was never put to use: never to be formatted.
+            staged: !(origin == Origin::Adopted && found.staged == Some(false)),
             growing: None,
             restoring: None,
             trouble: None,
@@ -159,21 +161,36 @@ impl Inner {
                     Error::not_found("volume", format!("{id}` with our tag on backend `{}", backend.name))
                         .hint("see `leister adopt --all --dry-run`; `leister import` takes what has no tag")
                 })?;
-            let request = ImportRequest {
-                volume: id.clone(),
-                backend: backend.name.clone(),
-                original: found.handle.to_string(),
-                class: None,
-                labels: Labels::new(),
-            };
-            self.take_up(id, &backend, found.handle.clone(), &found, Origin::Adopted, &request).await?;
+            return self.adopt_seen(id, &backend, &found, operation).await;
         }
         let answer = self.finish_taking(id, operation).await?;
         self.adopt_snapshots(id).await?;
         Ok(answer)
     }
 
-    async fn adopt_snapshots(&self, id: &VolumeId) -> Result<()> {
+    pub(super) async fn adopt_seen(
+        &self,
+        id: &VolumeId,
+        backend: &Arc<Backend>,
+        found: &VolumeState,
+        operation: &Operation,
+    ) -> Result<Answer> {
+        let request = ImportRequest {
+            volume: id.clone(),
+            backend: backend.name.clone(),
+            original: found.handle.to_string(),
+            class: None,
+            labels: Labels::new(),
+        };
+        self.take_up(id, backend, found.handle.clone(), found, Origin::Adopted, &request).await?;
+        let answer = self.finish_taking(id, operation).await?;
+        self.adopt_snapshots(id).await?;
+        Ok(answer)
+    }
+
+    /// Takes up the snapshots that have no record; where hosts share the backend, also drops the records of those that
+    /// another one has deleted.
+    pub(super) async fn adopt_snapshots(&self, id: &VolumeId) -> Result<()> {
         let record = self.volume(id)?;
         let backend = self.backends.backend(&record.backend)?;
         let driver = backend.driver(self.patience(Verb::Adopt)).await?;
@@ -181,21 +198,27 @@ impl Inner {
         let listed =
             backend.call(Queue::Read, "list snapshots", snapshots.list_snapshots(&record.handle)).await?;
         let catalogue = self.writer.catalogue();
+        let mut edits = Vec::new();
+        if self.own().is_some() {
+            let is_gone = |s: &crate::SnapshotRecord| {
+                !s.is_unfinished() && !listed.iter().any(|seen| seen.name == s.name)
+            };
+            let gone = catalogue.snapshots_of(id).filter(|snapshot| is_gone(snapshot));
+            edits.extend(gone.map(|snapshot| Edit::RemoveSnapshot(id.clone(), snapshot.name.clone())));
+        }
         let unknown = listed.into_iter().filter(|seen| catalogue.snapshot(id, &seen.name).is_none());
-        let edits: Vec<Edit> = unknown
-            .map(|seen| {
-                Edit::PutSnapshot(Arc::new(crate::SnapshotRecord {
-                    format: FORMAT,
-                    volume: id.clone(),
-                    name: seen.name,
-                    goal: Goal::Exist,
-                    settled: true,
-                    size: seen.size,
-                    staged: true,
-                    created: seen.created,
-                }))
-            })
-            .collect();
+        edits.extend(unknown.map(|seen| {
+            Edit::PutSnapshot(Arc::new(crate::SnapshotRecord {
+                format: FORMAT,
+                volume: id.clone(),
+                name: seen.name,
+                goal: Goal::Exist,
+                settled: true,
+                size: seen.size,
+                staged: true,
+                created: seen.created,
+            }))
+        }));
         if edits.is_empty() { Ok(()) } else { self.writer.commit(edits).await }
     }
 }

@@ -16,8 +16,16 @@ pub(crate) enum Step {
     Permit(NodeName),
     Forbid(NodeName),
     Delete,
+    /// The record knows that a node has put it to use, the backend does not.
+    MarkStaged,
     // Records only:
     Settle,
+    /// The backend knows that a node has put it to use, the record does not.
+    Staged,
+    /// The node has its permit.
+    Hold(NodeName),
+    /// Another host has taken the permit of this node: it does not get it back.
+    Fenced(NodeName),
     /// It has the size it was to grow to.
     Grown(Bytes),
     /// The node no longer reaches it: drop the publication.
@@ -28,27 +36,27 @@ pub(crate) enum Step {
     Found,
     /// Nothing is left that is ours: drop the record.
     Drop,
+    /// It shall be gone, but another host that shares the backend uses it on this node.
+    Elsewhere(NodeName),
     /// Somebody else's volume has its name.
     Foreign(Owner),
     Done,
 }
 
-pub(crate) fn next(record: &VolumeRecord, seen: Option<&VolumeState>) -> Step {
+/// `own` is this node where other hosts share the backend, but not the records: then only what concerns this node is
+/// decided here, and what is not in use here may go and change without us.
+pub(crate) fn next(record: &VolumeRecord, seen: Option<&VolumeState>, own: Option<&NodeName>) -> Step {
     match record.goal {
-        Goal::Exist => exist(record, seen),
-        Goal::Gone => gone(record, seen),
+        Goal::Exist => exist(record, seen, own),
+        Goal::Gone => gone(record, seen, own),
     }
 }
 
-fn exist(record: &VolumeRecord, seen: Option<&VolumeState>) -> Step {
+fn exist(record: &VolumeRecord, seen: Option<&VolumeState>, own: Option<&NodeName>) -> Step {
     let Some(seen) = seen else {
         // Data once existed: an incident, never an empty re-create.
         return match &record.origin {
-            // Nobody reaches what is not there: an end of a publication needs nothing more.
-            _ if record.settled => match record.published.iter().find(|(_, p)| p.goal == Goal::Gone) {
-                Some((node, _)) => Step::Unpublish(node.clone()),
-                None => Step::Missing,
-            },
+            _ if record.settled => absent(record, own),
             Origin::Made => Step::Create,
             Origin::Imported { original } => Step::Import { original: original.clone() },
             Origin::Adopted => Step::Missing,
@@ -61,6 +69,9 @@ fn exist(record: &VolumeRecord, seen: Option<&VolumeState>) -> Step {
             }
             _ => Step::Foreign(seen.owner.clone()),
         };
+    }
+    if own.is_some() && is_later(record, seen) {
+        return absent(record, own);
     }
     if record.missing {
         return Step::Found;
@@ -77,28 +88,65 @@ fn exist(record: &VolumeRecord, seen: Option<&VolumeState>) -> Step {
     if !record.settled {
         return Step::Settle;
     }
-    for (node, publication) in &record.published {
-        match (publication.goal, seen.permitted.contains(node)) {
-            (Goal::Exist, false) => return Step::Permit(node.clone()),
-            (Goal::Gone, true) => return Step::Forbid(node.clone()),
-            (Goal::Gone, false) => return Step::Unpublish(node.clone()),
-            (Goal::Exist, true) => {}
+    if own.is_some() && seen.size > record.spec.size {
+        return Step::Grown(seen.size);
+    }
+    match (record.staged, seen.staged) {
+        (false, Some(true)) => return Step::Staged,
+        (true, Some(false)) => return Step::MarkStaged,
+        _ => {}
+    }
+    publications(record, seen, own)
+}
+
+/// Every node that shall not reach it any more is forbidden before another one is permitted.
+fn publications(record: &VolumeRecord, seen: &VolumeState, own: Option<&NodeName>) -> Step {
+    let (ending, wanted): (Vec<_>, Vec<_>) =
+        record.published.iter().partition(|(_, publication)| publication.goal == Goal::Gone);
+    if let Some((node, _)) = ending.first() {
+        let node = NodeName::clone(node);
+        return if seen.permitted.contains(&node) { Step::Forbid(node) } else { Step::Unpublish(node) };
+    }
+    for (node, publication) in wanted {
+        match (seen.permitted.contains(node), publication.held) {
+            (false, true) if !record.spec.access.is_shared() => return Step::Fenced(node.clone()),
+            (false, _) => return Step::Permit(node.clone()),
+            (true, false) if own.is_some() => return Step::Hold(node.clone()),
+            (true, _) => {}
         }
     }
     Step::Done
 }
 
-fn gone(record: &VolumeRecord, seen: Option<&VolumeState>) -> Step {
+/// It existed, and the backend has it no more.
+fn absent(record: &VolumeRecord, own: Option<&NodeName>) -> Step {
+    match record.published.iter().find(|(_, p)| p.goal == Goal::Gone) {
+        // Nobody reaches what is not there: an end of a publication needs nothing more.
+        Some((node, _)) => Step::Unpublish(node.clone()),
+        // Another host has deleted what nobody here uses.
+        None if own.is_some() && !record.is_held() => Step::Drop,
+        None => Step::Missing,
+    }
+}
+
+fn gone(record: &VolumeRecord, seen: Option<&VolumeState>, own: Option<&NodeName>) -> Step {
     let Some(seen) = seen else { return Step::Drop };
     // A take-over that never settled leaves the data as it was found; what is another's is not touched.
     let taken = !record.settled && record.origin != Origin::Made;
-    if taken || !is_ours(record, seen) {
+    if taken || !is_ours(record, seen) || (own.is_some() && is_later(record, seen)) {
         return Step::Drop;
     }
-    match seen.permitted.first() {
-        Some(node) => Step::Forbid(node.clone()),
-        None => Step::Delete,
+    let is_our_matter = |node: &&NodeName| own.is_none_or(|own| own == *node);
+    match (seen.permitted.iter().find(is_our_matter), seen.permitted.first()) {
+        (Some(node), _) => Step::Forbid(node.clone()),
+        (None, Some(node)) => Step::Elsewhere(node.clone()),
+        (None, None) => Step::Delete,
     }
+}
+
+/// Deleted and made anew by another host.
+pub(crate) fn is_later(record: &VolumeRecord, seen: &VolumeState) -> bool {
+    matches!((record.made, seen.created), (Some(made), Some(created)) if made != created)
 }
 
 fn is_ours(record: &VolumeRecord, seen: &VolumeState) -> bool {

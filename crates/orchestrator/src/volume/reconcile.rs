@@ -20,7 +20,7 @@ impl Inner {
             Err(error) => {
                 self.note_trouble(id, &error).await;
                 if error.retry != Retry::Later {
-                    self.give_up(id, operation).await?;
+                    self.give_up(id, &error, operation).await?;
                 }
                 return Err(error);
             }
@@ -54,9 +54,11 @@ impl Inner {
     }
 
     /// The backend will not do what was wished for, and whoever wished it is gone: the wish goes too.
-    async fn give_up(&self, id: &VolumeId, operation: &Operation) -> Result<()> {
+    async fn give_up(&self, id: &VolumeId, error: &Error, operation: &Operation) -> Result<()> {
         let Some(record) = self.writer.catalogue().volume(id) else { return Ok(()) };
-        if record.goal == Goal::Exist && !record.settled {
+        if record.goal == Goal::Gone {
+            self.keep_if_in_use(id, error).await?;
+        } else if !record.settled {
             self.undo(id, operation).await;
         } else if record.growing.is_some() || record.restoring.is_some() {
             self.edit(&record, |record| {

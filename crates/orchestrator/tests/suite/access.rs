@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{AccessMode, Bytes};
+use model::{AccessMode, Bytes, NodeIdentity};
 use orchestrator::{CreateRequest, ErrorKind, Request};
 
 use crate::house::*;
@@ -80,6 +80,102 @@ fn a_volume_in_use_is_not_deleted() {
         let error = run(&o, delete("v")).await.unwrap_err();
         assert_eq!(error.kind, ErrorKind::InUse);
         assert!(error.message.contains("n1"), "{error}");
+        house.check(&o);
+    });
+}
+
+fn exclusive(name: &str) -> Request {
+    let access = Some(AccessMode::ReadWriteOnce);
+    Request::Create(Box::new(CreateRequest { access, ..CreateRequest::named(id(name)) }))
+}
+
+fn fence(name: &str, from: &str) -> Request {
+    Request::Fence { volume: id(name), node: node(from) }
+}
+
+#[test]
+fn a_volume_moves_by_force_and_the_node_that_lost_it_gets_it_back_only_after_it_has_let_go() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, exclusive("v")).await.unwrap();
+        run(&o, publish("v", "n1")).await.unwrap();
+        let refusal = run(&o, publish("v", "n2")).await.unwrap_err().sentence();
+        assert!(refusal.contains("is in use on node `n1` since 2"), "{refusal}");
+        assert!(refusal.contains("leister fence volume v --node n1"), "{refusal}");
+        run(&o, fence("v", "n1")).await.unwrap();
+        assert!(house.array.permits(&handle("v")).is_empty());
+        // Nobody gives it back behind the back of the node, not even after a restart.
+        o.stop().await;
+        let o = house.open().await;
+        tokio::time::sleep(Duration::from_secs(300)).await;
+        assert!(house.array.permits(&handle("v")).is_empty());
+        let error = run(&o, publish("v", "n1")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict, "{error}");
+        run(&o, publish("v", "n2")).await.unwrap();
+        assert_eq!(house.array.permits(&handle("v")), [node("n2")].into());
+        run(&o, unpublish("v", "n1")).await.unwrap();
+        run(&o, unpublish("v", "n2")).await.unwrap();
+        run(&o, publish("v", "n1")).await.unwrap();
+        house.check(&o);
+    });
+}
+
+#[test]
+fn a_forced_publication_takes_the_volume_from_the_node_that_has_it() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, exclusive("v")).await.unwrap();
+        run(&o, publish("v", "n1")).await.unwrap();
+        let forced = Request::Publish { volume: id("v"), node: node("n2"), read_only: false, force: true };
+        run(&o, forced).await.unwrap();
+        house.check(&o);
+        assert_eq!(house.array.permits(&handle("v")), [node("n2")].into());
+    });
+}
+
+#[test]
+fn fencing_a_node_that_does_not_exist_is_refused_and_one_without_the_volume_is_no_error() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, exclusive("v")).await.unwrap();
+        assert_eq!(run(&o, fence("v", "n9")).await.unwrap_err().kind, ErrorKind::NotFound);
+        run(&o, fence("v", "n2")).await.unwrap();
+        run(&o, publish("v", "n2")).await.unwrap();
+        house.check(&o);
+    });
+}
+
+#[test]
+fn permits_are_made_again_when_the_address_of_their_node_changes() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, exclusive("v")).await.unwrap();
+        run(&o, create("w", Bytes::gib(1))).await.unwrap();
+        run(&o, publish("v", "n2")).await.unwrap();
+        run(&o, publish("w", "n1")).await.unwrap();
+        let before = house.faults().count(driver::memory::Call::Permit);
+        let moved =
+            NodeIdentity { addresses: vec!["10.0.0.7".parse().unwrap()], ..NodeIdentity::named(node("n2")) };
+        // The backend does not answer at first.
+        house.faults().plan(
+            driver::memory::Call::Permit,
+            1,
+            driver::memory::Fault::Refuse(ErrorKind::Internal),
+        );
+        o.register_node(moved.clone()).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!(
+            house.faults().count(driver::memory::Call::Permit),
+            before + 2,
+            "once more after the refusal"
+        );
+        o.register_node(moved).await.unwrap();
+        tokio::time::sleep(Duration::from_secs(200)).await;
+        assert_eq!(house.faults().count(driver::memory::Call::Permit), before + 2, "nothing has changed");
         house.check(&o);
     });
 }

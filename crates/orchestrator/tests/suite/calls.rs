@@ -22,6 +22,8 @@ fn each_operation_makes_the_calls_it_states() {
             (restore("v", "s"), vec![Call::Observe, Call::Restore, Call::Grow]),
             (publish("v", "n1"), vec![Call::Observe, Call::Permit]),
             (publish("v", "n1"), vec![Call::Observe, Call::Permit]),
+            (Request::MarkStaged { volume: id("v") }, vec![Call::MarkStaged]),
+            (Request::MarkStaged { volume: id("v") }, vec![]),
             (unpublish("v", "n1"), vec![Call::Observe, Call::Forbid]),
             (
                 Request::DeleteSnapshot { volume: id("v"), snapshot: snap("s") },

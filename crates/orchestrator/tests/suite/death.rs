@@ -167,6 +167,37 @@ fn the_end_of_a_publication() {
 }
 
 #[test]
+fn a_fence_is_never_forgotten_half_way() {
+    let prepare = async |house: &House, o: &Orchestrator| {
+        one_volume(house, o).await;
+        run(o, publish("v", "n1")).await.unwrap();
+    };
+    let fence = Request::Fence { volume: id("v"), node: node("n1") };
+    dies_at_every_point(Bytes::gib(10), prepare, &fence, no_faults, |house, o, _| {
+        let is_fenced = o.catalogue().volume(&id("v")).unwrap().fenced.contains_key(&node("n1"));
+        assert_eq!(house.array.permits(&handle("v")).is_empty(), is_fenced);
+    });
+}
+
+#[test]
+fn a_forced_publication() {
+    let prepare = async |_: &House, o: &Orchestrator| {
+        let access = Some(model::AccessMode::ReadWriteOnce);
+        let create = orchestrator::CreateRequest { access, ..orchestrator::CreateRequest::named(id("v")) };
+        run(o, Request::Create(Box::new(create))).await.unwrap();
+        run(o, publish("v", "n1")).await.unwrap();
+    };
+    let forced = Request::Publish { volume: id("v"), node: node("n2"), read_only: false, force: true };
+    dies_at_every_point(Bytes::gib(10), prepare, &forced, no_faults, no_verdict);
+}
+
+#[test]
+fn a_mark_of_use() {
+    let mark = Request::MarkStaged { volume: id("v") };
+    dies_at_every_point(Bytes::gib(10), one_volume, &mark, no_faults, no_verdict);
+}
+
+#[test]
 fn an_import() {
     let request = Request::Import(Box::new(ImportRequest {
         volume: id("v"),

@@ -44,6 +44,22 @@ impl House {
         House { array, store }
     }
 
+    /// The same array, seen by another host with a store of its own.
+    pub fn beside(&self) -> House {
+        let store = Arc::new(MortalStore { inner: MemoryStore::new(), faults: self.array.faults.clone() });
+        House { array: self.array.clone(), store }
+    }
+
+    /// A new process of a host that shares the array with others, and no store.
+    pub async fn open_sharing(&self, name: &str) -> Orchestrator {
+        let settings =
+            Settings { sharing: true, ..Settings::new(instance(), NodeIdentity::named(node(name))) };
+        let families = Arc::new(Family(self.array.clone()));
+        let orchestrator = Orchestrator::start(settings, self.store.clone(), families).await.unwrap();
+        self.add_backend(&orchestrator).await;
+        orchestrator
+    }
+
     pub fn faults(&self) -> &Faults {
         &self.array.faults
     }
@@ -184,7 +200,7 @@ pub fn delete(name: &str) -> Request {
 }
 
 pub fn publish(name: &str, to: &str) -> Request {
-    Request::Publish { volume: id(name), node: node(to), read_only: false }
+    Request::Publish { volume: id(name), node: node(to), read_only: false, force: false }
 }
 
 pub fn unpublish(name: &str, from: &str) -> Request {

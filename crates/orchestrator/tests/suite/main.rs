@@ -11,3 +11,4 @@ mod lifecycle;
 mod random;
 mod replies;
 mod running;
+mod sharing;

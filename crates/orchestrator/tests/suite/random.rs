@@ -22,17 +22,17 @@ struct Believed {
 type World = BTreeMap<String, Believed>;
 
 /// A small generator of our own sequence, so that a seed means the same everywhere.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
+    pub fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
         (self.0 >> 11) % sides
     }
 
-    fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
+    pub fn pick<'a>(&mut self, words: &[&'a str]) -> &'a str {
         words[usize::try_from(self.roll(words.len() as u64)).unwrap()]
     }
 }
@@ -53,11 +53,11 @@ const CALLS: [Call; 11] = [
     Call::Clone,
 ];
 
-fn variable(name: &str, default: u64) -> u64 {
+pub fn variable(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     variable("SEED", u64::from(now.subsec_nanos()) + 1)
 }

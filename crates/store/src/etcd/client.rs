@@ -200,7 +200,13 @@ fn channel(endpoint: &str, config: &EtcdConfig) -> Result<Channel, StoreError> {
 }
 
 fn of_status(operation: &'static str, status: Status) -> StoreError {
-    if status.code() == Code::InvalidArgument && status.message().contains("too ") {
+    let is_too_large = match status.code() {
+        Code::InvalidArgument => status.message().contains("too "),
+        // So says gRPC itself; etcd's own words with this code are of a full disk and of haste.
+        Code::ResourceExhausted => status.message().contains("larger than max"),
+        _ => false,
+    };
+    if is_too_large {
         return StoreError::TooLarge { operation, problem: status.message().to_owned() };
     }
     StoreError::Unavailable { operation, source: Box::new(status) }

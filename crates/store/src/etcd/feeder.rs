@@ -20,6 +20,7 @@ pub(super) struct Feeder {
     kinds: Arc<Mutex<BTreeSet<Kind>>>,
     root: String,
     from: u64,
+    is_behind: bool,
     progress: watch::Sender<u64>,
 }
 
@@ -40,7 +41,7 @@ impl Feeder {
         from: u64,
     ) -> (Feeder, Told) {
         let (progress, told) = watch::channel(0);
-        (Feeder { client, feed, kinds, root, from, progress }, Told(told))
+        (Feeder { client, feed, kinds, root, from, is_behind: false, progress }, Told(told))
     }
 
     /// Watches for ever; after a cut it goes on behind what it saw last.
@@ -63,9 +64,13 @@ impl Feeder {
                 if answer.compact_revision > 0 {
                     // What happened in between is no longer known there.
                     self.from = number(answer.compact_revision).max(self.from);
-                    self.feed.tell([Change::Lagged]);
+                    self.is_behind = true;
                 }
                 return Err("the server ended it".to_owned());
+            }
+            // Only now: who lists at this word misses nothing, for the new watch is there.
+            if std::mem::take(&mut self.is_behind) {
+                self.feed.tell([Change::Lagged]);
             }
             let changes = answer.events.iter().filter_map(|event| self.change(event));
             self.feed.tell(changes.collect::<Vec<_>>());

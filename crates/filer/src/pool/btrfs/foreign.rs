@@ -3,16 +3,14 @@
 use model::Bytes;
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::volumes::{check_unpermitted, shares, write_record};
-use super::{CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, tree, volume_dir};
+use super::volumes::{shares, write_record};
+use super::{Btrfs, CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, tree, volume_dir};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
-use crate::pool::Pool;
 use crate::volume::{CreateVolume, ForeignState, Layout, Outcome, VolumeState, check_name};
 
-impl Pool {
-    /// Directories at the pool's root that are not ours.
-    pub fn list_foreign(&self) -> Result<Vec<ForeignState>> {
+impl Btrfs {
+    pub(in crate::pool) fn list_foreign(&self) -> Result<Vec<ForeignState>> {
         self.check()?;
         let mut foreign = Vec::new();
         for name in self.names_in(".")? {
@@ -27,11 +25,11 @@ impl Pool {
         Ok(foreign)
     }
 
-    /// Makes the subvolume `original` at the pool's root a volume. Its size is set aside.
-    ///
-    /// # Errors
-    /// `Unsupported` for a plain directory or a block volume, `Invalid` if it holds more than the size.
-    pub fn import(&self, original: &str, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn import(
+        &self,
+        original: &str,
+        wanted: &CreateVolume,
+    ) -> Result<Outcome<VolumeState>> {
         wanted.check()?;
         check_name("foreign name", original)?;
         self.check()?;
@@ -51,6 +49,7 @@ impl Pool {
         self.recount_foreign()?;
         let mut record = wanted.record(&self.owner, true);
         record.imported_from = Some(original.to_owned());
+        record.staged = Some(true);
         // Its content is set aside as foreign already.
         let more = wanted.size.saturating_sub(used);
         let promise = self.promise(true, &wanted.handle, more)?;
@@ -73,17 +72,13 @@ impl Pool {
         Ok(Outcome::Changed(self.state(record)?))
     }
 
-    /// Gives an imported volume back to the pool's root under its original name, without a limit.
-    ///
-    /// # Errors
-    /// `Invalid` if it was not imported, `InUse` while permitted or with snapshots, `Conflict` if the name is taken.
-    pub fn release(&self, handle: &str) -> Result<Outcome<()>> {
+    pub(in crate::pool) fn release(&self, handle: &str) -> Result<Outcome<()>> {
         check_name("handle", handle)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
         let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
         self.check_owner(&record)?;
-        check_unpermitted(&record, "released")?;
+        record.check_unpermitted("released")?;
         let Some(original) = &record.imported_from else {
             return Err(FilerError::Invalid(format!(
                 "volume `{handle}` was not imported and has no name to be released to; delete it, or keep it"
@@ -110,8 +105,15 @@ impl Pool {
         Ok(Outcome::Changed(()))
     }
 
+    /// What is held by others, and by volumes that are damaged: of those nothing says whether they are thin.
     pub(super) fn foreign_use(&self) -> Result<u64> {
-        Ok(self.list_foreign()?.iter().map(|foreign| foreign.used.get()).sum())
+        let mut sum: u64 = self.list_foreign()?.iter().map(|foreign| foreign.used.get()).sum();
+        for damaged in self.damaged()? {
+            let relative = data_dir(&damaged.handle);
+            let Ok(data) = self.open_dir(&relative) else { continue };
+            sum += self.used(self.info(data, &relative)?.id)?.referenced;
+        }
+        Ok(sum)
     }
 
     /// Foreign subvolumes come, grow and go without us.

@@ -6,30 +6,22 @@ use model::Bytes;
 use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::volumes::check_unpermitted;
-use super::{DATA, created, data_dir, recount, snapshots_dir, tree};
+use super::{Btrfs, DATA, IMAGE, created, data_dir, recount, snapshots_dir, tree};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, Birth, THIN_GROUP};
-use crate::pool::Pool;
 use crate::pool::ledger::Sums;
-use crate::volume::{FORMAT, Outcome, SnapshotRecord, SnapshotState, VolumeState, check_name};
+use crate::volume::{
+    Layout, Outcome, Served, SnapshotRecord, SnapshotState, VolumeRecord, VolumeState, check_name, safer,
+};
 
-impl Pool {
-    /// Takes a read-only snapshot. One of the same name is `Unchanged`.
-    ///
-    /// # Behavior
-    /// Data written to files before is in it. The file system on a block volume must be synced by its host first.
-    /// The snapshot of a reserved volume sets aside what it holds.
-    ///
-    /// # Errors
-    /// `NotFound` without the volume, `NoCapacity`.
-    pub fn take(&self, handle: &str, name: &str) -> Result<Outcome<SnapshotState>> {
+impl Btrfs {
+    pub(in crate::pool) fn take(&self, handle: &str, name: &str) -> Result<Outcome<SnapshotState>> {
         check_name("handle", handle)?;
         check_name("snapshot name", name)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
         let record = self.own_record(handle)?;
-        if let Some(state) = self.snapshot(handle, name)? {
+        if let Some(state) = self.snapshot(&record, name)? {
             self.commit()?;
             return Ok(Outcome::Unchanged(state));
         }
@@ -45,7 +37,7 @@ impl Pool {
         let stage = self.stage()?;
         self.steps.step()?;
         let path = self.at(&snapshot_dir(handle, name));
-        let kept = SnapshotRecord { format: FORMAT, name: name.to_owned(), size: record.size };
+        let kept = SnapshotRecord::of(&record, name);
         tree::write_record(&stage.dir, &kept).while_doing("write the record of", &path)?;
         let born = Birth { limit: None, group: (!record.reserved).then_some(THIN_GROUP) };
         btrfs::create_snapshot(&stage.dir, DATA, &source, true, born).while_doing("take snapshot", &path)?;
@@ -54,7 +46,7 @@ impl Pool {
         stage.publish(&snapshot_dir(handle, name))?;
         self.steps.step()?;
         self.commit()?;
-        let state = self.existing(handle, name)?;
+        let state = self.snapshot(&record, name)?.ok_or_else(|| absent(handle, name))?;
         if let Some((promise, promised)) = promise {
             promise.keep();
             // Writes between the count and the snapshot are in it as well.
@@ -65,37 +57,36 @@ impl Pool {
         Ok(Outcome::Changed(state))
     }
 
-    /// A volume's snapshots, oldest first.
-    pub fn list_snapshots(&self, handle: &str) -> Result<Vec<SnapshotState>> {
+    pub(in crate::pool) fn list_snapshots(&self, handle: &str) -> Result<Vec<SnapshotState>> {
         check_name("handle", handle)?;
         self.check()?;
-        if self.record(handle)?.is_none() {
+        let Some(record) = self.record(handle)? else {
             return Err(FilerError::NotFound(format!("volume `{handle}` does not exist")));
-        }
+        };
         let mut snapshots = Vec::new();
         for name in self.names_in(&snapshots_dir(handle))? {
-            snapshots.extend(self.snapshot(handle, &name)?);
+            snapshots.extend(self.snapshot(&record, &name)?);
         }
         snapshots.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
         Ok(snapshots)
     }
 
-    pub fn find_snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
+    pub(in crate::pool) fn find_snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
         check_name("handle", handle)?;
         check_name("snapshot name", name)?;
         self.check()?;
-        self.snapshot(handle, name)
+        let Some(record) = self.record(handle)? else { return Ok(None) };
+        self.snapshot(&record, name)
     }
 
-    /// Deletes a snapshot; clones of it stay.
-    pub fn delete_snapshot(&self, handle: &str, name: &str) -> Result<Outcome<()>> {
+    pub(in crate::pool) fn delete_snapshot(&self, handle: &str, name: &str) -> Result<Outcome<()>> {
         check_name("handle", handle)?;
         check_name("snapshot name", name)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
         let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
         self.check_owner(&record)?;
-        let Some(state) = self.snapshot(handle, name)? else { return Ok(Outcome::Unchanged(())) };
+        let Some(state) = self.snapshot(&record, name)? else { return Ok(Outcome::Unchanged(())) };
         let trashed = self.discard(&snapshot_dir(handle, name))?;
         self.steps.step()?;
         if let Some(trashed) = trashed {
@@ -109,18 +100,17 @@ impl Pool {
         Ok(Outcome::Changed(()))
     }
 
-    /// Makes the volume's content that of the snapshot, in one step. Size and snapshots stay.
-    ///
-    /// # Errors
-    /// `InUse` while the volume is permitted to a node, `NotFound` without the snapshot.
-    pub fn restore(&self, handle: &str, name: &str) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn restore(&self, handle: &str, name: &str) -> Result<Outcome<VolumeState>> {
         check_name("handle", handle)?;
         check_name("snapshot name", name)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
-        let record = self.own_record(handle)?;
-        check_unpermitted(&record, "restored")?;
-        let (source, _) = self.open_snapshot(handle, name)?;
+        let mut record = self.own_record(handle)?;
+        record.check_unpermitted("restored")?;
+        let (source, kept) = self.open_snapshot(handle, name)?;
+        // Whatever a death leaves of the two contents, the mark must hold for it.
+        let mark = safer(record.staged, kept.staged);
+        self.mark(&mut record, mark)?;
         let data = data_dir(handle);
         let stage = self.stage()?;
         self.steps.step()?;
@@ -133,24 +123,23 @@ impl Pool {
         self.commit()?;
         self.steps.step()?;
         drop(stage);
+        self.steps.step()?;
+        self.mark(&mut record, kept.staged)?;
         Ok(Outcome::Changed(self.state(record)?))
     }
 
-    /// A snapshot's content, and the size its volume had.
-    pub(super) fn open_snapshot(&self, handle: &str, name: &str) -> Result<(OwnedFd, Bytes)> {
+    /// A snapshot's content, and what its record says.
+    pub(super) fn open_snapshot(&self, handle: &str, name: &str) -> Result<(OwnedFd, SnapshotRecord)> {
         check_name("snapshot name", name)?;
         let relative = snapshot_dir(handle, name);
         let record: SnapshotRecord = tree::read_record(self.root(), &relative)
             .while_doing("read the record of", self.at(&relative))?
             .ok_or_else(|| absent(handle, name))?;
-        Ok((self.open_dir(&format!("{relative}/{DATA}"))?, record.size))
+        Ok((self.open_dir(&format!("{relative}/{DATA}"))?, record))
     }
 
-    fn existing(&self, handle: &str, name: &str) -> Result<SnapshotState> {
-        self.snapshot(handle, name)?.ok_or_else(|| absent(handle, name))
-    }
-
-    fn snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
+    fn snapshot(&self, volume: &VolumeRecord, name: &str) -> Result<Option<SnapshotState>> {
+        let handle = &volume.handle;
         let relative = snapshot_dir(handle, name);
         let data = format!("{relative}/{DATA}");
         let record: Option<SnapshotRecord> = tree::read_record(self.root(), &relative)
@@ -162,14 +151,18 @@ impl Pool {
             Err(e) => return Err(e).while_doing("open", self.at(&data)),
         };
         let used = self.used(info.id)?;
+        let served = match volume.layout {
+            Layout::File => Served::Directory { path: self.at(&data), snapshots: None },
+            Layout::Block => Served::Image { path: self.at(&data).join(IMAGE) },
+        };
         Ok(Some(SnapshotState {
-            handle: handle.to_owned(),
+            handle: handle.clone(),
             name: record.name,
             created: created(info),
             size: record.size,
             used: Bytes::new(used.referenced),
             exclusive: Bytes::new(used.exclusive),
-            path: self.at(&data),
+            served,
         }))
     }
 }

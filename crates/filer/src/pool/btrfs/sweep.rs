@@ -8,10 +8,9 @@ use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use super::{DATA, SNAPSHOTS, STAGING, TRASH, VOLUMES, snapshots_dir, tree};
+use super::{Btrfs, DATA, SNAPSHOTS, STAGING, TRASH, VOLUMES, snapshots_dir, tree};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
-use crate::pool::Pool;
 use crate::pool::ledger::Sums;
 
 /// What a staged directory's record says of where its data came from; volumes and snapshots both pass here.
@@ -23,18 +22,28 @@ struct Provenance {
 
 /// A directory in staging; what is in it goes away unless it is published.
 pub(super) struct Stage<'a> {
-    pool: &'a Pool,
+    pool: &'a Btrfs,
     name: String,
     pub(super) dir: OwnedFd,
     published: bool,
 }
 
-impl Pool {
+impl Btrfs {
     /// Removes what a death left in staging and trash; an import or release that was under way is put back.
     pub(in crate::pool) fn sweep(&self) -> Result<()> {
         for name in self.names_in(STAGING)? {
-            self.put_back(&name)?;
-            self.clear(STAGING, &name);
+            match tree::read_record::<Provenance>(self.root(), &format!("{STAGING}/{name}")) {
+                Ok(_) => {
+                    self.put_back(&name)?;
+                    self.clear(STAGING, &name);
+                }
+                // It may hold what somebody wanted imported.
+                Err(error) => tracing::warn!(
+                    %error,
+                    "{} has a record that cannot be read and is left as it is; look into it and remove it by hand",
+                    self.at(STAGING).join(&name).display()
+                ),
+            }
         }
         for name in self.names_in(TRASH)? {
             self.clear(TRASH, &name);
@@ -48,7 +57,8 @@ impl Pool {
         let used = self.all_used()?;
         let mut sums = Sums::default();
         for handle in self.names_in(VOLUMES)? {
-            let Some(record) = self.record(&handle)? else { continue };
+            // What is damaged counts with what is foreign.
+            let Ok(Some((record, _))) = self.look_at(&handle) else { continue };
             if !record.reserved {
                 sums.thin += record.size.get();
                 continue;
@@ -56,7 +66,8 @@ impl Pool {
             sums.reserved += record.size.get();
             for snapshot in self.names_in(&snapshots_dir(&handle))? {
                 let relative = format!("{}/{snapshot}/{DATA}", snapshots_dir(&handle));
-                let info = self.info(self.open_dir(&relative)?, &relative)?;
+                let Ok(data) = self.open_dir(&relative) else { continue };
+                let info = self.info(data, &relative)?;
                 sums.reserved += used.get(&info.id).map_or(0, |used| used.referenced);
             }
         }

@@ -2,17 +2,17 @@
 
 use std::os::fd::{AsFd, OwnedFd};
 
-use model::Bytes;
+use model::{Bytes, NodeName, Permit};
 use rustix::fs::{AtFlags, FallocateFlags, Gid, IFlags, Mode, OFlags, Uid};
 use rustix::io::Errno;
 
-use super::{DATA, IMAGE, VOLUMES, birth, data_dir, recount, snapshots_dir, tree, volume_dir};
+use super::{Btrfs, DATA, IMAGE, VOLUMES, birth, data_dir, recount, snapshots_dir, tree, volume_dir};
 use crate::error::{Context, FilerError, Result};
-use crate::ioctl::btrfs::{self, QgroupUse};
-use crate::pool::Pool;
+use crate::ioctl::btrfs::{self, QgroupUse, SubvolumeInfo};
 use crate::pool::ledger::{Promise, Sums};
 use crate::volume::{
-    CreateVolume, Layout, Outcome, Provisioning, Source, VolumeRecord, VolumeState, check_name,
+    CreateVolume, Damage, FORMAT, Layout, Outcome, Provisioning, Served, Source, VolumeRecord, VolumeState,
+    check_name,
 };
 
 /// An opened source of a clone.
@@ -21,19 +21,11 @@ struct Origin {
     reserved: bool,
     size: Bytes,
     layout: Layout,
+    staged: Option<bool>,
 }
 
-impl Pool {
-    /// Creates a volume, empty or as a writable clone of `source`.
-    ///
-    /// # Behavior
-    /// When it returns the volume is durable. One that exists as asked is `Unchanged`. A clone may be larger than
-    /// its source. A thin clone of a reserved volume sets its size aside as well.
-    ///
-    /// # Errors
-    /// `Conflict` if the handle is taken by another shape or instance, `NoCapacity`, `NotFound` for the source,
-    /// `Unsupported` for a thick clone of a thin source.
-    pub fn create(&self, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
+impl Btrfs {
+    pub(in crate::pool) fn create(&self, wanted: &CreateVolume) -> Result<Outcome<VolumeState>> {
         wanted.check()?;
         self.check()?;
         let _turn = self.turns.take([wanted.handle.as_str()].into_iter().chain(wanted.source.as_ref().map(
@@ -55,15 +47,15 @@ impl Pool {
         let origin = wanted.source.as_ref().map(|source| self.origin(wanted, source)).transpose()?;
         let reserved = wanted.provisioning == Provisioning::Thick
             || origin.as_ref().is_some_and(|origin| origin.reserved);
-        let record = wanted.record(&self.owner, reserved);
+        let mut record = wanted.record(&self.owner, reserved);
+        record.staged = origin.as_ref().map_or(Some(false), |origin| origin.staged);
         let promise = self.promise(reserved, &wanted.handle, wanted.size)?;
         self.build(&record, origin.as_ref())?;
         promise.keep();
         Ok(Outcome::Changed(self.state(record)?))
     }
 
-    /// The volume, of whatever instance.
-    pub fn find(&self, handle: &str) -> Result<Option<VolumeState>> {
+    pub(in crate::pool) fn find(&self, handle: &str) -> Result<Option<VolumeState>> {
         check_name("handle", handle)?;
         self.check()?;
         let Some(record) = self.record(handle)? else { return Ok(None) };
@@ -74,35 +66,21 @@ impl Pool {
         }
     }
 
-    /// All volumes of all instances, in one pass.
-    pub fn list(&self) -> Result<Vec<VolumeState>> {
-        self.check()?;
-        let used = self.all_used()?;
-        let mut volumes = Vec::new();
-        for handle in self.names_in(VOLUMES)? {
-            // Deleted since the names were read.
-            let Some(record) = self.record(&handle)? else { continue };
-            let info = match tree::open_dir(&self.root, data_dir(&handle)) {
-                Ok(data) => self.info(data, &data_dir(&handle))?,
-                Err(Errno::NOENT) => continue,
-                Err(e) => return Err(e).while_doing("open", self.at(&data_dir(&handle))),
-            };
-            volumes.push(self.view(record, used.get(&info.id).copied().unwrap_or_default()));
-        }
-        Ok(volumes)
+    pub(in crate::pool) fn list(&self) -> Result<Vec<VolumeState>> {
+        Ok(self.scan()?.0)
     }
 
-    /// Deletes a volume. Its space is free when the kernel has dropped it, some seconds later.
-    ///
-    /// # Errors
-    /// `InUse` while it is permitted to a node or has snapshots.
-    pub fn delete(&self, handle: &str) -> Result<Outcome<()>> {
+    pub(in crate::pool) fn damaged(&self) -> Result<Vec<Damage>> {
+        Ok(self.scan()?.1)
+    }
+
+    pub(in crate::pool) fn delete(&self, handle: &str) -> Result<Outcome<()>> {
         check_name("handle", handle)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
         let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
         self.check_owner(&record)?;
-        check_unpermitted(&record, "deleted")?;
+        record.check_unpermitted("deleted")?;
         let snapshots = self.names_in(&snapshots_dir(handle))?;
         if !snapshots.is_empty() {
             return Err(FilerError::InUse(format!(
@@ -121,11 +99,7 @@ impl Pool {
         Ok(Outcome::Changed(()))
     }
 
-    /// Enlarges a volume while it is in use. A block volume's loop device and file system are the host's to enlarge.
-    ///
-    /// # Errors
-    /// `Invalid` for a smaller size, `NoCapacity`.
-    pub fn grow(&self, handle: &str, size: Bytes) -> Result<Outcome<VolumeState>> {
+    pub(in crate::pool) fn grow(&self, handle: &str, size: Bytes) -> Result<Outcome<VolumeState>> {
         check_name("handle", handle)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
@@ -161,14 +135,57 @@ impl Pool {
         Ok(Outcome::Changed(self.state(record)?))
     }
 
-    /// Records that `node` may reach the volume.
-    pub fn permit(&self, handle: &str, node: &str) -> Result<Outcome<VolumeState>> {
-        self.change_permits(handle, |record| record.permits.insert(node.to_owned()))
+    pub(in crate::pool) fn permit(&self, handle: &str, permit: &Permit) -> Result<Outcome<VolumeState>> {
+        self.change_record(handle, |record| record.permit(permit))
     }
 
-    /// Takes that back.
-    pub fn forbid(&self, handle: &str, node: &str) -> Result<Outcome<VolumeState>> {
-        self.change_permits(handle, |record| record.permits.remove(node))
+    pub(in crate::pool) fn forbid(&self, handle: &str, node: &NodeName) -> Result<Outcome<VolumeState>> {
+        self.change_record(handle, |record| Ok(record.forbid(node)))
+    }
+
+    pub(in crate::pool) fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {
+        self.change_record(handle, |record| Ok(record.staged.replace(true) != Some(true)))
+    }
+
+    fn scan(&self) -> Result<(Vec<VolumeState>, Vec<Damage>)> {
+        self.check()?;
+        let used = self.all_used()?;
+        let (mut volumes, mut damaged) = (Vec::new(), Vec::new());
+        for handle in self.names_in(VOLUMES)? {
+            match self.look_at(&handle) {
+                Ok(Some((record, info))) => {
+                    volumes.push(self.view(record, used.get(&info.id).copied().unwrap_or_default()));
+                }
+                // Deleted since the names were read.
+                Ok(None) => {}
+                Err(error) => {
+                    let problem = format!("{}; it is left as it is", chain(&error));
+                    damaged.push(Damage { handle, problem });
+                }
+            }
+        }
+        Ok((volumes, damaged))
+    }
+
+    /// What is there of one volume; `None` without one.
+    pub(super) fn look_at(&self, handle: &str) -> Result<Option<(VolumeRecord, SubvolumeInfo)>> {
+        let lacks = |what: &str| {
+            let there = tree::exists(&self.root, &volume_dir(handle))
+                .while_doing("look at", self.at(&volume_dir(handle)))?;
+            if !there {
+                return Ok(None);
+            }
+            Err(FilerError::Conflict(format!(
+                "volume `{handle}` at {} has no {what}; bring it back, or move the volume away",
+                self.at(&volume_dir(handle)).display()
+            )))
+        };
+        let Some(record) = self.record(handle)? else { return lacks("record") };
+        match tree::open_dir(&self.root, data_dir(handle)) {
+            Ok(data) => Ok(Some((record, self.info(data, &data_dir(handle))?))),
+            Err(Errno::NOENT) => lacks("data"),
+            Err(e) => Err(e).while_doing("open", self.at(&data_dir(handle))),
+        }
     }
 
     pub(super) fn state(&self, record: VolumeRecord) -> Result<VolumeState> {
@@ -182,7 +199,7 @@ impl Pool {
     pub(super) fn save(&self, record: &VolumeRecord) -> Result<()> {
         let relative = volume_dir(&record.handle);
         let dir = self.open_dir(&relative)?;
-        write_record(&dir, record)?;
+        write_record(&dir, &VolumeRecord { format: FORMAT, ..record.clone() })?;
         rustix::fs::fsync(&dir).while_doing("sync", self.at(&relative))
     }
 
@@ -263,11 +280,14 @@ impl Pool {
         let (Source::Volume { handle } | Source::Snapshot { handle, .. }) = source;
         check_name("source", handle)?;
         let record = self.own_record(handle)?;
-        let (data, size) = match source {
-            Source::Volume { .. } => (self.open_dir(&data_dir(handle))?, record.size),
-            Source::Snapshot { name, .. } => self.open_snapshot(handle, name)?,
+        let (data, size, staged) = match source {
+            Source::Volume { .. } => (self.open_dir(&data_dir(handle))?, record.size, record.staged),
+            Source::Snapshot { name, .. } => {
+                let (data, kept) = self.open_snapshot(handle, name)?;
+                (data, kept.size, kept.staged)
+            }
         };
-        let origin = Origin { data, reserved: record.reserved, size, layout: record.layout };
+        let origin = Origin { data, reserved: record.reserved, size, layout: record.layout, staged };
         if origin.layout != wanted.layout {
             return Err(FilerError::Invalid(format!(
                 "volume `{}` is asked for as {:?}, its source `{handle}` is {:?}; ask for the same",
@@ -290,16 +310,25 @@ impl Pool {
         Ok(origin)
     }
 
-    fn change_permits(
+    /// Gives the volume another mark of use, unless it has it.
+    pub(super) fn mark(&self, record: &mut VolumeRecord, staged: Option<bool>) -> Result<()> {
+        if record.staged == staged {
+            return Ok(());
+        }
+        record.staged = staged;
+        self.save(record)
+    }
+
+    fn change_record(
         &self,
         handle: &str,
-        change: impl FnOnce(&mut VolumeRecord) -> bool,
+        change: impl FnOnce(&mut VolumeRecord) -> Result<bool>,
     ) -> Result<Outcome<VolumeState>> {
         check_name("handle", handle)?;
         self.check()?;
         let _turn = self.turns.take([handle]);
         let mut record = self.own_record(handle)?;
-        if !change(&mut record) {
+        if !change(&mut record)? {
             return Ok(Outcome::Unchanged(self.state(record)?));
         }
         self.save(&record)?;
@@ -309,7 +338,12 @@ impl Pool {
     fn view(&self, record: VolumeRecord, used: QgroupUse) -> VolumeState {
         let data = self.at(&data_dir(&record.handle));
         VolumeState {
-            path: if record.layout == Layout::Block { data.join(IMAGE) } else { data },
+            served: match record.layout {
+                Layout::File => {
+                    Served::Directory { path: data, snapshots: Some(self.at(&snapshots_dir(&record.handle))) }
+                }
+                Layout::Block => Served::Image { path: data.join(IMAGE) },
+            },
             handle: record.handle,
             owner: record.owner,
             name: record.name,
@@ -320,12 +354,23 @@ impl Pool {
             created: record.created,
             source: record.source,
             permits: record.permits,
+            staged: record.staged,
             labels: record.labels,
             imported_from: record.imported_from,
             used: Bytes::new(used.referenced),
             exclusive: Bytes::new(used.exclusive),
         }
     }
+}
+
+fn chain(error: &FilerError) -> String {
+    let mut text = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
 }
 
 /// What `size` of the volume counts as in the ledger.
@@ -345,18 +390,6 @@ pub(super) fn write_record(dir: &OwnedFd, record: &VolumeRecord) -> Result<()> {
         ))),
         done => done.while_doing("write the record of", &record.handle),
     }
-}
-
-pub(super) fn check_unpermitted(record: &VolumeRecord, what: &str) -> Result<()> {
-    if record.permits.is_empty() {
-        return Ok(());
-    }
-    let nodes: Vec<&str> = record.permits.iter().map(String::as_str).collect();
-    Err(FilerError::InUse(format!(
-        "volume `{}` is permitted to {} and cannot be {what}; stop its users and forbid it there first",
-        record.handle,
-        nodes.join(", ")
-    )))
 }
 
 fn own(stage: impl AsFd, record: &VolumeRecord, fresh: bool) -> rustix::io::Result<()> {

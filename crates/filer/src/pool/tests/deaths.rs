@@ -11,7 +11,7 @@ fn die_everywhere(
     whole: impl Fn(&Pool) -> bool,
 ) {
     for step in 0..20 {
-        rig.pool().steps.die_at(step);
+        rig.pool().btrfs().steps.die_at(step);
         let died = change(rig.pool()).is_err();
         rig.reopen();
         rig.assert_swept();
@@ -31,7 +31,7 @@ fn die_everywhere(
 #[test]
 fn a_death_at_any_step_of_create_leaves_all_or_nothing() {
     let Some(mut rig) = Rig::new() else { return };
-    let whole = |pool: &Pool| pool.find("v").unwrap().is_some_and(|v| v.path.is_dir());
+    let whole = |pool: &Pool| pool.find("v").unwrap().is_some_and(|v| v.served.path().is_dir());
     let undo = |pool: &Pool| assert!(pool.delete("v").unwrap().changed());
     die_everywhere(&mut rig, |pool| pool.create(&volume("v", 64)).map(drop), undo, whole);
 }
@@ -52,7 +52,7 @@ fn a_death_at_any_step_of_clone_and_delete_leaves_all_or_nothing() {
 fn a_death_at_any_step_of_take_delete_and_restore_leaves_old_or_new() {
     let Some(mut rig) = Rig::new() else { return };
     let v = rig.pool().create(&volume("v", 64)).unwrap().into_state();
-    fs::write(v.path.join("f"), "old").unwrap();
+    fs::write(v.served.path().join("f"), "old").unwrap();
     let take = |pool: &Pool| pool.take("v", "s").map(drop);
     let taken = |pool: &Pool| pool.find_snapshot("v", "s").unwrap().is_some();
     let undo = |pool: &Pool| assert!(pool.delete_snapshot("v", "s").unwrap().changed());
@@ -61,7 +61,7 @@ fn a_death_at_any_step_of_take_delete_and_restore_leaves_old_or_new() {
     let again = |pool: &Pool| take(pool).unwrap();
     die_everywhere(&mut rig, delete, again, |pool| !taken(pool));
     again(rig.pool());
-    let file = v.path.join("f");
+    let file = v.served.path().join("f");
     let spoil = |_: &Pool| fs::write(&file, "new").unwrap();
     spoil(rig.pool());
     let restored = |_: &Pool| match fs::read_to_string(&file).unwrap().as_str() {
@@ -88,7 +88,7 @@ fn a_death_at_any_step_of_grow_import_and_release_is_mended_by_repeating() {
     let import = |pool: &Pool| pool.import("old", &volume("v", 64)).map(drop);
     let imported = |pool: &Pool| {
         let there = pool.find("v").unwrap();
-        let file = there.as_ref().map_or(pool.path().join("old/f"), |v| v.path.join("f"));
+        let file = there.as_ref().map_or(pool.path().join("old/f"), |v| v.served.path().join("f"));
         assert_eq!(fs::read_to_string(file).unwrap(), "precious");
         there.is_some()
     };
@@ -108,10 +108,10 @@ fn what_was_answered_survives_a_loss_of_power() {
     pool.delete("gone").unwrap();
     pool.grow("grown", Bytes::mib(80)).unwrap();
     let v = pool.find("v").unwrap().unwrap();
-    fs::write(v.path.join("f"), "in the snapshot").unwrap();
+    fs::write(v.served.path().join("f"), "in the snapshot").unwrap();
     pool.take("v", "s").unwrap();
     pool.create(&thick("t", 100)).unwrap();
-    pool.permit("v", "n1").unwrap();
+    pool.permit("v", &shared("n1")).unwrap();
     let mut spec = rig.spec.clone();
     spec.path = rig.dir.path().join("after");
     let image = spec.image.as_mut().unwrap();
@@ -137,13 +137,13 @@ fn what_was_answered_survives_a_loss_of_power() {
     let (before, found) = (rig.pool().list().unwrap(), after.pool().list().unwrap());
     let brief = |volumes: &[VolumeState]| {
         let mut brief: Vec<_> =
-            volumes.iter().map(|v| (v.handle.clone(), v.size, v.permits.clone())).collect();
+            volumes.iter().map(|v| (v.handle.clone(), v.size, format!("{:?}", v.permits))).collect();
         brief.sort();
         brief
     };
     assert_eq!(brief(&before), brief(&found));
     assert_eq!(found.len(), 3);
     let snapshot = after.pool().find_snapshot("v", "s").unwrap().unwrap();
-    assert_eq!(fs::read_to_string(snapshot.path.join("f")).unwrap(), "in the snapshot");
+    assert_eq!(fs::read_to_string(snapshot.served.path().join("f")).unwrap(), "in the snapshot");
     assert_eq!(after.pool().stats().unwrap().reserved, Bytes::mib(100));
 }

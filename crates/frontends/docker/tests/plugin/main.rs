@@ -171,7 +171,7 @@ async fn a_crash_between_making_a_file_system_and_recording_it_is_mended() {
     let process = rig.start().await;
     process.create("disk", &[("size", "64MiB"), ("fstype", "ext4")]).await.unwrap();
     let node = NodeName::new("here").unwrap();
-    let publish = Request::Publish { volume: volume("disk"), node, read_only: false };
+    let publish = Request::Publish { volume: volume("disk"), node, read_only: false, force: false };
     let route = process.orchestrator.run(publish).await.unwrap().route().unwrap();
     let wanted = host::Attachment {
         filesystem: Some(model::Filesystem::Ext4),
@@ -471,4 +471,43 @@ fn unmount_all(directory: &Path) {
     for point in points.iter().rev().filter(|point| Path::new(point).starts_with(directory)) {
         rustix::mount::unmount(*point, rustix::mount::UnmountFlags::empty()).unwrap();
     }
+}
+
+#[tokio::test]
+async fn two_hosts_share_a_backend_and_no_store() {
+    let (one, two) = Rig::two();
+    let (first, second) = (one.start().await, two.start().await);
+    first.create("disk", &[("size", "64MiB"), ("fstype", "ext4")]).await.unwrap();
+    let listed = second.call("VolumeDriver.List", json!(null)).await.unwrap();
+    assert_eq!(listed["Volumes"][0]["Name"], json!("disk"), "{listed}");
+    let path = first.mount("disk", "a").await.unwrap();
+    fs::write(Path::new(&path).join("words"), "from the first").unwrap();
+    let refusal = second.mount("disk", "b").await.unwrap_err();
+    assert!(refusal.contains("is in use on node `first`"), "{refusal}");
+    assert!(refusal.contains("leister fence volume disk --node first"), "{refusal}");
+    assert!(second.remove("disk").await.unwrap_err().contains("is in use on node `first`"));
+    first.unmount("disk", "a").await.unwrap();
+    let path = second.mount("disk", "b").await.unwrap();
+    assert_eq!(fs::read_to_string(Path::new(&path).join("words")).unwrap(), "from the first");
+    second.unmount("disk", "b").await.unwrap();
+    second.remove("disk").await.unwrap();
+    assert!(first.get("disk").await.unwrap_err().contains("there is no volume `disk`"));
+}
+
+#[tokio::test]
+async fn a_node_that_lost_a_volume_by_force_lets_go_of_it_and_may_then_have_it_again() {
+    let rig = Rig::new();
+    let process = rig.start().await;
+    process.create("disk", &[("size", "64MiB"), ("fstype", "ext4")]).await.unwrap();
+    process.mount("disk", "a").await.unwrap();
+    let fence = Request::Fence { volume: volume("disk"), node: NodeName::new("here").unwrap() };
+    process.orchestrator.run(fence).await.unwrap();
+    let let_go = || {
+        process.references("disk") == 0
+            && process.orchestrator.catalogue().volume(&volume("disk")).unwrap().fenced.is_empty()
+    };
+    until("the node has let go", let_go).await;
+    assert!(!process.is_published("disk"));
+    process.mount("disk", "b").await.unwrap();
+    process.unmount("disk", "b").await.unwrap();
 }

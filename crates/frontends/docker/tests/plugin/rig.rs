@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use docker::{Deadlines, DockerSettings, Plugin};
 use driver::memory::{MemoryArray, MemoryDriver};
-use driver::{CreateVolume, Driver, DriverError, DriverInfo, Outcome, Resize, Result, Snapshots};
+use driver::{CreateVolume, Driver, DriverError, DriverInfo, Outcome, Resize, Result, Snapshots, Staging};
 use host::{Host, HostConfig};
 use http_body_util::{BodyExt, Full};
 use hyper::Request;
@@ -27,7 +27,7 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
-pub(crate) const LIMIT: Duration = Duration::from_secs(20);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// What outlives a process: the array, the store, the node's mounts.
 pub(crate) struct Rig {
@@ -35,6 +35,8 @@ pub(crate) struct Rig {
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) gate: Gate,
     directory: TempDir,
+    /// Its name, where it shares the array with other hosts.
+    host: Option<&'static str>,
 }
 
 /// One run of the program. Dropped, it dies as by `kill -9`, except that its socket goes too.
@@ -76,7 +78,20 @@ impl Rig {
             store: Arc::new(MemoryStore::new()),
             gate: Gate(Arc::new(watch::channel(true).0)),
             directory,
+            host: None,
         }
+    }
+
+    /// A host, and another one with the same array but a store and a directory of its own.
+    pub(crate) fn two() -> (Rig, Rig) {
+        let mut first = Rig::new();
+        first.host = Some("first");
+        let data = first.path().join("data");
+        let mut second = Rig::new();
+        (second.host, second.array) = (Some("second"), first.array.clone());
+        std::fs::remove_dir(second.path().join("data")).unwrap();
+        std::os::unix::fs::symlink(data, second.path().join("data")).unwrap();
+        (first, second)
     }
 
     pub(crate) fn path(&self) -> &Path {
@@ -96,6 +111,7 @@ impl Rig {
             opens,
         };
         let store = self.store.clone();
+        let (name, sharing) = (self.host.unwrap_or("here"), self.host.is_some());
         let config = HostConfig { mounts_root: self.path().join("mounts"), limits: host::Limits::default() };
         let mut settings = DockerSettings::new(InstanceId::new("leister").unwrap());
         settings.plugin_dir = self.path().join("plugins");
@@ -105,8 +121,8 @@ impl Rig {
         let started = runtime.spawn(async move {
             let plugin = Plugin::claim(&settings).await.unwrap();
             let socket = plugin.socket().to_owned();
-            let node = NodeIdentity::named(NodeName::new("here").unwrap());
-            let instance = Settings::new(InstanceId::new("test").unwrap(), node);
+            let node = NodeIdentity::named(NodeName::new(name).unwrap());
+            let instance = Settings { sharing, ..Settings::new(InstanceId::new("test").unwrap(), node) };
             let orchestrator =
                 Orchestrator::start(instance, store as Arc<dyn Store>, Arc::new(families)).await.unwrap();
             let text = "version: 1\nstorageDriverName: memory\nbackendName: b\n";
@@ -358,6 +374,10 @@ impl Driver for TestDriver {
 
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         self.array.snapshots()
+    }
+
+    fn staging(&self) -> Option<&dyn Staging> {
+        self.array.staging()
     }
 }
 

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use api::{ErrorBody, List, OperationView, RestoreRequest, VolumeCreate, VolumeGrow, VolumeView};
+use api::{
+    ErrorBody, FenceRequest, List, OperationView, RestoreRequest, VolumeCreate, VolumeGrow, VolumeView,
+};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -217,6 +219,24 @@ pub(crate) async fn restore(
         let known = || catalogue.snapshots_of(&volume).map(|snapshot| snapshot.name.as_str());
         if refusal.is_not_found() { refusal.nearest(&wanted.snapshot, known()) } else { refusal }
     })
+}
+
+/// Take a volume from a node that cannot give it back, such as a dead one
+#[utoipa::path(post, path = "/v1/volumes/{volume}/fence", tag = "volumes", operation_id = "fenceVolume",
+    params(("volume" = String, Path), Stay), request_body = FenceRequest,
+    responses(
+        (status = 204), (status = 202, body = OperationView), (status = 404, body = ErrorBody),
+        (status = 409, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(crate) async fn fence(
+    State(orchestrator): State<Orchestrator>,
+    Path(name): Path<String>,
+    Query(stay): Query<Stay>,
+    Body(wanted): Body<FenceRequest>,
+) -> Result<Response> {
+    let volume = VolumeId::new(&name).map_err(|_| Refusal::not_found("volume", &name))?;
+    let node = wish::parse("node", &wanted.node)?;
+    let wait = wait::read(stay.wait.as_deref())?;
+    answer(&orchestrator, Request::Fence { volume, node }, wait, StatusCode::OK).await
 }
 
 /// The record, or "did you mean".

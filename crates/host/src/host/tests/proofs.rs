@@ -100,7 +100,13 @@ async fn what_a_format_of_ours_left_half_made_is_made_again() {
             let image = Image::open(&v, &path, false).unwrap();
             let directory = rig.path("mounts/v");
             fs::create_dir_all(&directory).unwrap();
-            FormatRecord::new(image.identity, *filesystem, Phase::Begun).write(&directory).unwrap();
+            FormatRecord::new(
+                crate::device::image::Identity::File(image.identity),
+                *filesystem,
+                Phase::Begun,
+            )
+            .write(&directory)
+            .unwrap();
             let before = hash(&path);
             let attached = rig.host.attach(&v, &route, &wanted(*filesystem, SIZE)).await;
             // Only what such a format can have left: nothing blkid knows, or the very filesystem.
@@ -125,7 +131,7 @@ async fn the_record_of_a_format_speaks_for_no_later_image_of_that_name() {
     let rig = Rig::new().await;
     let (v, route) = (volume("v"), rig.image("image", SIZE));
     rig.host.attach(&v, &route, &wanted(Filesystem::Ext4, SIZE)).await.unwrap();
-    rig.host.detach(&v).await.unwrap();
+    rig.host.detach(&v, false).await.unwrap();
     assert!(rig.path("mounts/v/.format").exists());
     fs::remove_file(rig.path("image")).unwrap();
     rig.image("image", SIZE);

@@ -32,6 +32,8 @@ fn record() -> VolumeRecord {
         settled: true,
         origin: Origin::Made,
         published: BTreeMap::new(),
+        fenced: BTreeMap::new(),
+        made: None,
         staged: false,
         growing: None,
         restoring: None,
@@ -63,7 +65,11 @@ fn node() -> NodeName {
 }
 
 fn published(goal: Goal) -> BTreeMap<NodeName, Publication> {
-    BTreeMap::from([(node(), Publication { goal, read_only: false })])
+    BTreeMap::from([(node(), publication(goal))])
+}
+
+fn publication(goal: Goal) -> Publication {
+    Publication { goal, read_only: false, since: None, held: false }
 }
 
 fn imported() -> Origin {
@@ -181,7 +187,58 @@ fn every_state_has_one_next_step() {
         ),
     ];
     for (name, record, seen, expected) in table {
-        assert_eq!(next(&record, seen.as_ref()), expected, "{name}");
+        assert_eq!(next(&record, seen.as_ref(), None), expected, "{name}");
+    }
+}
+
+#[test]
+fn every_ended_publication_is_forbidden_before_another_node_is_permitted() {
+    let name = |name: &str| NodeName::new(name).unwrap();
+    for (old, new) in [("a", "b"), ("b", "a")] {
+        let both =
+            BTreeMap::from([(name(old), publication(Goal::Gone)), (name(new), publication(Goal::Exist))]);
+        let record = VolumeRecord { published: both, ..record() };
+        let seen = VolumeState { permitted: BTreeSet::from([name(old)]), ..seen() };
+        assert_eq!(next(&record, Some(&seen), None), Step::Forbid(name(old)));
+    }
+}
+
+#[test]
+fn a_mark_of_use_goes_from_whoever_has_it_to_the_other() {
+    let marked = |staged| VolumeState { staged, ..seen() };
+    let staged = VolumeRecord { staged: true, ..record() };
+    assert_eq!(next(&record(), Some(&marked(Some(true))), None), Step::Staged);
+    assert_eq!(next(&staged, Some(&marked(Some(false))), None), Step::MarkStaged);
+    assert_eq!(next(&staged, Some(&marked(None)), None), Step::Done);
+}
+
+#[test]
+fn where_hosts_share_a_backend_only_the_own_node_is_our_matter() {
+    let own = NodeName::new("n").unwrap();
+    let other = NodeName::new("o").unwrap();
+    let there = |nodes: &[&NodeName]| VolumeState {
+        permitted: nodes.iter().copied().cloned().collect(),
+        created: Some(Timestamp::UNIX_EPOCH),
+        ..seen()
+    };
+    let held = BTreeMap::from([(node(), Publication { held: true, ..publication(Goal::Exist) })]);
+    let in_use = VolumeRecord { published: held, ..record() };
+    let gone = || VolumeRecord { goal: Goal::Gone, ..record() };
+    let later = Some(Timestamp::from_second(9).unwrap());
+    let large = VolumeState { size: Bytes::gib(2), ..seen() };
+    let table: Vec<(&str, VolumeRecord, Option<VolumeState>, Step)> = vec![
+        ("deleted by another host", record(), None, Step::Drop),
+        ("lost while in use here", in_use.clone(), None, Step::Missing),
+        ("made anew by another host", VolumeRecord { made: later, ..record() }, Some(there(&[])), Step::Drop),
+        ("to be deleted, made anew", VolumeRecord { made: later, ..gone() }, Some(there(&[])), Step::Drop),
+        ("to be deleted, in use there", gone(), Some(there(&[&other])), Step::Elsewhere(other.clone())),
+        ("to be deleted, in use here too", gone(), Some(there(&[&own, &other])), Step::Forbid(own.clone())),
+        ("grown by another host", record(), Some(large), Step::Grown(Bytes::gib(2))),
+        ("taken by another host", in_use.clone(), Some(there(&[&other])), Step::Fenced(own.clone())),
+        ("taken, and free again", in_use, Some(there(&[])), Step::Fenced(own.clone())),
+    ];
+    for (name, record, seen, expected) in table {
+        assert_eq!(next(&record, seen.as_ref(), Some(&own)), expected, "{name}");
     }
 }
 

@@ -1,0 +1,144 @@
+//! Snapshots: read-only thin logical volumes, inactive.
+
+use jiff::Timestamp;
+use model::Bytes;
+
+use super::{Entry, Found, Kept, Lvm, Seen, check_closed, fresh_name, number, part, percent};
+use crate::error::{FilerError, Result};
+use crate::volume::{Outcome, Served, SnapshotRecord, SnapshotState, VolumeState, check_name};
+
+impl Lvm {
+    pub(in crate::pool) fn take(&self, handle: &str, name: &str) -> Result<Outcome<SnapshotState>> {
+        check_name("handle", handle)?;
+        check_name("snapshot name", name)?;
+        let _turn = self.turn();
+        let seen = self.look()?;
+        let (found, record) = self.own(&seen, handle)?;
+        if let Some(there) = seen.snapshots(handle).into_iter().find(|(_, _, kept)| kept.name == name) {
+            return Ok(Outcome::Unchanged(self.picture(handle, there)));
+        }
+        self.check_room(&seen, &format!("snapshot `{name}` of volume `{handle}`"), Bytes::ZERO)?;
+        let kept = Kept::Snapshot {
+            volume: handle.to_owned(),
+            owner: self.owner.clone(),
+            created: Timestamp::now(),
+            record: SnapshotRecord::of(record, name),
+        };
+        self.steps.step()?;
+        self.copy(&found.row.lv_name, &fresh_name(), &Entry { generation: 1, kept }, false)?;
+        self.steps.step()?;
+        let seen = self.look()?;
+        let there = seen.snapshots(handle).into_iter().find(|(_, _, kept)| kept.name == name);
+        Ok(Outcome::Changed(self.picture(handle, there.ok_or_else(|| absent(handle, name))?)))
+    }
+
+    pub(in crate::pool) fn list_snapshots(&self, handle: &str) -> Result<Vec<SnapshotState>> {
+        check_name("handle", handle)?;
+        let seen = self.look()?;
+        if seen.volume(handle).is_none() {
+            return Err(FilerError::NotFound(format!("volume `{handle}` does not exist")));
+        }
+        Ok(seen.snapshots(handle).into_iter().map(|there| self.picture(handle, there)).collect())
+    }
+
+    pub(in crate::pool) fn find_snapshot(&self, handle: &str, name: &str) -> Result<Option<SnapshotState>> {
+        check_name("handle", handle)?;
+        check_name("snapshot name", name)?;
+        let seen = self.look()?;
+        let there = seen.snapshots(handle).into_iter().find(|(_, _, kept)| kept.name == name);
+        Ok(there.map(|there| self.picture(handle, there)))
+    }
+
+    pub(in crate::pool) fn delete_snapshot(&self, handle: &str, name: &str) -> Result<Outcome<()>> {
+        check_name("handle", handle)?;
+        check_name("snapshot name", name)?;
+        let _turn = self.turn();
+        let seen = self.look()?;
+        let Some((_, record)) = seen.volume(handle) else { return Ok(Outcome::Unchanged(())) };
+        self.check_owner(record)?;
+        let there = seen.snapshots(handle).into_iter().find(|(_, _, kept)| kept.name == name);
+        let Some((found, _, _)) = there else { return Ok(Outcome::Unchanged(())) };
+        self.steps.step()?;
+        self.remove(&found.row.lv_name)?;
+        self.steps.step()?;
+        Ok(Outcome::Changed(()))
+    }
+
+    /// A copy of the snapshot under the volume's record, of the next generation: from that step on it is the volume.
+    pub(in crate::pool) fn restore(&self, handle: &str, name: &str) -> Result<Outcome<VolumeState>> {
+        check_name("handle", handle)?;
+        check_name("snapshot name", name)?;
+        let _turn = self.turn();
+        let seen = self.look()?;
+        let (found, record) = self.own(&seen, handle)?;
+        record.check_unpermitted("restored")?;
+        check_closed(found, handle, "restored")?;
+        let (origin, kept) = seen.snapshot(handle, name)?;
+        // The old content takes no part in it: it goes when the new one is there.
+        self.check_room(&seen, &format!("the restore of volume `{handle}`"), Bytes::ZERO)?;
+        let mut restored = record.clone();
+        restored.staged = kept.staged;
+        let whole = number(&origin.row.lv_size) >= record.size.get();
+        let next = found.entry.generation + 1;
+        let mut entry = Entry { generation: if whole { next } else { 0 }, kept: Kept::Volume(restored) };
+        let new = fresh_name();
+        self.steps.step()?;
+        self.copy(&origin.row.lv_name, &new, &entry, true)?;
+        self.steps.step()?;
+        if !whole {
+            self.extend(&new, record.size)?;
+            self.steps.step()?;
+            let old = entry.tags()?;
+            entry.generation = next;
+            self.retag(&new, &old, &entry)?;
+            self.steps.step()?;
+        }
+        self.remove(&found.row.lv_name)?;
+        self.steps.step()?;
+        Ok(Outcome::Changed(self.existing(handle)?))
+    }
+
+    fn picture(
+        &self,
+        handle: &str,
+        (found, created, kept): (&Found, Timestamp, &SnapshotRecord),
+    ) -> SnapshotState {
+        let used = Bytes::new(part(number(&found.row.lv_size), percent(&found.row.data_percent)));
+        SnapshotState {
+            handle: handle.to_owned(),
+            name: kept.name.clone(),
+            created,
+            size: kept.size,
+            used,
+            exclusive: used,
+            served: Served::Device { path: self.device(&found.row.lv_name) },
+        }
+    }
+}
+
+impl Seen {
+    /// Oldest first.
+    pub(super) fn snapshots(&self, handle: &str) -> Vec<(&Found, Timestamp, &SnapshotRecord)> {
+        let mut snapshots: Vec<_> = self
+            .ours
+            .iter()
+            .filter_map(|found| match &found.entry.kept {
+                Kept::Snapshot { volume, created, record, .. } if volume == handle => {
+                    Some((found, *created, record))
+                }
+                _ => None,
+            })
+            .collect();
+        snapshots.sort_by(|a, b| (a.1, &a.2.name).cmp(&(b.1, &b.2.name)));
+        snapshots
+    }
+
+    pub(super) fn snapshot(&self, handle: &str, name: &str) -> Result<(&Found, &SnapshotRecord)> {
+        let there = self.snapshots(handle).into_iter().find(|(_, _, kept)| kept.name == name);
+        there.map(|(found, _, kept)| (found, kept)).ok_or_else(|| absent(handle, name))
+    }
+}
+
+fn absent(handle: &str, name: &str) -> FilerError {
+    FilerError::NotFound(format!("volume `{handle}` has no snapshot `{name}`; list its snapshots"))
+}

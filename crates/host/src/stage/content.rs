@@ -1,0 +1,250 @@
+//! From a proven device to a mounted filesystem: the same steps whatever the device is.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use model::{Bytes, Filesystem};
+
+use super::format::{self, Evidence, FormatRecord, Next, Phase};
+use super::{Places, check_read_only, make_directory, set_mode};
+use crate::device::image::{Identity, Image};
+use crate::device::{Device, proof};
+use crate::error::{Doing, HostError, Result};
+use crate::filesystem::{self, Probe, Superblock, Tools};
+use crate::host::{Attached, Attachment};
+use crate::lock::blocking;
+use crate::mount::{self, Options, Table};
+
+/// How much of a device's end a filesystem may leave unused without being too small.
+const SLACK: Bytes = Bytes::mib(16);
+
+/// Everything about one attach of a device with a filesystem.
+pub(super) struct Volume<'a, D> {
+    pub(super) places: &'a Places,
+    pub(super) wanted: &'a Attachment,
+    pub(super) filesystem: Filesystem,
+    /// What a format record names the device by.
+    pub(super) identity: Identity,
+    /// The file behind the device, where there is one.
+    pub(super) image: Option<Arc<Image>>,
+    pub(super) device: D,
+    pub(super) tools: &'a Tools,
+}
+
+impl<D: Device> Volume<'_, D> {
+    /// Mounts it on its stage, formatted first if the rule allows it.
+    pub(super) async fn stage(&self, options: Options) -> Result<Attached> {
+        let formatted = if self.is_staged().await? {
+            false
+        } else {
+            let formatted = self.ensure_filesystem().await?;
+            if !self.wanted.read_only {
+                filesystem::check(self.tools, self.filesystem, &self.device.path()).await?;
+            }
+            self.mount(options).await?;
+            formatted
+        };
+        self.fill_device().await?;
+        let (stage, wanted) = (self.places.stage(), self.wanted.clone());
+        let path = stage.clone();
+        let directory = self.places.directory();
+        blocking(&self.tools.hold, move || {
+            set_mode(&stage, &wanted)?;
+            if wanted.staged_before { FormatRecord::remove(&directory) } else { Ok(()) }
+        })
+        .await?;
+        Ok(Attached::Directory { path, formatted })
+    }
+
+    async fn is_staged(&self) -> Result<bool> {
+        let (places, device, wanted) = (self.places.clone(), self.device.path(), self.wanted.clone());
+        blocking(&self.tools.hold, move || {
+            let table = Table::read()?;
+            let Some(staged) = table.at(&places.stage()) else { return Ok(false) };
+            if *staged.source != *device {
+                return Err(HostError::Conflict {
+                    volume: places.volume.clone(),
+                    problem: format!(
+                        "{} is mounted where {} should be; unmount all of it and detach it first",
+                        staged.source.display(),
+                        device.display()
+                    ),
+                });
+            }
+            check_read_only(&places, staged, wanted.read_only)?;
+            Ok(true)
+        })
+        .await
+    }
+
+    /// Sees that the wanted filesystem is on the device; makes it only by the rule in `format`.
+    async fn ensure_filesystem(&self) -> Result<bool> {
+        let path = self.device.path();
+        let probe = filesystem::probe(self.tools, &path).await?;
+        let next = self.decide(probe).await?;
+        let formatted = match next {
+            Next::Use => false,
+            Next::Format { over_remains } => {
+                self.record(Phase::Begun).await?;
+                let options = &self.wanted.format_options;
+                filesystem::make(self.tools, self.filesystem, &path, options, over_remains).await?;
+                let made = filesystem::probe(self.tools, &path).await?;
+                if made != Probe::Filesystem(self.filesystem) {
+                    return Err(self.refused(format!("it was formatted, but blkid sees {made:?} on it")));
+                }
+                self.record(Phase::Done).await?;
+                true
+            }
+        };
+        Ok(formatted)
+    }
+
+    async fn decide(&self, probe: Probe) -> Result<Next> {
+        let (device, image, directory) = (self.device.clone(), self.image.clone(), self.places.directory());
+        let identity = self.identity.clone();
+        let (wanted, filesystem, volume) = (self.wanted.clone(), self.filesystem, self.places.volume.clone());
+        blocking(&self.tools.hold, move || {
+            let refused =
+                |reason| HostError::Refused { volume: volume.clone(), device: device.path(), reason };
+            let record = FormatRecord::read(&directory)?.filter(|r| r.image == identity);
+            let sight = see(&device, image.as_deref(), &probe).map_err(|e| {
+                refused(format!("it could not be read whole ({e}), so it is not known what it holds"))
+            })?;
+            let evidence = Evidence {
+                wanted: filesystem,
+                read_only: wanted.read_only,
+                staged_before: wanted.staged_before,
+                may_hold_data: wanted.may_hold_data,
+                record: record.as_ref(),
+                probe: &probe,
+                sight,
+            };
+            let next = format::next(&evidence).map_err(refused)?;
+            if next == Next::Use {
+                check_fits(filesystem, &device).map_err(refused)?;
+            } else if device.open_alone()?.is_none() {
+                return Err(refused("something else uses it at this moment".to_owned()));
+            }
+            Ok(next)
+        })
+        .await
+    }
+
+    async fn record(&self, phase: Phase) -> Result<()> {
+        let record = FormatRecord::new(self.identity.clone(), self.filesystem, phase);
+        let directory = self.places.directory();
+        blocking(&self.tools.hold, move || {
+            make_directory(&directory)?;
+            record.write(&directory)
+        })
+        .await
+    }
+
+    async fn mount(&self, mut options: Options) -> Result<()> {
+        for needed in filesystem::needed_options(self.filesystem) {
+            if !options.filesystem.iter().any(|(word, _)| word == needed) {
+                options.filesystem.push(((*needed).to_owned(), None));
+            }
+        }
+        let (device, stage, filesystem) = (self.device.path(), self.places.stage(), self.filesystem);
+        blocking(&self.tools.hold, move || {
+            make_directory(&stage)?;
+            mount::device(&device, filesystem.as_str(), &options, &stage)
+        })
+        .await
+    }
+
+    /// After a clone into a larger volume, or a grow while nothing was mounted, the filesystem is too small.
+    /// That it cannot be grown is no reason to keep its files from the user.
+    async fn fill_device(&self) -> Result<()> {
+        if self.wanted.read_only {
+            return Ok(());
+        }
+        let (device, stage, filesystem) = (self.device.clone(), self.places.stage(), self.filesystem);
+        let too_small = blocking(&self.tools.hold, move || {
+            Ok(spans(filesystem, &device.path(), &stage)? + SLACK < device.size()?)
+        });
+        if too_small.await? {
+            let (device, stage) = (self.device.path(), self.places.stage());
+            let problem = match filesystem::hindrance(filesystem) {
+                Some(hindrance) => Some(hindrance.to_owned()),
+                None => filesystem::grow(self.tools, filesystem, &device, &stage)
+                    .await
+                    .err()
+                    .map(|e| e.to_string()),
+            };
+            if let Some(problem) = problem {
+                tracing::warn!(volume = %self.places.volume, problem, "the filesystem stays smaller than its device");
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(&self, reason: String) -> HostError {
+        HostError::Refused { volume: self.places.volume.clone(), device: self.device.path(), reason }
+    }
+}
+
+/// Our own reading; not needed where a label was found, as that alone decides.
+fn see<D: Device>(
+    device: &D,
+    image: Option<&Image>,
+    probe: &Probe,
+) -> Result<proof::Sight, Box<dyn std::error::Error>> {
+    if *probe != Probe::Nothing {
+        return Ok(proof::Sight::Data { at: 0 });
+    }
+    let size = device.size()?.get();
+    Ok(proof::look(&device.open(false)?, size, image.map(|i| &i.file))?)
+}
+
+fn check_fits(filesystem: Filesystem, device: &impl Device) -> Result<(), String> {
+    let read = device.open(false).map_err(|e| e.to_string());
+    let superblock = Superblock::read(&read?).map_err(|e| format!("its superblock cannot be read: {e}"))?;
+    let Some(superblock) = superblock.filter(|s| s.is(filesystem)) else {
+        return Err(format!("blkid sees {filesystem} on it, but its superblock is not readable as such"));
+    };
+    let size = device.size().map_err(|e| e.to_string())?;
+    if superblock.size > size {
+        return Err(format!(
+            "its filesystem is {} large and the device only {size}: its end is cut off; grow the volume to at \
+             least the size of the filesystem",
+            superblock.size
+        ));
+    }
+    filesystem::obstacle(filesystem, &superblock, &device.path()).map_or(Ok(()), Err)
+}
+
+fn spans(filesystem: Filesystem, device: &Path, stage: &Path) -> Result<Bytes> {
+    filesystem::mounted_size(filesystem, device, stage)
+        .doing(|| format!("learn how large the filesystem at {} is", stage.display()))
+}
+
+/// Extends a mounted filesystem to the size that its device has by now.
+pub(super) async fn grow(
+    places: &Places,
+    filesystem: &str,
+    device: &Path,
+    size: Bytes,
+    tools: &Tools,
+) -> Result<()> {
+    let volume = places.volume.clone();
+    let filesystem: Filesystem = filesystem.parse().map_err(|problem| HostError::Unsupported {
+        volume: volume.clone(),
+        problem: format!("its filesystem cannot be grown: {problem}"),
+    })?;
+    if let Some(hindrance) = filesystem::hindrance(filesystem) {
+        let problem = format!("its device has grown to {size} but not its filesystem: {hindrance}");
+        return Err(HostError::Unsupported { volume, problem });
+    }
+    let (device, stage) = (device.to_owned(), places.stage());
+    filesystem::grow(tools, filesystem, &device, &stage).await?;
+    blocking(&tools.hold, move || {
+        let found = spans(filesystem, &device, &stage)?;
+        if found + SLACK < size {
+            return Err(HostError::Size { volume, wanted: size, found, at: stage });
+        }
+        Ok(())
+    })
+    .await
+}

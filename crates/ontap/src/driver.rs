@@ -1,0 +1,260 @@
+//! The contract, over one SVM.
+
+mod abilities;
+mod opening;
+mod space;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Mutex;
+
+use ::driver::config::BackendFile;
+use ::driver::{
+    CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
+    Staging,
+};
+use async_trait::async_trait;
+use model::{
+    Handle, Layout, NodeIdentity, NodeName, Owner, Permit, Pool, PoolName, Route, VolumeId, VolumeState,
+};
+
+use crate::access::nfs::Book;
+use crate::access::{FORBID, PERMIT};
+use crate::error::ABSENT;
+use crate::layout::{Array, Found, LONGEST_NAME, Unit, Wanted};
+use crate::wire::volumes;
+
+/// One SVM of an array, opened.
+#[derive(Debug)]
+pub(crate) struct OntapDriver {
+    info: DriverInfo,
+    file: BackendFile,
+    array: Array,
+    book: Book,
+    /// What was free when the pools were listed last, for placing within a virtual pool and for early refusals.
+    seen: Mutex<HashMap<PoolName, Pool>>,
+}
+
+pub(crate) const OPEN: &str = "open backend";
+const CREATE: &str = "create volume";
+
+impl OntapDriver {
+    /// The volume, if it is ours.
+    async fn ours(&self, handle: &Handle, operation: &'static str) -> Result<Found> {
+        let found = self.array.find(handle).await.map_err(self.array.error(operation))?;
+        let found = found.ok_or_else(|| {
+            DriverError::new(ErrorKind::NotFound, operation, format!("no volume `{handle}`"))
+        })?;
+        match found.owner(&self.array.instance) {
+            Owner::Ours => Ok(found),
+            _ => {
+                let message = format!("`{handle}` is not this instance's");
+                Err(DriverError::new(ErrorKind::Conflict, operation, message))
+            }
+        }
+    }
+
+    async fn permitted(&self, found: &Found, operation: &'static str) -> Result<BTreeSet<NodeName>> {
+        match self.array.layout() {
+            Layout::Block => Ok(self.array.nodes_of(found)),
+            Layout::File if found.volume.policy() != Some(found.handle.as_str()) => Ok(BTreeSet::new()),
+            Layout::File => {
+                let exported = self.array.exported(&self.book, Some(&found.handle)).await;
+                let mut exported = exported.map_err(self.array.error(operation))?;
+                Ok(exported.remove(found.handle.as_str()).unwrap_or_default())
+            }
+        }
+    }
+
+    async fn state(&self, found: &Found, operation: &'static str) -> Result<VolumeState> {
+        let permitted = self.permitted(found, operation).await?;
+        Ok(found.state(&self.array, permitted))
+    }
+
+    /// The state of a volume that has just been made, or that stood in the way.
+    async fn made(
+        &self,
+        handle: &Handle,
+        id: &VolumeId,
+        fresh: bool,
+        operation: &'static str,
+    ) -> Result<Outcome<VolumeState>> {
+        let found = self.array.find(handle).await.map_err(self.array.error(operation))?;
+        let found = found.ok_or_else(|| {
+            let message = format!("`{handle}` vanished while it was being made");
+            DriverError::new(ErrorKind::Busy, operation, message)
+        })?;
+        let same = found.owner(&self.array.instance) == Owner::Ours
+            && found.tag.as_ref().is_some_and(|tag| tag.volume == *id);
+        if !same {
+            let message = format!("`{handle}` exists and is another volume");
+            return Err(DriverError::new(ErrorKind::Conflict, operation, message));
+        }
+        let state = self.state(&found, operation).await?;
+        Ok(if fresh { Outcome::Changed(state) } else { Outcome::Unchanged(state) })
+    }
+
+    /// The part of a block volume that nodes see; says whether it was missing.
+    async fn complete(&self, request: &CreateVolume, operation: &'static str) -> Result<bool> {
+        if self.array.layout() == Layout::File {
+            return Ok(false);
+        }
+        let found = self.ours(&request.handle, operation).await?;
+        if !matches!(found.unit, Unit::Missing) {
+            return Ok(false);
+        }
+        let choices = self.array.choices(&request.spec, operation)?;
+        match self.array.is_nvme() {
+            true => self.array.make_namespace(&request.handle, &request.spec, operation).await?,
+            false => self.array.make_lun(&request.handle, &request.spec, &choices, operation).await?,
+        }
+        Ok(true)
+    }
+}
+
+#[async_trait]
+impl Driver for OntapDriver {
+    fn info(&self) -> &DriverInfo {
+        &self.info
+    }
+
+    /// What ONTAP does not take in a name becomes `_`, as Trident has it.
+    fn handle(&self, volume: &VolumeId) -> Result<Handle> {
+        let invalid = |problem: String| DriverError::new(ErrorKind::Invalid, "name volume", problem);
+        let raw = format!("{}{volume}", self.array.config.prefix);
+        let mut name: String = raw.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+        if name.starts_with(|c: char| c.is_ascii_digit()) {
+            name.insert(0, '_');
+        }
+        if name.len() > LONGEST_NAME {
+            let most = LONGEST_NAME - self.array.config.prefix.len();
+            let message = format!("volume name `{volume}` is too long; at most {most} characters fit here");
+            return Err(invalid(message));
+        }
+        Handle::new(name).map_err(|e| invalid(e.to_string()))
+    }
+
+    async fn pools(&self) -> Result<Vec<Pool>> {
+        self.look_at_pools().await
+    }
+
+    async fn observe(&self, handle: &Handle) -> Result<Option<VolumeState>> {
+        const OPERATION: &str = "observe volume";
+        match self.array.find(handle).await.map_err(self.array.error(OPERATION))? {
+            // Ours, but without its LUN: its making was interrupted, and whoever repeats it completes it.
+            Some(found) if matches!(found.unit, Unit::Missing) && self.is_unmade(&found) => Ok(None),
+            Some(found) => Ok(Some(self.state(&found, OPERATION).await?)),
+            None => Ok(None),
+        }
+    }
+
+    async fn list(&self) -> Result<Vec<VolumeState>> {
+        const OPERATION: &str = "list volumes";
+        let fail = self.array.error(OPERATION);
+        let mut all = self.array.list().await.map_err(&fail)?;
+        all.retain(|found| !(matches!(found.unit, Unit::Missing) && self.is_unmade(found)));
+        if self.array.layout() == Layout::Block {
+            let state = |found: &Found| found.state(&self.array, self.array.nodes_of(found));
+            return Ok(all.iter().map(state).collect());
+        }
+        let in_use = |found: &Found| found.volume.policy() == Some(found.handle.as_str());
+        let mut exported = match all.iter().any(in_use) {
+            true => self.array.exported(&self.book, None).await.map_err(&fail)?,
+            false => HashMap::new(),
+        };
+        let state = |found: &Found| {
+            let permitted = exported.remove(found.handle.as_str()).filter(|_| in_use(found));
+            found.state(&self.array, permitted.unwrap_or_default())
+        };
+        Ok(all.iter().map(state).collect())
+    }
+
+    async fn create(&self, request: &CreateVolume) -> Result<Outcome<VolumeState>> {
+        let aggregate = self.place(request, CREATE).await?;
+        let wanted = Wanted {
+            handle: &request.handle,
+            id: &request.volume,
+            spec: &request.spec,
+            pool: &request.pool,
+            aggregate: aggregate.as_deref(),
+        };
+        let fresh = self.array.make(&wanted, CREATE).await.map_err(|e| self.full(request, e))?;
+        let completed = match fresh {
+            true => self.complete(request, CREATE).await.map_err(|e| self.full(request, e))?,
+            false => match self.made(&request.handle, &request.volume, false, CREATE).await? {
+                Outcome::Changed(state) | Outcome::Unchanged(state)
+                    if self.array.layout() == Layout::File =>
+                {
+                    return Ok(Outcome::Unchanged(state));
+                }
+                _ => self.complete(request, CREATE).await?,
+            },
+        };
+        self.made(&request.handle, &request.volume, fresh || completed, CREATE).await
+    }
+
+    async fn delete(&self, handle: &Handle) -> Result<Outcome<()>> {
+        const OPERATION: &str = "delete volume";
+        let fail = self.array.error(OPERATION);
+        let Some(found) = self.array.find(handle).await.map_err(&fail)? else {
+            return Ok(Outcome::Unchanged(()));
+        };
+        if found.owner(&self.array.instance) != Owner::Ours {
+            let message = format!("`{handle}` is not this instance's");
+            return Err(DriverError::new(ErrorKind::Conflict, OPERATION, message));
+        }
+        if let Some(node) = self.permitted(&found, OPERATION).await?.first() {
+            let message = format!("`{handle}` is permitted to node `{node}`");
+            return Err(DriverError::new(ErrorKind::InUse, OPERATION, message));
+        }
+        if found.volume.is_mounted() {
+            self.array.unmount(&found.volume).await.map_err(&fail)?;
+        }
+        let for_good = found.choices().skip_recovery_queue;
+        match volumes::delete(&self.array.client, &found.volume.uuid, for_good).await {
+            Err(error) if !error.is(ABSENT) => Err(fail(error)),
+            _ => Ok(Outcome::Changed(())),
+        }
+    }
+
+    async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
+        let found = self.ours(handle, PERMIT).await?;
+        match self.array.layout() {
+            Layout::File => self.array.export(&self.book, &found, permit).await,
+            Layout::Block if self.array.is_nvme() => self.array.connect(&found, permit).await,
+            Layout::Block => self.array.map(&found, permit).await,
+        }
+    }
+
+    async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>> {
+        let fail = self.array.error(FORBID);
+        let Some(found) = self.array.find(handle).await.map_err(fail)? else {
+            return Ok(Outcome::Unchanged(()));
+        };
+        if found.owner(&self.array.instance) != Owner::Ours {
+            let message = format!("`{handle}` is not this instance's");
+            return Err(DriverError::new(ErrorKind::Conflict, FORBID, message));
+        }
+        let changed = match self.array.layout() {
+            Layout::File => self.array.unexport(&self.book, handle, &node.name).await?,
+            Layout::Block if self.array.is_nvme() => self.array.disconnect(&found, &node.name).await?,
+            Layout::Block => self.array.unmap_node(&found, &node.name).await?,
+        };
+        Ok(if changed { Outcome::Changed(()) } else { Outcome::Unchanged(()) })
+    }
+
+    fn resize(&self) -> Option<&dyn Resize> {
+        Some(self)
+    }
+
+    fn snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+
+    fn import(&self) -> Option<&dyn Import> {
+        Some(self)
+    }
+
+    fn staging(&self) -> Option<&dyn Staging> {
+        (self.array.layout() == Layout::Block).then_some(self)
+    }
+}

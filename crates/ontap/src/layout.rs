@@ -1,0 +1,133 @@
+//! Where a volume's bytes lie on the array.
+
+mod lun;
+mod namespace;
+mod volume;
+
+use std::collections::BTreeSet;
+
+use driver::DriverError;
+use model::{Bytes, Handle, InstanceId, Layout, NodeName, Owner, PoolName, Provisioning, VolumeState};
+
+use crate::client::Client;
+use crate::config::{Choices, Config, Kind, SanType};
+use crate::error::CallError;
+use crate::tag::Tag;
+use crate::wire::volumes::Volume;
+use crate::wire::{luns, namespaces};
+
+pub(crate) use lun::path as lun_path;
+pub(crate) use volume::Wanted;
+
+/// One SVM of one array, with what the backend file says of it.
+#[derive(Debug)]
+pub(crate) struct Array {
+    pub(crate) client: Client,
+    pub(crate) svm: String,
+    pub(crate) instance: InstanceId,
+    pub(crate) config: Config,
+    /// Aggregates of the SVM that may be used, by name.
+    pub(crate) aggregates: Vec<String>,
+    /// The SVM's iSCSI target.
+    pub(crate) target: Option<String>,
+    /// Interfaces that carry data and are up.
+    pub(crate) data_addresses: Vec<std::net::IpAddr>,
+    /// Where its volumes are when nothing says otherwise.
+    pub(crate) first_pool: PoolName,
+}
+
+/// A volume as the array has it.
+#[derive(Clone, Debug)]
+pub(crate) struct Found {
+    pub(crate) handle: Handle,
+    pub(crate) tag: Option<Tag>,
+    pub(crate) volume: Volume,
+    pub(crate) unit: Unit,
+}
+
+/// What lies in the volume and is given to nodes.
+#[derive(Clone, Debug)]
+pub(crate) enum Unit {
+    /// Its files.
+    Files,
+    Lun(luns::Lun),
+    Namespace(namespaces::Namespace),
+    /// A block volume whose unit is not there: its making has been interrupted.
+    Missing,
+}
+
+/// Sizes that the array takes.
+pub(crate) const GRANULARITY: Bytes = Bytes::kib(4);
+pub(crate) const SMALLEST: Bytes = Bytes::mib(20);
+/// A FlexGroup's constituents have a least size each.
+pub(crate) const SMALLEST_GROUP: Bytes = Bytes::mib(800);
+/// A volume around a LUN is this much larger, in percent, for what the array keeps of it.
+const AROUND_UNIT: u64 = 10;
+/// Characters of a volume's comment.
+const COMMENT: usize = 1023;
+/// Characters of a volume's name.
+pub(crate) const LONGEST_NAME: usize = 203;
+
+impl Array {
+    pub(crate) fn error(&self, operation: &'static str) -> impl Fn(CallError) -> DriverError {
+        let place = self.client.place().to_owned();
+        move |error| error.in_operation(operation, &place)
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        if self.config.kind.is_nas() { Layout::File } else { Layout::Block }
+    }
+
+    pub(crate) fn is_nvme(&self) -> bool {
+        self.config.kind == Kind::San && self.config.san == SanType::Nvme
+    }
+}
+
+impl Found {
+    pub(crate) fn owner(&self, ours: &InstanceId) -> Owner {
+        Tag::owner(self.tag.as_ref(), ours)
+    }
+
+    /// What users can fill.
+    pub(crate) fn size(&self) -> Bytes {
+        match &self.unit {
+            Unit::Files => self.volume.reserve().within(Bytes::new(self.volume.size)),
+            Unit::Lun(lun) => Bytes::new(lun.space.as_ref().map_or(0, |space| space.size)),
+            Unit::Namespace(namespace) => Bytes::new(namespace.space.as_ref().map_or(0, |space| space.size)),
+            Unit::Missing => Bytes::ZERO,
+        }
+    }
+
+    pub(crate) fn state(&self, array: &Array, permitted: BTreeSet<NodeName>) -> VolumeState {
+        let pool = self.volume.aggregates.first().and_then(|aggregate| PoolName::new(&aggregate.name).ok());
+        let spec = self.tag.as_ref().and_then(|tag| tag.spec.clone());
+        VolumeState {
+            handle: self.handle.clone(),
+            owner: self.owner(&array.instance),
+            volume: self.tag.as_ref().map(|tag| tag.volume.clone()),
+            pool: self
+                .tag
+                .as_ref()
+                .and_then(|tag| tag.pool.clone())
+                .or(pool.filter(|_| array.config.kind != Kind::NasFlexGroup))
+                .unwrap_or_else(|| array.first_pool.clone()),
+            size: self.size(),
+            used: self.volume.space.as_ref().and_then(|space| space.used).map(Bytes::new),
+            layout: array.layout(),
+            provisioning: if self.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin },
+            permitted,
+            staged: match array.layout() {
+                Layout::Block => Some(self.tag.as_ref().is_none_or(|tag| tag.staged)),
+                Layout::File => None,
+            },
+            created: self.volume.create_time,
+            made_as: spec,
+        }
+    }
+
+    /// What the volume's options were, as far as its comment has room for them.
+    pub(crate) fn choices(&self) -> Choices {
+        let spec = self.tag.as_ref().and_then(|tag| tag.spec.as_ref());
+        spec.and_then(|spec| Choices::of(&spec.options).ok()).unwrap_or_default()
+    }
+}

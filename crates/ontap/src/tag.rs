@@ -1,0 +1,129 @@
+//! What a volume's comment on the array says: whose it is, and what it was made as.
+
+use driver::{DriverError, ErrorKind};
+use model::{InstanceId, Labels, Owner, PoolName, VolumeId, VolumeSpec};
+use serde::{Deserialize, Serialize};
+
+/// Our part of a comment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Tag {
+    pub(crate) instance: InstanceId,
+    pub(crate) volume: VolumeId,
+    /// Where it was placed, when that is not its aggregate's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pool: Option<PoolName>,
+    /// A node has put it to use.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub(crate) staged: bool,
+    /// Its name before it was taken over.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) imported: Option<String>,
+    /// Left out where the array's comment is too short for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) spec: Option<Box<VolumeSpec>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Comment {
+    /// Labels, where Trident and its users look for them.
+    #[serde(default, skip_serializing_if = "Labels::is_empty")]
+    provisioning: Labels,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leister: Option<Tag>,
+}
+
+impl Tag {
+    /// `None`: nobody's, as far as we can say.
+    pub(crate) fn read(comment: Option<&str>) -> Option<Tag> {
+        serde_json::from_str::<Comment>(comment?).ok()?.leister
+    }
+
+    /// The comment to write, of at most `longest` characters.
+    ///
+    /// # Behavior
+    /// What does not fit is left out, from the least needed on: what it was made as, then labels.
+    ///
+    /// # Errors
+    /// `Invalid` when not even names fit.
+    pub(crate) fn write(
+        &self,
+        labels: &Labels,
+        longest: usize,
+        operation: &'static str,
+    ) -> Result<String, DriverError> {
+        let mut comment = Comment { provisioning: labels.clone(), leister: Some(self.clone()) };
+        let shorten: [fn(&mut Comment); 3] = [
+            |_| {},
+            |comment| {
+                if let Some(tag) = &mut comment.leister {
+                    tag.spec = None;
+                }
+            },
+            |comment| comment.provisioning.clear(),
+        ];
+        for shorten in shorten {
+            shorten(&mut comment);
+            let text = serde_json::to_string(&comment).map_err(|e| {
+                DriverError::new(ErrorKind::Internal, operation, "a tag cannot be written").because(e)
+            })?;
+            if text.len() <= longest {
+                return Ok(text);
+            }
+        }
+        let message = format!(
+            "the names `{}` and `{}` do not fit into a comment of {longest} characters; use shorter ones",
+            self.instance, self.volume
+        );
+        Err(DriverError::new(ErrorKind::Invalid, operation, message))
+    }
+
+    pub(crate) fn owner(tag: Option<&Tag>, ours: &InstanceId) -> Owner {
+        match tag {
+            None => Owner::Nobody,
+            Some(tag) if tag.instance == *ours => Owner::Ours,
+            Some(tag) => Owner::Other(tag.instance.clone()),
+        }
+    }
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tag() -> Tag {
+        Tag {
+            instance: InstanceId::new("ours").unwrap(),
+            volume: VolumeId::new("v").unwrap(),
+            pool: None,
+            staged: true,
+            imported: None,
+            spec: None,
+        }
+    }
+
+    #[test]
+    fn a_tag_is_read_as_it_was_written() {
+        let labels = Labels::from([("tier".to_owned(), "gold".to_owned())]);
+        let text = tag().write(&labels, 1023, "test").unwrap();
+        assert_eq!(Tag::read(Some(&text)), Some(tag()));
+        assert!(text.contains("\"provisioning\":{\"tier\":\"gold\"}"), "{text}");
+        for nobodys in
+            [None, Some(""), Some("made by hand"), Some("{}"), Some("{\"provisioning\":{\"a\":\"b\"}}")]
+        {
+            assert_eq!(Tag::read(nobodys), None, "{nobodys:?}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_left_out_but_never_whose_it_is() {
+        let labels = Labels::from([("k".to_owned(), "x".repeat(300))]);
+        let text = tag().write(&labels, 254, "test").unwrap();
+        assert_eq!(Tag::read(Some(&text)), Some(tag()));
+        assert_eq!(tag().write(&labels, 20, "test").unwrap_err().kind, ErrorKind::Invalid);
+    }
+}

@@ -1,0 +1,28 @@
+//! The array's resources as they travel: for each its types, and one function for each call.
+
+pub(crate) mod aggregates;
+pub(crate) mod cluster;
+pub(crate) mod exports;
+pub(crate) mod igroups;
+pub(crate) mod interfaces;
+pub(crate) mod iscsi;
+pub(crate) mod luns;
+pub(crate) mod namespaces;
+pub(crate) mod snapshots;
+pub(crate) mod subsystems;
+pub(crate) mod svms;
+pub(crate) mod volumes;
+
+use serde::{Deserialize, Serialize};
+
+/// A reference by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+}
+
+impl Named {
+    pub(crate) fn new(name: impl Into<String>) -> Named {
+        Named { name: name.into() }
+    }
+}

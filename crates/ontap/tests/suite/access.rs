@@ -1,0 +1,144 @@
+//! Rights follow use: what a restart, another account or a person at the array does to them.
+
+use driver::ErrorKind;
+use driver::conformance::Fixture;
+use model::{Permit, Route};
+use serde_json::{Value, json};
+
+use crate::array::{Array, request};
+
+/// Addresses in the rules of a policy.
+fn clients(array: &Array, policy: &str) -> Vec<String> {
+    let state = array.sim.state();
+    let Some((key, _)) = state.find_by("export_policies", "name", policy) else { return Vec::new() };
+    let rules = state.entries("export_rules", &format!("{key}/"));
+    let all = rules.flat_map(|(_, rule)| rule["clients"].as_array().cloned().unwrap_or_default());
+    all.map(|client| client["match"].as_str().unwrap().to_owned()).collect()
+}
+
+fn policy_of(array: &Array, volume: &str) -> Value {
+    array.sim.state().find_by("volumes", "name", volume).unwrap().1["nas"]["export_policy"]["name"].clone()
+}
+
+#[tokio::test]
+async fn rules_survive_restarts_and_what_was_removed_by_hand_comes_back() {
+    let array = Array::new("ontap-nas", "").await;
+    let driver = array.driver();
+    let volume = request(driver.as_ref(), "v");
+    driver.create(&volume).await.unwrap();
+    assert_eq!(policy_of(&array, "leister_v"), json!("leister_empty"));
+    let permits = array.nodes().map_shared();
+    for permit in &permits {
+        driver.permit(&volume.handle, permit).await.unwrap();
+    }
+    array.reopen().await;
+    let driver = array.driver();
+    assert_eq!(clients(&array, "leister_v"), ["10.0.0.1", "10.0.0.2"]);
+    assert_eq!(driver.observe(&volume.handle).await.unwrap().unwrap().permitted.len(), 2);
+    // A person deletes one rule and adds one.
+    let id = {
+        let state = array.sim.state();
+        state.find_by("export_policies", "name", "leister_v").unwrap().1["id"].clone()
+    };
+    array.sim.ask("DELETE", &format!("/protocols/nfs/export-policies/{id}/rules/1"), Value::Null).await;
+    let foreign = json!({"clients": [{"match": "192.0.2.0/24"}], "protocols": ["nfs"], "ro_rule": ["sys"],
+        "rw_rule": ["sys"], "superuser": ["sys"]});
+    array.ask(&format!("/protocols/nfs/export-policies/{id}/rules"), foreign).await;
+    let seen = driver.observe(&volume.handle).await.unwrap().unwrap().permitted;
+    assert_eq!(seen.iter().map(|node| node.as_str()).collect::<Vec<_>>(), ["node2"]);
+    assert!(driver.permit(&volume.handle, &permits[0]).await.unwrap().is_changed());
+    for permit in &permits {
+        assert!(driver.forbid(&volume.handle, &permit.node).await.unwrap().is_changed());
+    }
+    assert_eq!(clients(&array, "leister_v"), ["192.0.2.0/24"], "a foreign rule is not ours to take");
+    assert_eq!(policy_of(&array, "leister_v"), json!("leister_v"), "a foreign rule still lets somebody in");
+}
+
+#[tokio::test]
+async fn the_last_node_leaves_no_policy_behind() {
+    let array = Array::new("ontap-nas", "").await;
+    let driver = array.driver();
+    let volume = request(driver.as_ref(), "v");
+    driver.create(&volume).await.unwrap();
+    let permit = Permit::exclusive(array.nodes()[0].clone());
+    driver.permit(&volume.handle, &permit).await.unwrap();
+    driver.forbid(&volume.handle, &permit.node).await.unwrap();
+    assert_eq!(policy_of(&array, "leister_v"), json!("leister_empty"));
+    assert!(array.sim.state().find_by("export_policies", "name", "leister_v").is_none());
+    driver.delete(&volume.handle).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_node_with_another_address_gets_another_rule() {
+    let array = Array::new("ontap-nas", "").await;
+    let driver = array.driver();
+    let volume = request(driver.as_ref(), "v");
+    driver.create(&volume).await.unwrap();
+    let mut permit = Permit::exclusive(array.nodes()[0].clone());
+    driver.permit(&volume.handle, &permit).await.unwrap();
+    permit.node.addresses = vec!["10.0.0.77".parse().unwrap()];
+    assert!(driver.permit(&volume.handle, &permit).await.unwrap().is_changed());
+    assert_eq!(clients(&array, "leister_v"), ["10.0.0.77"]);
+}
+
+#[tokio::test]
+async fn only_addresses_within_the_ranges_get_rules() {
+    let array = Array::new("ontap-nas", "autoExportPolicy: true\nautoExportCIDRs: [10.0.0.2/32]").await;
+    let driver = array.driver();
+    let volume = request(driver.as_ref(), "v");
+    driver.create(&volume).await.unwrap();
+    let [first, second] = array.nodes().map_shared().try_into().unwrap();
+    let refusal = driver.permit(&volume.handle, &first).await.unwrap_err();
+    assert!(
+        refusal.kind == ErrorKind::Invalid && refusal.to_string().contains("autoExportCIDRs"),
+        "{refusal}"
+    );
+    driver.permit(&volume.handle, &second).await.unwrap();
+}
+
+#[tokio::test]
+async fn chap_accounts_reach_the_array_and_the_route() {
+    let chap = "useCHAP: true\nchapUsername: ours\nchapInitiatorSecret: aaaaaaaaaaaa\nchapTargetUsername: theirs\n\
+                chapTargetInitiatorSecret: bbbbbbbbbbbb";
+    let array = Array::new("ontap-san", chap).await;
+    let driver = array.driver();
+    let volume = request(driver.as_ref(), "v");
+    driver.create(&volume).await.unwrap();
+    let permit = Permit::exclusive(array.nodes()[0].clone());
+    let route = driver.permit(&volume.handle, &permit).await.unwrap().into_inner();
+    let Route::Iscsi(iscsi) = &route else { panic!("{route:?}") };
+    assert_eq!(iscsi.chap.as_ref().unwrap().initiator.user, "ours");
+    assert!(!iscsi.portals.is_empty() && iscsi.target.starts_with("iqn."), "{route:?}");
+    assert!(!format!("{route:?}").contains("aaaaaaaaaaaa"));
+    let state = array.sim.state();
+    let initiator = permit.node.initiator.as_deref().unwrap();
+    let (_, credentials) = state.find_by("iscsi_credentials", "initiator", initiator).unwrap();
+    assert_eq!(credentials["chap"]["inbound"]["user"], json!("ours"));
+}
+
+#[tokio::test]
+async fn a_node_without_what_its_route_needs_is_told_so() {
+    for (driver, rest, part) in [
+        ("ontap-nas", "", "address"),
+        ("ontap-san", "sanType: iscsi", "initiator"),
+        ("ontap-san", "sanType: nvme", "NVMe host name"),
+    ] {
+        let array = Array::new(driver, rest).await;
+        let driver = array.driver();
+        let volume = request(driver.as_ref(), "v");
+        driver.create(&volume).await.unwrap();
+        let bare = Permit::exclusive(model::NodeIdentity::named(model::NodeName::new("bare").unwrap()));
+        let refusal = driver.permit(&volume.handle, &bare).await.unwrap_err();
+        assert!(refusal.kind == ErrorKind::Invalid && refusal.to_string().contains(part), "{refusal}");
+    }
+}
+
+trait Shared {
+    fn map_shared(self) -> Vec<Permit>;
+}
+
+impl Shared for Vec<model::NodeIdentity> {
+    fn map_shared(self) -> Vec<Permit> {
+        self.into_iter().map(Permit::shared).collect()
+    }
+}

@@ -1,0 +1,191 @@
+//! A simulated array as a fixture.
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use driver::config::BackendFile;
+use driver::conformance::Fixture;
+use driver::{CreateVolume, Driver};
+use model::{
+    AccessMode, Bytes, InstanceId, Labels, Layout, NodeIdentity, NodeName, PoolName, Provisioning, Route,
+    VolumeId, VolumeOptions, VolumeSpec,
+};
+use serde_json::{Value, json};
+use sim_ontap::{Builder, Sim};
+
+pub(crate) struct Array {
+    pub(crate) sim: Sim,
+    file: BackendFile,
+    driver: Mutex<Arc<dyn Driver>>,
+}
+
+impl Array {
+    pub(crate) async fn new(driver: &str, rest: &str) -> Array {
+        Array::with(driver, rest, |sim| sim).await
+    }
+
+    pub(crate) async fn with(driver: &str, rest: &str, change: impl FnOnce(Builder) -> Builder) -> Array {
+        let sim = Sim::builder().svm("svm1").user("admin", "netapp123").aggregate("aggr1", 64 << 30, "ssd");
+        let sim = change(sim).start().await.unwrap();
+        let text = format!(
+            "version: 1\nstorageDriverName: {driver}\nbackendName: gold\nmanagementLIF: {}\nsvm: svm1\n\
+             username: admin\npassword: netapp123\n{rest}\n",
+            sim.address()
+        );
+        let file = BackendFile::parse(&text, "gold.yaml").unwrap();
+        let driver = Mutex::new(open(&file).await);
+        Array { sim, file, driver }
+    }
+
+    /// The name of the volume that a route leads to.
+    fn volume(&self, route: &Route) -> String {
+        let state = self.sim.state();
+        match route {
+            Route::Nfs(route) => route.path.trim_start_matches('/').to_owned(),
+            Route::Iscsi(route) => {
+                let (_, lun) = state.find_by("luns", "serial_number", &route.serial).unwrap();
+                in_volume(lun)
+            }
+            Route::Nvme(route) => {
+                let model::NamespaceId::Uuid(uuid) = &route.namespace else { panic!("{route:?}") };
+                in_volume(state.find_by("namespaces", "uuid", uuid).unwrap().1)
+            }
+            Route::Local { .. } => panic!("{route:?}"),
+        }
+    }
+
+    fn is_nvme(&self) -> bool {
+        self.file.section().text("sanType").unwrap().as_deref() == Some("nvme")
+    }
+
+    fn content(&self, volume: &str) -> Option<u64> {
+        let state = self.sim.state();
+        let (_, record) = state.find_by("volumes", "name", volume)?;
+        Some(record["_used"].as_u64().unwrap_or(0))
+    }
+
+    fn fill(&self, volume: &str, content: u64) {
+        let mut state = self.sim.edit();
+        let key = state.find_by("volumes", "name", volume).unwrap().0.to_owned();
+        assert!(state.change("volumes", &key, |record| record["_used"] = json!(content)));
+    }
+
+    /// Volumes of ours, made past the wire.
+    pub(crate) async fn plant_many(&self, count: usize) {
+        for n in 0..count {
+            let tag = json!({"leister": {"instance": "ours", "volume": format!("m{n}")}});
+            let volume = json!({
+                "name": format!("leister_m{n}"), "svm": {"name": "svm1"}, "size": 20 << 20,
+                "aggregates": [{"name": "aggr1"}], "comment": tag.to_string(), "guarantee": {"type": "none"},
+            });
+            let (status, answer) = self.sim.ask("POST", "/storage/volumes", volume).await;
+            assert!((200..300).contains(&status), "{status} {answer}");
+        }
+        self.sim.finish_jobs();
+    }
+
+    pub(crate) async fn ask(&self, path: &str, body: Value) {
+        let (status, answer) = self.sim.ask("POST", path, body).await;
+        assert!((200..300).contains(&status), "{path}: {status} {answer}");
+        self.sim.finish_jobs();
+    }
+}
+
+/// A volume of 1 GiB, as a user would ask for it.
+pub(crate) fn request(driver: &dyn Driver, name: &str) -> CreateVolume {
+    let volume = VolumeId::new(name).unwrap();
+    CreateVolume {
+        handle: driver.handle(&volume).unwrap(),
+        volume,
+        pool: PoolName::new(if driver.info().driver == "ontap-nas-flexgroup" { "svm1" } else { "aggr1" })
+            .unwrap(),
+        spec: VolumeSpec {
+            size: Bytes::gib(1),
+            layout: if driver.staging().is_some() { Layout::Block } else { Layout::File },
+            filesystem: None,
+            provisioning: Provisioning::Thin,
+            access: AccessMode::default(),
+            class: None,
+            source: None,
+            options: VolumeOptions::new(),
+            mount_options: Vec::new(),
+            labels: Labels::new(),
+        },
+    }
+}
+
+async fn open(file: &BackendFile) -> Arc<dyn Driver> {
+    ontap::open(file, InstanceId::new("ours").unwrap()).await.unwrap()
+}
+
+fn in_volume(unit: &Value) -> String {
+    unit["name"].as_str().unwrap().split('/').nth(2).unwrap().to_owned()
+}
+
+#[async_trait]
+impl Fixture for Array {
+    fn driver(&self) -> Arc<dyn Driver> {
+        self.driver.lock().unwrap().clone()
+    }
+
+    async fn reopen(&self) {
+        let driver = open(&self.file).await;
+        *self.driver.lock().unwrap() = driver;
+    }
+
+    fn layout(&self) -> Layout {
+        if self.file.driver_name() == "ontap-san" { Layout::Block } else { Layout::File }
+    }
+
+    fn nodes(&self) -> Vec<NodeIdentity> {
+        let node = |n: u8| NodeIdentity {
+            addresses: vec![format!("10.0.0.{n}").parse().unwrap()],
+            initiator: Some(format!("iqn.1993-08.org.debian:01:{n}")),
+            nqn: Some(format!("nqn.2014-08.org.nvmexpress:uuid:{n}")),
+            ..NodeIdentity::named(NodeName::new(format!("node{n}")).unwrap())
+        };
+        // A namespace lies in one subsystem, so one node at most reaches it.
+        if self.is_nvme() { vec![node(1)] } else { vec![node(1), node(2)] }
+    }
+
+    async fn write(&self, route: &Route, content: u64) {
+        self.fill(&self.volume(route), content);
+    }
+
+    async fn read(&self, route: &Route) -> u64 {
+        self.content(&self.volume(route)).unwrap()
+    }
+
+    async fn plant(&self, name: &str, size: Bytes, owner: Option<&InstanceId>, content: u64) -> bool {
+        let name = if name == "original" { name.to_owned() } else { name.replace('-', "_") };
+        let comment =
+            owner.map(|owner| json!({"leister": {"instance": owner, "volume": "somebodys"}}).to_string());
+        let group = self.file.driver_name() == "ontap-nas-flexgroup";
+        let mut volume = json!({
+            "name": name, "svm": {"name": "svm1"}, "size": size.get() * 2, "aggregates": [{"name": "aggr1"}],
+            "comment": comment.unwrap_or_default(),
+        });
+        if group {
+            volume["style"] = json!("flexgroup");
+        }
+        self.ask("/storage/volumes", volume).await;
+        if self.layout() == Layout::Block {
+            let (path, unit) = if self.is_nvme() {
+                ("/storage/namespaces", "namespace0")
+            } else {
+                ("/storage/luns", "lun0")
+            };
+            let unit = json!({
+                "name": format!("/vol/{name}/{unit}"), "svm": {"name": "svm1"}, "os_type": "linux",
+                "space": {"size": size.get()},
+            });
+            self.ask(path, unit).await;
+        }
+        self.fill(&name, content);
+        true
+    }
+
+    async fn planted(&self, name: &str) -> Option<u64> {
+        self.content(name)
+    }
+}

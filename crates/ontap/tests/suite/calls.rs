@@ -1,0 +1,69 @@
+//! What each operation costs in calls of the array; the table is in `NOTES.md`.
+
+use driver::CreateVolume;
+use driver::conformance::Fixture;
+use model::{Bytes, Permit, SnapshotName};
+
+use crate::array::{Array, request};
+
+/// Calls that `operation` makes.
+async fn cost<T>(array: &Array, operation: impl Future<Output = driver::Result<T>>) -> usize {
+    let before = array.sim.calls().total();
+    operation.await.unwrap();
+    array.sim.calls().total() - before
+}
+
+async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
+    let driver = array.driver();
+    driver.pools().await.unwrap();
+    let volume: CreateVolume = request(driver.as_ref(), "v");
+    let handle = volume.handle.clone();
+    let permit = Permit::exclusive(array.nodes()[0].clone());
+    let (snapshots, snapshot) = (driver.snapshots().unwrap(), SnapshotName::new("s").unwrap());
+    vec![
+        ("pools", cost(array, driver.pools()).await),
+        ("create", cost(array, driver.create(&volume)).await),
+        ("observe", cost(array, driver.observe(&handle)).await),
+        ("permit, a node's first", cost(array, driver.permit(&handle, &permit)).await),
+        ("permit again", cost(array, driver.permit(&handle, &permit)).await),
+        ("list", cost(array, driver.list()).await),
+        ("forbid", cost(array, driver.forbid(&handle, &permit.node)).await),
+        ("grow", cost(array, driver.resize().unwrap().grow(&handle, Bytes::gib(2))).await),
+        ("take", cost(array, snapshots.take(&handle, &snapshot)).await),
+        ("list snapshots", cost(array, snapshots.list_snapshots(&handle)).await),
+        ("restore", cost(array, snapshots.restore(&handle, &snapshot)).await),
+        ("delete snapshot", cost(array, snapshots.delete_snapshot(&handle, &snapshot)).await),
+        ("delete", cost(array, driver.delete(&handle)).await),
+    ]
+}
+
+#[tokio::test]
+async fn each_operation_costs_as_many_calls_as_the_notes_say() {
+    let notes = include_str!("../../NOTES.md");
+    let mut rows: Vec<String> = Vec::new();
+    let mut all = Vec::new();
+    for (driver, rest) in [("ontap-nas", ""), ("ontap-san", "sanType: iscsi"), ("ontap-san", "sanType: nvme")]
+    {
+        all.push(costs(&Array::new(driver, rest).await).await);
+    }
+    for (n, (name, nas)) in all[0].iter().enumerate() {
+        rows.push(format!("| {name} | {nas} | {} | {} |", all[1][n].1, all[2][n].1));
+    }
+    for row in &rows {
+        assert!(
+            notes.contains(row),
+            "NOTES.md does not have this row:\n{row}\nall rows:\n{}",
+            rows.join("\n")
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_list_is_paged_and_its_cost_grows_by_page_not_by_volume() {
+    let array = Array::new("ontap-nas", "").await;
+    array.plant_many(2500).await;
+    let driver = array.driver();
+    let before = array.sim.calls().total();
+    assert_eq!(driver.list().await.unwrap().len(), 2500);
+    assert_eq!(array.sim.calls().total() - before, 3);
+}

@@ -1,0 +1,232 @@
+//! Replies lost, jobs that fail, arrays with too much to do.
+
+use driver::conformance::Fixture;
+use driver::{CloneVolume, Driver, ErrorKind, Outcome, Result, Snapshots};
+use model::{Bytes, Handle, Permit, SnapshotName};
+use serde_json::json;
+use sim_ontap::{Body, Effect, Fault, JobFault};
+
+use crate::array::{Array, request};
+
+const DRIVERS: [(&str, &str); 4] = [
+    ("ontap-nas", ""),
+    ("ontap-nas-flexgroup", ""),
+    ("ontap-san", "sanType: iscsi"),
+    ("ontap-san", "sanType: nvme"),
+];
+/// More changing calls than any operation makes.
+const MOST: usize = 12;
+
+/// Loses the reply to the first, second, … changing call of `act` until there is none, each time on a volume of its
+/// own; the repeat must succeed.
+async fn with_each_reply_lost<T>(
+    array: &Array,
+    prepare: impl AsyncFn(&dyn Driver, &str) -> Handle,
+    act: impl AsyncFn(&dyn Driver, &Handle) -> Result<Outcome<T>>,
+    proof: impl AsyncFn(&dyn Driver, &Handle),
+) {
+    let driver = array.driver();
+    driver.pools().await.unwrap();
+    for nth in 0..MOST {
+        let handle = prepare(driver.as_ref(), &format!("v{nth}")).await;
+        for calls in ["POST *", "PATCH *", "DELETE *"] {
+            let fault = Fault {
+                calls: calls.to_owned(),
+                containing: None,
+                after: nth,
+                times: Some(1),
+                effect: Effect::ApplyAndDrop,
+            };
+            array.sim.faults().add(fault);
+        }
+        let before = array.sim.faults().met();
+        let first = act(driver.as_ref(), &handle).await;
+        let met = array.sim.faults().met() > before;
+        array.sim.faults().clear();
+        if let Err(error) = &first {
+            assert_eq!(error.kind, ErrorKind::Unreachable, "{error}");
+        }
+        act(driver.as_ref(), &handle)
+            .await
+            .unwrap_or_else(|e| panic!("reply {nth} lost, the repeat fails: {e}"));
+        proof(driver.as_ref(), &handle).await;
+        if !met {
+            assert!(nth > 0, "no reply was lost at all");
+            return;
+        }
+    }
+    panic!("more than {MOST} changing calls");
+}
+
+async fn create(driver: &dyn Driver, name: &str) -> Handle {
+    let volume = request(driver, name);
+    driver.create(&volume).await.unwrap();
+    volume.handle
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_create_makes_no_second_volume() {
+    for (kind, rest) in DRIVERS {
+        let array = Array::new(kind, rest).await;
+        with_each_reply_lost(
+            &array,
+            async |driver, name| request(driver, name).handle,
+            async |driver, handle| {
+                let mut volume = request(driver, "x");
+                volume.handle = handle.clone();
+                driver.create(&volume).await
+            },
+            async |driver, handle| {
+                let listed = driver.list().await.unwrap();
+                assert_eq!(listed.iter().filter(|seen| seen.handle == *handle).count(), 1);
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_permit_or_forbid_leaves_what_was_asked_for() {
+    for (kind, rest) in DRIVERS {
+        let array = Array::new(kind, rest).await;
+        let permit = Permit::exclusive(array.nodes()[0].clone());
+        with_each_reply_lost(
+            &array,
+            async |driver, name| create(driver, name).await,
+            async |driver, handle| driver.permit(handle, &permit).await,
+            async |driver, handle| {
+                assert_eq!(driver.observe(handle).await.unwrap().unwrap().permitted.len(), 1);
+            },
+        )
+        .await;
+        with_each_reply_lost(
+            &array,
+            async |driver, name| {
+                let handle = create(driver, &format!("f{name}")).await;
+                driver.permit(&handle, &permit).await.unwrap();
+                handle
+            },
+            async |driver, handle| driver.forbid(handle, &permit.node).await,
+            async |driver, handle| {
+                assert!(driver.observe(handle).await.unwrap().unwrap().permitted.is_empty());
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_grow_delete_or_restore_is_made_good_by_the_repeat() {
+    for (kind, rest) in DRIVERS {
+        let array = Array::new(kind, rest).await;
+        let snapshot = SnapshotName::new("s").unwrap();
+        with_each_reply_lost(
+            &array,
+            async |driver, name| create(driver, name).await,
+            async |driver, handle| driver.resize().unwrap().grow(handle, Bytes::gib(2)).await,
+            async |driver, handle| {
+                assert_eq!(driver.observe(handle).await.unwrap().unwrap().size, Bytes::gib(2));
+            },
+        )
+        .await;
+        with_each_reply_lost(
+            &array,
+            async |driver, name| {
+                let handle = create(driver, &format!("r{name}")).await;
+                driver.snapshots().unwrap().take(&handle, &snapshot).await.unwrap();
+                handle
+            },
+            async |driver, handle| driver.snapshots().unwrap().restore(handle, &snapshot).await,
+            async |driver, handle| assert!(driver.observe(handle).await.unwrap().is_some()),
+        )
+        .await;
+        with_each_reply_lost(
+            &array,
+            async |driver, name| create(driver, &format!("d{name}")).await,
+            async |driver, handle| driver.delete(handle).await,
+            async |driver, handle| assert!(driver.observe(handle).await.unwrap().is_none()),
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_lost_reply_to_clone_makes_one_clone() {
+    for (kind, rest) in DRIVERS {
+        let array = Array::new(kind, rest).await;
+        let source = create(array.driver().as_ref(), "source").await;
+        with_each_reply_lost(
+            &array,
+            async |driver, name| request(driver, name).handle,
+            async |driver, handle| {
+                let mut create = request(driver, "x");
+                create.handle = handle.clone();
+                create.spec.size = Bytes::gib(2);
+                let clone = CloneVolume { create, source: source.clone(), snapshot: None };
+                driver.snapshots().and_then(Snapshots::clones).unwrap().clone_volume(&clone).await
+            },
+            async |driver, handle| {
+                assert_eq!(driver.observe(handle).await.unwrap().unwrap().size, Bytes::gib(2));
+            },
+        )
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_fails_says_why_and_leaves_nothing_that_a_repeat_cannot_mend() {
+    let array = Array::new("ontap-nas", "").await;
+    let driver = array.driver();
+    driver.pools().await.unwrap();
+    let volume = request(driver.as_ref(), "v");
+    for applied in [false, true] {
+        let failure = JobFault::Fails {
+            code: 524_486,
+            message: "the disk shelf is busy".to_owned(),
+            applied,
+            milliseconds: 0,
+        };
+        array.sim.faults().once("POST /storage/volumes", Effect::Job(failure));
+        let error = driver.create(&volume).await.unwrap_err();
+        assert!(error.to_string().contains("the disk shelf is busy"), "{error}");
+        driver.create(&volume).await.unwrap();
+        driver.delete(&volume.handle).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn an_array_with_too_much_to_do_is_asked_again_and_less_at_once() {
+    let array = Array::new("ontap-nas", "").await;
+    let driver = array.driver();
+    driver.pools().await.unwrap();
+    for status in [429, 503] {
+        let busy = Effect::Answer {
+            status,
+            body: Body::Json(json!({"error": {"message": "busy"}})),
+            headers: Vec::new(),
+        };
+        array.sim.faults().once("POST /storage/volumes", busy);
+        create(driver.as_ref(), &format!("v{status}")).await;
+    }
+}
+
+#[tokio::test]
+async fn a_clone_whose_split_is_under_way_keeps_its_snapshot_and_says_so() {
+    let array =
+        Array::with("ontap-nas", "", |sim| sim.split_time(std::time::Duration::from_secs(3600))).await;
+    let driver = array.driver();
+    driver.pools().await.unwrap();
+    let source = create(driver.as_ref(), "source").await;
+    let (snapshots, snapshot) = (driver.snapshots().unwrap(), SnapshotName::new("s").unwrap());
+    snapshots.take(&source, &snapshot).await.unwrap();
+    let clone = CloneVolume {
+        create: request(driver.as_ref(), "copy"),
+        source: source.clone(),
+        snapshot: Some(snapshot.clone()),
+    };
+    snapshots.clones().unwrap().clone_volume(&clone).await.unwrap();
+    let refusal = snapshots.delete_snapshot(&source, &snapshot).await.unwrap_err();
+    assert!(refusal.kind == ErrorKind::Busy && refusal.to_string().contains("`leister_copy`"), "{refusal}");
+    array.sim.finish_jobs();
+    assert!(snapshots.delete_snapshot(&source, &snapshot).await.unwrap().is_changed());
+}

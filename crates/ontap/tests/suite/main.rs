@@ -1,0 +1,10 @@
+//! The family against the simulator.
+
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod array;
+mod calls;
+mod conformance;
+mod faults;
+mod opening;

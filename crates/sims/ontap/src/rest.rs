@@ -1,0 +1,6 @@
+//! What all resources have alike: queries, fields, order, pages, links.
+
+pub(crate) mod fields;
+pub(crate) mod filter;
+pub(crate) mod order;
+pub(crate) mod params;
