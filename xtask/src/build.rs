@@ -34,9 +34,9 @@ pub(crate) fn programs(checkout: &Checkout, profile: Profile, names: &[&str]) ->
     Ok(())
 }
 
-/// Builds every program and every test of the workspace, in one go so that dependencies are compiled once.
+/// Builds every program, test and example of the workspace, in one go so that dependencies are compiled once.
 pub(crate) fn everything(checkout: &Checkout) -> Result<Vec<Suite>> {
-    build(checkout, &["--workspace", "--bins", "--tests"])
+    build(checkout, &["--workspace", "--bins", "--tests", "--examples"])
 }
 
 #[derive(Deserialize)]

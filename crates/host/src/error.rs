@@ -30,6 +30,12 @@ pub enum HostError {
     /// The device may hold somebody's data, or is not the one that was staged.
     #[error("volume `{volume}`: {device} was left as it is: {reason}", device = device.display())]
     Refused { volume: VolumeId, device: PathBuf, reason: String },
+    /// What was begun goes on, and keeps the volume until it ends.
+    #[error(
+        "volume `{volume}`: could not {doing} within {limit:?}: its storage does not answer, and what is not \
+             written yet is kept for it; try again when it is back"
+    )]
+    Unanswered { volume: VolumeId, doing: &'static str, limit: std::time::Duration },
     #[error("volume `{volume}`: {problem}")]
     Unsupported { volume: VolumeId, problem: String },
     #[error(transparent)]

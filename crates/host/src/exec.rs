@@ -36,8 +36,8 @@ pub struct Output {
 
 #[derive(Debug, thiserror::Error)]
 pub enum ExecError {
-    #[error("the tool `{tool}` is not installed; {}", advice(package))]
-    Missing { tool: &'static str, package: Option<&'static str> },
+    #[error("the tool `{tool}` is not installed; {}", advice(tool))]
+    Missing { tool: &'static str },
     #[error("`{command}` could not be started")]
     Start {
         command: String,
@@ -151,7 +151,7 @@ impl Tool {
     /// The tool is not installed (names the Debian package), took too long, or ended with a code that is not
     /// accepted; carries the command without its secrets and the end of what it said on stderr.
     pub async fn run(mut self) -> Result<Output, ExecError> {
-        let path = self.find().ok_or(ExecError::Missing { tool: self.name, package: package(self.name) })?;
+        let path = self.find().ok_or(ExecError::Missing { tool: self.name })?;
         let command = self.to_string();
         let mut child = Command::new(path);
         child
@@ -353,8 +353,14 @@ fn said(stderr: &str) -> String {
     if lines.is_empty() { String::new() } else { format!(": {}", lines.join("; ")) }
 }
 
-fn advice(package: &Option<&'static str>) -> String {
-    match package {
+/// Whether a tool is in the system's directories below `root`.
+pub(crate) fn is_installed(root: &Path, tool: &str) -> bool {
+    DIRECTORIES.iter().any(|d| root.join(d.trim_start_matches('/')).join(tool).is_file())
+}
+
+/// How to get a tool.
+pub(crate) fn advice(tool: &str) -> String {
+    match package(tool) {
         Some(package) => format!("install the Debian package {package}"),
         None => "install it on this node".to_owned(),
     }
@@ -367,7 +373,7 @@ fn package(tool: &str) -> Option<&'static str> {
         "mkfs.ext3" | "mkfs.ext4" | "e2fsck" | "resize2fs" => "e2fsprogs",
         "mkfs.xfs" | "xfs_growfs" | "xfs_admin" | "xfs_repair" => "xfsprogs",
         "mkfs.btrfs" | "btrfs" => "btrfs-progs",
-        "mount.nfs" | "rpc.statd" => "nfs-common",
+        "mount.nfs" => "nfs-common",
         "iscsiadm" | "iscsid" => "open-iscsi",
         "multipath" | "multipathd" => "multipath-tools",
         _ => return None,

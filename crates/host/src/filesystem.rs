@@ -42,6 +42,10 @@ impl Tools {
     pub(crate) fn long(&self, name: &'static str) -> Tool {
         Tool::new(name).limit(self.limits.long).holding(&self.hold)
     }
+
+    pub(crate) fn network(&self, name: &'static str) -> Tool {
+        Tool::new(name).limit(self.limits.network).holding(&self.hold)
+    }
 }
 
 /// Asks blkid, past its cache.

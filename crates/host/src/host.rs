@@ -4,19 +4,20 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{Bytes, Filesystem, Route, VolumeId};
+use model::{Bytes, Route, VolumeId};
 use rustix::mount::MountAttrFlags;
 
-use crate::device::Device;
 use crate::device::r#loop::{self, Purpose};
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::lock::{Hold, Locks, blocking};
 use crate::mount::{self, Depth, Table};
-use crate::stage::{self, Places, STAGE, Shared};
+use crate::stage::{self, Places};
 
+mod attachment;
 mod doctor;
 
+pub use attachment::{Attached, Attachment, Usage};
 pub use doctor::Finding;
 
 /// A node's hands. Clones are the same hands.
@@ -42,79 +43,34 @@ pub struct Limits {
     pub quick: Duration,
     /// For those that make, check or grow a filesystem.
     pub long: Duration,
-}
-
-/// How a volume shall be attached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Attachment {
-    /// For a route to a device: what lies or shall lie on it; `None` is the raw device. Directories ignore it.
-    pub filesystem: Option<Filesystem>,
-    /// What the record says. A device of any other size is refused; directories ignore it.
-    pub size: Bytes,
-    pub read_only: bool,
-    /// As the class or the volume says. For NFS those of the backend (`NfsRoute::mount_options`) come after them, each
-    /// only if its key is not set here: `hard` and `soft` are one key, and so are `vers`, `nfsvers` and `v4.1`, and a
-    /// word with its `no…`.
-    pub mount_options: Vec<String>,
-    /// Further arguments for mkfs.
-    pub format_options: Vec<String>,
-    /// Mode of the volume's root, set while `staged_before` is false and never after.
-    pub permissions: Option<u32>,
-    /// Whether the volume's record says that an attach has succeeded before. Must be recorded before the volume
-    /// is given to a user: it is one of the three proofs that a device may be formatted.
-    pub staged_before: bool,
-    /// A clone or an import, whose first attach finds a filesystem.
-    pub may_hold_data: bool,
-    /// For iSCSI. NVMe always uses all portals, by the kernel's own multipath.
-    pub multipath: Multipath,
-}
-
-/// Whether an iSCSI volume is reached by several paths.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Multipath {
-    /// By all portals, through multipathd; by one where multipathd does not run.
-    #[default]
-    Auto,
-    /// By one portal.
-    Single,
-}
-
-/// What a volume is on this node.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Attached {
-    /// Mounted at `path`; `formatted` says that its filesystem was made by this very call.
-    Directory {
-        path: PathBuf,
-        formatted: bool,
-    },
-    Device {
-        path: PathBuf,
-    },
-}
-
-/// Space of a mounted volume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Usage {
-    pub total: Bytes,
-    pub used: Bytes,
-    /// What an ordinary user can still write.
-    pub available: Bytes,
-    pub inodes: u64,
-    pub inodes_used: u64,
+    /// For those that wait for a storage behind a network.
+    pub network: Duration,
+    /// For a whole detach.
+    pub detach: Duration,
 }
 
 #[derive(Debug)]
 struct Inner {
     config: HostConfig,
     volumes: Locks<VolumeId>,
-    shared: Shared,
+    /// One look at a time: those at a storage that does not answer shall not pile up.
+    looks: Locks<VolumeId>,
+    /// By device and inode of the file.
+    images: Locks<(u64, u64)>,
+    /// iSCSI targets: nobody logs out while another logs in.
+    targets: Locks<String>,
 }
 
 const LONGEST_REFERENCE: usize = 128;
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits { quick: Duration::from_secs(30), long: Duration::from_secs(30 * 60) }
+        Limits {
+            quick: Duration::from_secs(30),
+            long: Duration::from_secs(30 * 60),
+            network: Duration::from_secs(60),
+            detach: Duration::from_secs(2 * 60),
+        }
     }
 }
 
@@ -143,7 +99,9 @@ impl Host {
         Ok(Host(Arc::new(Inner {
             config,
             volumes: Locks::new(),
-            shared: Shared { images: Locks::new(), targets: Locks::new() },
+            looks: Locks::new(),
+            images: Locks::new(),
+            targets: Locks::new(),
         })))
     }
 
@@ -159,7 +117,7 @@ impl Host {
     /// what it is attached now.
     pub async fn attach(&self, volume: &VolumeId, route: &Route, wanted: &Attachment) -> Result<Attached> {
         let tools = self.tools(volume).await;
-        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.shared).await
+        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.images, &self.0.targets).await
     }
 
     /// Mounts an attached volume once for `reference` and says where.
@@ -222,50 +180,22 @@ impl Host {
     /// Takes a volume away from this node: unmounts its stage, flushes and detaches its device.
     ///
     /// # Behavior
-    /// A volume that is not attached is as good as detached. A session or connection ends with its last device, ours
-    /// or anybody's. `force` gives up mounts whose storage does not answer, with what was not written yet; the stage
-    /// then goes with its last user. References are never forced.
+    /// A volume that is not attached is as good as detached. What is not written yet is written first; a storage
+    /// that is gone cannot take it, and the call ends at its limit while the volume stays.
     ///
     /// # Errors
-    /// `InUse` while references are left; `Busy` with who holds the stage or the device. Nothing in use is torn
-    /// down. Storage that does not answer ends the attempt at the limit for quick tools.
-    pub async fn detach(&self, volume: &VolumeId, force: bool) -> Result<()> {
-        if force {
+    /// `InUse` while references are left; `Busy` with who holds the stage or the device; `Unanswered`. Nothing in
+    /// use is torn down.
+    pub async fn detach(&self, volume: &VolumeId) -> Result<()> {
+        let work = async {
+            let tools = self.tools(volume).await;
             let references = self.references(volume)?;
             if !references.is_empty() {
                 return Err(HostError::InUse { volume: volume.clone(), references });
             }
-        }
-        let patience = self.0.config.limits.quick;
-        let mut tools = tokio::time::timeout(patience, self.tools(volume)).await;
-        if force && tools.is_err() {
-            // An earlier detach hangs in the kernel and holds the lock; this is what ends it.
-            let places = self.places(volume);
-            let free: Hold = Arc::new(());
-            blocking(&free, move || stage::abandon(&places)).await?;
-            tools = tokio::time::timeout(patience, self.tools(volume)).await;
-        }
-        let Ok(tools) = tools else {
-            return Err(HostError::Busy {
-                volume: volume.clone(),
-                subject: "it".to_owned(),
-                holders: "a call of before that has not ended".to_owned(),
-            });
+            stage::detach(&self.places(volume), &tools, &self.0.targets).await
         };
-        let references = self.references(volume)?;
-        if !references.is_empty() {
-            return Err(HostError::InUse { volume: volume.clone(), references });
-        }
-        let places = self.places(volume);
-        match stage::detach(&places, &tools, &self.0.shared).await {
-            Err(HostError::System { source, .. }) if force && source.kind() == io::ErrorKind::TimedOut => {
-                let abandoned = places.clone();
-                let free: Hold = Arc::new(());
-                blocking(&free, move || stage::abandon(&abandoned)).await?;
-                stage::detach(&places, &tools, &self.0.shared).await
-            }
-            detached => detached,
-        }
+        within(self.0.config.limits.detach, volume, "detach it", work).await
     }
 
     /// Removes what is left of a volume that was deleted.
@@ -273,7 +203,7 @@ impl Host {
     /// # Errors
     /// As [`Host::detach`].
     pub async fn forget(&self, volume: &VolumeId) -> Result<()> {
-        self.detach(volume, false).await?;
+        self.detach(volume).await?;
         let hold = self.0.volumes.hold(volume.clone()).await;
         let directory = self.places(volume).directory();
         blocking(&hold, move || {
@@ -301,28 +231,31 @@ impl Host {
     /// filesystem it lies in, whatever its own quota is.
     ///
     /// # Errors
-    /// `NotAttached`; a raw device has no usage.
+    /// `NotAttached`; a raw device has no usage; `Unanswered`.
     pub async fn usage(&self, volume: &VolumeId) -> Result<Usage> {
-        // Reads only and never waits for others, so it takes no lock.
-        let hold: Hold = Arc::new(());
+        // Reads only, so it takes no lock that a change would wait for.
         let places = self.places(volume);
-        blocking(&hold, move || {
-            let stage = places.stage();
-            if Table::read()?.at(&stage).is_none() {
-                return Err(not_mountable(&places)?);
-            }
-            let fs =
-                rustix::fs::statvfs(&stage).doing(|| format!("ask for the space of {}", stage.display()))?;
-            let bytes = |blocks: u64| Bytes::new(blocks.saturating_mul(fs.f_frsize));
-            Ok(Usage {
-                total: bytes(fs.f_blocks),
-                used: bytes(fs.f_blocks.saturating_sub(fs.f_bfree)),
-                available: bytes(fs.f_bavail),
-                inodes: fs.f_files,
-                inodes_used: fs.f_files.saturating_sub(fs.f_ffree),
+        let ask = async {
+            let hold = self.0.looks.hold(volume.clone()).await;
+            blocking(&hold, move || {
+                let stage = places.stage();
+                if Table::read()?.at(&stage).is_none() {
+                    return Err(not_mountable(&places)?);
+                }
+                let fs = rustix::fs::statvfs(&stage)
+                    .doing(|| format!("ask for the space of {}", stage.display()))?;
+                let bytes = |blocks: u64| Bytes::new(blocks.saturating_mul(fs.f_frsize));
+                Ok(Usage {
+                    total: bytes(fs.f_blocks),
+                    used: bytes(fs.f_blocks.saturating_sub(fs.f_bfree)),
+                    available: bytes(fs.f_bavail),
+                    inodes: fs.f_files,
+                    inodes_used: fs.f_files.saturating_sub(fs.f_ffree),
+                })
             })
-        })
-        .await
+            .await
+        };
+        within(self.0.config.limits.network, volume, "ask for its space", ask).await
     }
 
     /// For whom a volume is mounted here, read from the mount table.
@@ -353,7 +286,7 @@ impl Host {
             };
             let Ok(volume) = VolumeId::new(volume) else { continue };
             let references = mounted.entry(volume).or_default();
-            if name != STAGE {
+            if !name.starts_with('.') {
                 references.insert(name.to_owned());
             }
         }
@@ -398,9 +331,25 @@ fn not_mountable(places: &Places) -> Result<HostError> {
 
 /// Whether a reference shows the stage of now with all that is mounted in it.
 fn is_replica(table: &Table, stage: &std::path::Path, point: &std::path::Path) -> bool {
-    let same = |at: &std::path::Path, of: &std::path::Path| table.at(at).is_some() && stage::is_same(at, of);
+    let same = |at: &std::path::Path, of: &std::path::Path| match (table.at(at), table.at(of)) {
+        (Some(one), Some(other)) if stage::nfs::is_nfs(other) => {
+            // A look into it may wait for its server.
+            (one.device, &one.root) == (other.device, &other.root)
+        }
+        (one, _) => one.is_some() && stage::is_same(at, of),
+    };
     let inner = |e: &mount::Entry| e.point.strip_prefix(stage).map(|p| same(&point.join(p), &e.point));
     same(point, stage) && table.below(stage).all(|e| inner(e).unwrap_or(true))
+}
+
+async fn within<T>(
+    limit: Duration,
+    volume: &VolumeId,
+    doing: &'static str,
+    work: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    let unanswered = |_| HostError::Unanswered { volume: volume.clone(), doing, limit };
+    tokio::time::timeout(limit, work).await.map_err(unanswered)?
 }
 
 fn check_reference(reference: &str) -> Result<()> {

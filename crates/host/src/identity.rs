@@ -1,90 +1,180 @@
-//! Who this machine is to a storage.
+//! Who this node is, as storage knows it.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::path::Path;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 
-use model::{NodeIdentity, NodeName};
+use model::{NodeIdentity, NodeName, Topology};
+use nix::net::if_::InterfaceFlags;
 
-pub(crate) const INITIATOR: &str = "/etc/iscsi/initiatorname.iscsi";
-pub(crate) const HOST_NQN: &str = "/etc/nvme/hostnqn";
+use crate::error::{Doing, HostError, Result};
 
-/// Reads what a backend needs to know of this machine.
-///
-/// # Behavior
-/// Addresses of global scope; the initiator's name and the host NQN where their files have one. The topology is the
-/// caller's. Read anew at each call: addresses change.
-pub fn identity(name: NodeName) -> NodeIdentity {
-    let text = |path: &str| fs::read_to_string(path).unwrap_or_default();
-    let mut addresses: BTreeSet<IpAddr> =
-        ipv4(&text("/proc/net/fib_trie")).into_iter().map(IpAddr::V4).collect();
-    addresses.extend(ipv6(&text("/proc/net/if_inet6")).into_iter().map(IpAddr::V6));
-    NodeIdentity {
-        addresses: addresses.into_iter().collect(),
-        initiator: initiator(Path::new(INITIATOR)),
-        nqn: line(Path::new(HOST_NQN)),
-        ..NodeIdentity::named(name)
-    }
+/// Where the names of this node's initiators are written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityFiles {
+    pub initiator: PathBuf,
+    pub nqn: PathBuf,
 }
 
-/// The name in a file of open-iscsi.
-pub(crate) fn initiator(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    let mut names = text.lines().filter_map(|l| l.trim().strip_prefix("InitiatorName=")).map(str::trim);
-    names.rfind(|n| !n.is_empty()).map(str::to_owned)
-}
-
-/// The first line of a file that has one.
-pub(crate) fn line(path: &Path) -> Option<String> {
-    let text = fs::read_to_string(path).ok()?;
-    text.lines().map(str::trim).find(|l| !l.is_empty()).map(str::to_owned)
-}
-
-/// The kernel's own addresses: those followed by `/32 host LOCAL`.
-fn ipv4(trie: &str) -> BTreeSet<Ipv4Addr> {
-    let mut found = BTreeSet::new();
-    let mut last = None;
-    for line in trie.lines().map(str::trim) {
-        if let Some(address) = line.strip_prefix("|-- ") {
-            last = address.parse::<Ipv4Addr>().ok();
-        } else if line.starts_with("/32 host LOCAL") {
-            found.extend(last.filter(|a| !a.is_loopback() && !a.is_link_local()));
+impl Default for IdentityFiles {
+    fn default() -> Self {
+        IdentityFiles {
+            initiator: PathBuf::from("/etc/iscsi/initiatorname.iscsi"),
+            nqn: PathBuf::from("/etc/nvme/hostnqn"),
         }
     }
-    found
 }
 
-/// `address index prefix scope flags card`; scope 00 is global.
-fn ipv6(table: &str) -> BTreeSet<Ipv6Addr> {
-    let parse = |line: &str| {
-        let mut fields = line.split_whitespace();
-        let address = u128::from_str_radix(fields.next()?, 16).ok()?;
-        let scope = fields.nth(2)?;
-        (scope == "00").then(|| Ipv6Addr::from(address))
-    };
-    table.lines().filter_map(parse).collect()
+/// What a backend needs to know of this node to let it reach a volume.
+///
+/// # Behavior
+/// Addresses are those of interfaces that are up, without loopback and link-local ones, sorted. An initiator that is
+/// not installed has no name.
+///
+/// # Errors
+/// The interfaces cannot be listed; a file of names cannot be read or holds no name.
+///
+/// # Source
+/// RFC 7143, section 4.2.7.1 (iSCSI names); NVMe Base 2.0, section 4.5 (NQNs).
+pub fn identity(name: NodeName) -> Result<NodeIdentity> {
+    identity_from(name, &IdentityFiles::default())
+}
+
+/// As [`identity`], from other files.
+///
+/// # Errors
+/// As [`identity`].
+pub fn identity_from(name: NodeName, files: &IdentityFiles) -> Result<NodeIdentity> {
+    Ok(NodeIdentity {
+        name,
+        addresses: addresses()?,
+        initiator: initiator(&files.initiator)?,
+        nqn: nqn(&files.nqn)?,
+        topology: Topology::default(),
+    })
+}
+
+fn addresses() -> Result<Vec<IpAddr>> {
+    let interfaces = nix::ifaddrs::getifaddrs().doing(|| "list the addresses of this node".to_owned())?;
+    let up = interfaces.filter(|i| {
+        i.flags.contains(InterfaceFlags::IFF_UP) && !i.flags.contains(InterfaceFlags::IFF_LOOPBACK)
+    });
+    let addresses: BTreeSet<IpAddr> = up
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let v4 = address.as_sockaddr_in().map(|a| IpAddr::from(a.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|a| IpAddr::from(a.ip())))
+        })
+        .filter(is_global)
+        .collect();
+    Ok(addresses.into_iter().collect())
+}
+
+/// Whether another machine can reach a node by it.
+fn is_global(address: &IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => !(v4.is_loopback() || v4.is_link_local() || v4.is_unspecified()),
+        IpAddr::V6(v6) => !(v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified()),
+    }
+}
+
+fn initiator(path: &Path) -> Result<Option<String>> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    let name = text.lines().find_map(|line| line.trim().strip_prefix("InitiatorName=")).map(str::trim);
+    let legal = |name: &&str| ["iqn.", "eui.", "naa."].iter().any(|kind| name.starts_with(kind));
+    match name.filter(legal) {
+        Some(name) => Ok(Some(name.to_owned())),
+        None => Err(nameless(path, "has no line `InitiatorName=iqn.…`; make one with `iscsi-iname`")),
+    }
+}
+
+fn nqn(path: &Path) -> Result<Option<String>> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    match text.lines().map(str::trim).find(|line| line.starts_with("nqn.")) {
+        Some(name) => Ok(Some(name.to_owned())),
+        None => Err(nameless(path, "holds no `nqn.…`; make one with `nvme gen-hostnqn`")),
+    }
+}
+
+fn read(path: &Path) -> Result<Option<String>> {
+    match std::fs::read_to_string(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some).doing(|| format!("read this node's name in {}", path.display())),
+    }
+}
+
+fn nameless(path: &Path, problem: &str) -> HostError {
+    HostError::Invalid {
+        what: "file of names",
+        value: path.display().to_string(),
+        problem: problem.to_owned(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[test]
-    fn addresses_of_global_scope_are_read_from_the_kernels_tables() {
-        let trie = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 10.77.0.0\n        /24 link UNICAST\n     |-- 10.77.0.12\n        \
-            /32 host LOCAL\n     |-- 127.0.0.1\n        /32 host LOCAL\n     |-- 10.77.0.255\n        /32 link BROADCAST\n";
-        assert_eq!(ipv4(trie), BTreeSet::from([Ipv4Addr::new(10, 77, 0, 12)]));
-        let table = "fd77000000000000000000000000000c 02 40 00 80 eth0\nfe800000000000000000000000000001 02 40 20 80 eth0\n\
-            00000000000000000000000000000001 01 80 10 80 lo\n";
-        assert_eq!(ipv6(table), BTreeSet::from(["fd77::c".parse().unwrap()]));
+    fn files(initiator: Option<&str>, nqn: Option<&str>) -> (tempfile::TempDir, IdentityFiles) {
+        let folder = tempfile::tempdir().unwrap();
+        let files =
+            IdentityFiles { initiator: folder.path().join("initiator"), nqn: folder.path().join("nqn") };
+        for (path, text) in [(&files.initiator, initiator), (&files.nqn, nqn)] {
+            if let Some(text) = text {
+                fs::write(path, text).unwrap();
+            }
+        }
+        (folder, files)
+    }
+
+    fn identity(initiator: Option<&str>, nqn: Option<&str>) -> Result<NodeIdentity> {
+        let (_folder, files) = files(initiator, nqn);
+        identity_from(NodeName::new("node1").unwrap(), &files)
     }
 
     #[test]
-    fn the_last_name_of_an_initiator_counts_and_comments_do_not() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        fs::write(&file, "# InitiatorName=iqn.a\nInitiatorName=iqn.b\n").unwrap();
-        assert_eq!(initiator(file.path()).as_deref(), Some("iqn.b"));
-        assert_eq!(initiator(Path::new("/nowhere")), None);
+    fn names_are_read_as_their_tools_write_them() {
+        let initiator =
+            "## DO NOT EDIT\n# InitiatorName=iqn.old\nInitiatorName=iqn.2004-10.com.ubuntu:01:abc \n";
+        let nqn = "nqn.2014-08.org.nvmexpress:uuid:1b4e28ba-2fa1-11d2-883f-0016d3cca427\n";
+        let found = identity(Some(initiator), Some(nqn)).unwrap();
+        assert_eq!(found.name.as_str(), "node1");
+        assert_eq!(found.initiator.as_deref(), Some("iqn.2004-10.com.ubuntu:01:abc"));
+        assert_eq!(found.nqn.as_deref(), Some(nqn.trim_end()));
+    }
+
+    #[test]
+    fn a_node_without_initiators_has_no_such_names() {
+        let found = identity(None, None).unwrap();
+        assert_eq!((found.initiator, found.nqn), (None, None));
+    }
+
+    #[test]
+    fn a_file_without_a_name_is_an_error_that_says_how_to_make_one() {
+        let error = identity(Some("GenerateName=yes\n"), None).unwrap_err().to_string();
+        assert!(error.contains("iscsi-iname"), "{error}");
+        let error = identity(None, Some("\n")).unwrap_err().to_string();
+        assert!(error.contains("gen-hostnqn"), "{error}");
+    }
+
+    #[test]
+    fn only_addresses_that_others_can_reach_are_told() {
+        for (address, expected) in [
+            ("10.0.0.1", true),
+            ("192.0.2.7", true),
+            ("fd77::1", true),
+            ("2001:db8::1", true),
+            ("127.0.0.1", false),
+            ("169.254.3.4", false),
+            ("fe80::1", false),
+            ("::1", false),
+        ] {
+            assert_eq!(is_global(&address.parse().unwrap()), expected, "{address}");
+        }
+        let own = addresses().unwrap();
+        assert!(own.iter().all(is_global) && own.is_sorted(), "{own:?}");
     }
 }

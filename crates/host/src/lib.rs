@@ -17,6 +17,7 @@ mod stage;
 mod wire;
 
 pub use error::HostError;
-pub use host::{Attached, Attachment, Finding, Host, HostConfig, Limits, Multipath, Usage};
-pub use identity::identity;
+pub use host::{Attached, Attachment, Finding, Host, HostConfig, Limits, Usage};
+pub use identity::{IdentityFiles, identity, identity_from};
 pub use socket::{Socket, SocketError};
+pub use wire::Wire;

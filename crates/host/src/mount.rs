@@ -1,6 +1,7 @@
 //! Mounts, made detached and complete and then put in place in one step.
 
 mod attributes;
+pub(crate) mod nfs;
 mod options;
 mod table;
 
@@ -45,6 +46,15 @@ pub(crate) fn bind(source: &Path, target: &Path, depth: Depth, attributes: Mount
     let tree = open_tree(CWD, source, flags).doing(doing)?;
     attributes::set_private(&tree, attributes).doing(doing)?;
     put(&tree, target).doing(doing)
+}
+
+/// Shows a file or device node at the file `target` too.
+pub(crate) fn bind_file(source: &Path, target: &Path) -> Result<()> {
+    let doing = || format!("bind {} to {}", source.display(), target.display());
+    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+    let tree = open_tree(CWD, source, flags).doing(doing)?;
+    attributes::set_private(&tree, MountAttrFlags::empty()).doing(doing)?;
+    put_on(&tree, target, OFlags::empty()).doing(doing)
 }
 
 /// Mounts the filesystem of a device at the directory `target`.
@@ -106,7 +116,11 @@ pub(crate) fn unmount(point: &Path) -> Result<(), (std::path::PathBuf, io::Error
 }
 
 fn put(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    put_on(tree, target, OFlags::DIRECTORY)
+}
+
+fn put_on(tree: &OwnedFd, target: &Path, kind: OFlags) -> rustix::io::Result<()> {
+    let flags = OFlags::PATH | kind | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let target = rustix::fs::open(target, flags, Mode::empty())?;
     let flags = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
     move_mount(tree, "", &target, "", flags)

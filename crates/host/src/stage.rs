@@ -4,7 +4,8 @@ mod content;
 mod directory;
 pub(crate) mod format;
 mod image;
-mod remote;
+pub(crate) mod nfs;
+mod unit;
 
 use std::fs;
 use std::io;
@@ -12,18 +13,13 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use model::{Bytes, LocalSource, Route, VolumeId};
-use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
 
-use crate::device::{Device, busy};
+use crate::device::busy;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
 use crate::lock::{Locks, blocking};
 use crate::mount::{self, Table};
-use crate::wire::nfs;
-
-use remote::Wire;
 
 /// Where things of one volume lie.
 #[derive(Clone, Debug)]
@@ -33,7 +29,9 @@ pub(crate) struct Places {
 }
 
 /// The stage's name among the references, none of which starts with a dot.
-pub(crate) const STAGE: &str = ".stage";
+const STAGE: &str = ".stage";
+/// Where the device of a unit is kept.
+const MARKER: &str = ".device";
 /// Where snapshots are shown inside a volume.
 pub(crate) const SNAPSHOTS: &str = ".snapshot";
 
@@ -46,18 +44,13 @@ impl Places {
         self.directory().join(STAGE)
     }
 
+    pub(crate) fn marker(&self) -> PathBuf {
+        self.directory().join(MARKER)
+    }
+
     pub(crate) fn reference(&self, reference: &str) -> PathBuf {
         self.directory().join(reference)
     }
-}
-
-/// Locks over what volumes share.
-#[derive(Debug)]
-pub(crate) struct Shared {
-    /// By device and inode of the file.
-    pub(crate) images: Locks<(u64, u64)>,
-    /// By the target's name.
-    pub(crate) targets: Locks<String>,
 }
 
 /// Makes the stage of a volume, or its bare device.
@@ -66,7 +59,8 @@ pub(crate) async fn attach(
     route: &Route,
     wanted: &Attachment,
     tools: &Tools,
-    shared: &Shared,
+    images: &Locks<(u64, u64)>,
+    targets: &Locks<String>,
 ) -> Result<Attached> {
     match route {
         Route::Local { source: LocalSource::Directory { path, snapshots } } => {
@@ -76,106 +70,51 @@ pub(crate) async fn attach(
                 .await
         }
         Route::Local { source: LocalSource::Image { path } } => {
-            image::attach(places, path, wanted, tools, &shared.images).await
+            image::attach(places, path, wanted, tools, images).await
         }
         Route::Nfs(route) => nfs::attach(places, route, wanted, tools).await,
-        Route::Iscsi(route) => {
-            remote::attach(places, Wire::Iscsi(route), wanted, tools, &shared.targets).await
-        }
-        Route::Nvme(route) => remote::attach(places, Wire::Nvme(route), wanted, tools, &shared.targets).await,
+        Route::Iscsi(route) => unit::attach(places, route, wanted, tools, targets).await,
+        Route::Nvme(_) => Err(HostError::Unsupported {
+            volume: places.volume.clone(),
+            problem: "its storage is reached over a wire that this node cannot use".to_owned(),
+        }),
     }
 }
 
 /// Takes down the stage and what is behind it. The caller has seen that no reference is left.
-///
-/// # Errors
-/// An unmount that does not end (its server or device does not answer) is given up at the limit.
-pub(crate) async fn detach(places: &Places, tools: &Tools, shared: &Shared) -> Result<()> {
-    let staged = {
-        let places = places.clone();
-        blocking(&tools.hold, move || {
-            let table = Table::read()?;
-            let staged =
-                table.at(&places.stage()).map(|s| (s.root.clone(), s.filesystem.clone(), s.source.clone()));
-            Ok(staged)
-        })
-        .await?
-    };
-    {
-        let places = places.clone();
-        let work = blocking(&tools.hold, move || unmount(&places, &places.stage()));
-        tokio::time::timeout(tools.limits.quick, work).await.unwrap_or_else(|_| {
-            Err(HostError::System {
-                doing: "unmount the volume".to_owned(),
-                hint: "its storage does not answer; wait for it, or detach by force and lose what was not written"
-                    .to_owned(),
-                source: io::ErrorKind::TimedOut.into(),
-            })
-        })?;
-    }
-    let source = staged.as_ref().map(|(_, _, source)| source.as_os_str());
-    if let Some(name) = source.and_then(remote::name_of_source) {
-        remote::release(places, &name, tools, &shared.targets).await?;
-    }
-    let places = places.clone();
-    blocking(&tools.hold, move || {
-        // Seen from its mount, a directory or export needs no search through all loop devices.
-        let has_loop =
-            staged.is_none_or(|(root, kind, _)| root == Path::new("/") && !kind.starts_with("nfs"));
-        if has_loop {
-            image::release(&places)?;
+pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<String>) -> Result<()> {
+    let at = places.clone();
+    let is_directory = blocking(&tools.hold, move || {
+        let table = Table::read()?;
+        // Seen from its mount, a directory needs no search through all loop devices.
+        let staged = table.at(&at.stage());
+        let is_nfs = staged.is_some_and(nfs::is_nfs);
+        let is_directory = is_nfs || staged.is_some_and(|staged| staged.root != Path::new("/"));
+        if is_nfs {
+            nfs::flush(&at);
         }
-        remove_empty(&places.directory())
+        unmount(&at, &at.stage())?;
+        Ok(is_directory)
+    })
+    .await?;
+    if !is_directory {
+        unit::release(places, tools, targets).await?;
+    }
+    let at = places.clone();
+    blocking(&tools.hold, move || {
+        if !is_directory {
+            image::release(&at)?;
+        }
+        remove_empty(&at.directory())
     })
     .await
 }
 
-/// Gives up the mounts of a volume whose storage does not answer: waiting calls fail, and the mounts go when their
-/// last user does.
-pub(crate) fn abandon(places: &Places) -> Result<()> {
-    let table = Table::read()?;
-    let directory = places.directory();
-    for mount in table.below(&directory).collect::<Vec<_>>().into_iter().rev() {
-        // Ends what waits for a server, and so an unmount that hangs.
-        let _ = rustix::mount::unmount(&mount.point, UnmountFlags::FORCE | UnmountFlags::NOFOLLOW);
-        let lazy = UnmountFlags::DETACH | UnmountFlags::NOFOLLOW;
-        match rustix::mount::unmount(&mount.point, lazy) {
-            Ok(()) | Err(Errno::INVAL | Errno::NOENT) => {}
-            Err(error) => return Err(error).doing(|| format!("unmount {} by force", mount.point.display())),
-        }
-    }
-    Ok(())
-}
-
 /// Extends the device of a volume, and the filesystem on it if one is mounted, to `size`.
 pub(crate) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<()> {
-    let (device, staged) = {
-        let places = places.clone();
-        blocking(&tools.hold, move || {
-            let table = Table::read()?;
-            let staged = table.at(&places.stage());
-            let of_kind = staged.map(|e| (e.filesystem.clone(), e.is_read_only()));
-            if let Some(name) = staged.and_then(|e| remote::name_of_source(&e.source)) {
-                return Ok((Some(Path::new("/dev").join(name)), of_kind));
-            }
-            if of_kind.as_ref().is_some_and(|(kind, _)| kind.starts_with("nfs")) {
-                return Ok((None, of_kind));
-            }
-            let device = image::refresh(&places, size)?.map(|d| d.path());
-            if device.is_none() && of_kind.is_none() {
-                return Err(HostError::NotAttached(places.volume));
-            }
-            Ok((device, of_kind))
-        })
-        .await?
-    };
-    let Some(device) = device else { return Ok(()) };
-    if let Some(name) = remote::name_of_source(device.as_os_str()) {
-        remote::grow(places, &name, size, tools).await?;
-    }
-    match staged {
-        Some((filesystem, false)) => content::grow(places, &filesystem, &device, size, tools).await,
-        _ => Ok(()),
+    match unit::marked(places)? {
+        Some(device) => unit::grow(places, &device, size, tools).await,
+        None => image::grow(places, size, tools).await,
     }
 }
 
@@ -216,7 +155,7 @@ pub(crate) fn make_directory(path: &Path) -> Result<()> {
 }
 
 /// Gives the root of a volume its mode, once: later it is the user's to change.
-pub(crate) fn set_mode(stage: &Path, wanted: &Attachment) -> Result<()> {
+fn set_mode(stage: &Path, wanted: &Attachment) -> Result<()> {
     let Some(mode) = wanted.permissions.filter(|_| !wanted.staged_before && !wanted.read_only) else {
         return Ok(());
     };
@@ -233,7 +172,7 @@ pub(crate) fn is_same(one: &Path, other: &Path) -> bool {
     identity(one).is_some_and(|one| identity(other) == Some(one))
 }
 
-pub(crate) fn check_read_only(places: &Places, staged: &mount::Entry, wanted: bool) -> Result<()> {
+fn check_read_only(places: &Places, staged: &mount::Entry, wanted: bool) -> Result<()> {
     if staged.is_read_only() == wanted {
         return Ok(());
     }
@@ -244,9 +183,9 @@ pub(crate) fn check_read_only(places: &Places, staged: &mount::Entry, wanted: bo
     })
 }
 
-/// The names mounted in the directory of a volume, other than its stage.
+/// The names mounted in the directory of a volume, other than what is ours.
 pub(crate) fn references(table: &Table, places: &Places) -> std::collections::BTreeSet<String> {
     let directory = places.directory();
     let direct = table.below(&directory).filter_map(|e| e.point.strip_prefix(&directory).ok()?.to_str());
-    direct.filter(|name| !name.contains('/') && *name != STAGE).map(str::to_owned).collect()
+    direct.filter(|name| !name.contains('/') && !name.starts_with('.')).map(str::to_owned).collect()
 }

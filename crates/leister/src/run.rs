@@ -37,7 +37,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(pool) = &args.pool {
         config.embed(pool, args.pool_size.as_deref())?;
     }
-    let node = host::identity(args.node()?);
+    let node = host::identity(args.node()?).map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
     let usher = Usher::listen()?;
 
     let state = std::path::absolute(args.state_dir()).map_err(|e| failed(&args.state_dir(), &e))?;

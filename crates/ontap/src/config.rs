@@ -89,7 +89,7 @@ impl Kind {
         ]);
         accepts.extend(match self {
             Kind::Nas | Kind::NasFlexGroup => {
-                vec![SnapshotReserve, SnapshotDir, UnixPermissions, SecurityStyle, ExportPolicy, SplitOnClone]
+                vec![SnapshotReserve, SnapshotDir, UnixPermissions, SecurityStyle, SplitOnClone]
             }
             Kind::San => {
                 vec![SnapshotReserve, SpaceAllocation, SplitOnClone, LuksEncryption, FormatOptions]

@@ -110,7 +110,7 @@ impl Mounts {
         }
         let references = self.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
         let request = if references.is_empty() {
-            self.host.detach(volume, false).await.map_err(|e| on_node("detach", volume, e))?;
+            self.host.detach(volume).await.map_err(|e| on_node("detach", volume, e))?;
             record
                 .filter(|record| self.concerns(record))
                 .map(|_| Request::Unpublish { volume: volume.clone(), node: self.node.clone() })
@@ -270,7 +270,6 @@ fn attachment(record: &VolumeRecord) -> Attachment {
         permissions: mode.and_then(|text| permissions::parse(text)),
         staged_before: record.staged,
         may_hold_data,
-        ..Attachment::default()
     }
 }
 

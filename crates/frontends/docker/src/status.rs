@@ -32,6 +32,7 @@ pub(crate) fn on_node(doing: &str, volume: &VolumeId, error: HostError) -> Error
         }
         HostError::InUse { .. } | HostError::Busy { .. } => ErrorKind::InUse,
         HostError::Unsupported { .. } => ErrorKind::Unsupported,
+        HostError::Unanswered { .. } => ErrorKind::Unreachable,
         HostError::NotAttached(_) | HostError::Tool(_) | HostError::System { .. } => ErrorKind::Internal,
     };
     Error::new(kind, format!("could not {doing} volume `{volume}` on this node")).because(error)

@@ -16,25 +16,14 @@ use crate::error::{Doing, HostError, Result};
 pub(crate) struct Image {
     pub(crate) path: PathBuf,
     pub(crate) file: File,
-    pub(crate) identity: FileIdentity,
-}
-
-/// What makes the thing behind a device itself.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum Identity {
-    File(FileIdentity),
-    /// A unit of a storage, by its target and serial number or the like.
-    Unit {
-        id: String,
-    },
+    pub(crate) identity: Identity,
 }
 
 /// What makes a file itself, wherever its name moves. The time of birth tells it from a later file that got the
 /// same number.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(crate) struct FileIdentity {
+pub(crate) struct Identity {
     pub(crate) device: u64,
     pub(crate) inode: u64,
     /// Nanoseconds since 1970, where the filesystem keeps it.
@@ -66,7 +55,7 @@ impl Image {
         }
         let born = metadata.created().ok().and_then(|t| t.duration_since(UNIX_EPOCH).ok());
         let born = born.and_then(|d| u64::try_from(d.as_nanos()).ok());
-        let identity = FileIdentity { device: metadata.dev(), inode: metadata.ino(), born };
+        let identity = Identity { device: metadata.dev(), inode: metadata.ino(), born };
         Ok(Image { path: path.to_owned(), file, identity })
     }
 

@@ -16,7 +16,6 @@ use model::{Bytes, VolumeId};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-use super::Device;
 use super::image::Image;
 use crate::error::{Doing, HostError, Result};
 
@@ -95,14 +94,43 @@ impl Tag {
 }
 
 impl Loop {
+    pub(crate) fn path(&self) -> PathBuf {
+        PathBuf::from(format!("/dev/loop{}", self.number))
+    }
+
     pub(crate) fn number_pair(&self) -> (u32, u32) {
         (LOOP_MAJOR, self.number)
+    }
+
+    /// The size the kernel gives the device.
+    pub(crate) fn size(&self) -> Result<Bytes> {
+        let path = sysfs(self.number).join("size");
+        let text = std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
+        let sectors: u64 =
+            text.trim().parse().map_err(io::Error::other).doing(|| format!("read {}", path.display()))?;
+        Ok(Bytes::new(sectors * SECTOR))
     }
 
     /// Where the kernel says the backing file is now.
     pub(crate) fn backing_path(&self) -> Option<String> {
         let text = std::fs::read_to_string(sysfs(self.number).join("loop/backing_file")).ok()?;
         Some(text.trim_end_matches('\n').to_owned())
+    }
+
+    /// Opens the device.
+    pub(crate) fn open(&self, write: bool) -> Result<File> {
+        let path = self.path();
+        OpenOptions::new().read(true).write(write).open(&path).doing(|| format!("open {}", path.display()))
+    }
+
+    /// Opens the device alone: `None` while a filesystem or another device sits on it, in whatever namespace.
+    pub(crate) fn open_alone(&self) -> Result<Option<File>> {
+        let path = self.path();
+        let flags = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
+        match OpenOptions::new().read(true).write(!self.read_only).custom_flags(flags).open(&path) {
+            Err(e) if Errno::from_io_error(&e) == Some(Errno::BUSY) => Ok(None),
+            opened => Ok(Some(opened.doing(|| format!("open {} alone", path.display()))?)),
+        }
     }
 
     /// Takes over the present size of the backing file.
@@ -162,37 +190,6 @@ impl Loop {
             }
         }
         Ok(true)
-    }
-}
-
-impl Device for Loop {
-    fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/dev/loop{}", self.number))
-    }
-
-    /// The size the kernel gives the device.
-    fn size(&self) -> Result<Bytes> {
-        let path = sysfs(self.number).join("size");
-        let text = std::fs::read_to_string(&path).doing(|| format!("read {}", path.display()))?;
-        let sectors: u64 =
-            text.trim().parse().map_err(io::Error::other).doing(|| format!("read {}", path.display()))?;
-        Ok(Bytes::new(sectors * SECTOR))
-    }
-
-    /// Opens the device.
-    fn open(&self, write: bool) -> Result<File> {
-        let path = self.path();
-        OpenOptions::new().read(true).write(write).open(&path).doing(|| format!("open {}", path.display()))
-    }
-
-    /// Opens the device alone: `None` while a filesystem or another device sits on it, in whatever namespace.
-    fn open_alone(&self) -> Result<Option<File>> {
-        let path = self.path();
-        let flags = i32::try_from(OFlags::EXCL.bits()).unwrap_or_default();
-        match OpenOptions::new().read(true).write(!self.read_only).custom_flags(flags).open(&path) {
-            Err(e) if Errno::from_io_error(&e) == Some(Errno::BUSY) => Ok(None),
-            opened => Ok(Some(opened.doing(|| format!("open {} alone", path.display()))?)),
-        }
     }
 }
 

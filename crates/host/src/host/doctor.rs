@@ -6,7 +6,6 @@ use std::path::Path;
 
 use model::VolumeId;
 
-use crate::device::Device;
 use crate::device::r#loop::{self, Purpose};
 use crate::error::{HostError, Result};
 use crate::mount::Table;
@@ -66,7 +65,9 @@ fn mounts(table: &Table, mounts_root: &Path) -> Vec<Finding> {
         }
         let Some(volume) = &volume else { continue };
         let places = Places { volume: volume.clone(), mounts_root: mounts_root.to_owned() };
-        if entry.point != places.stage() && table.at(&places.stage()).is_none() {
+        if entry.point == places.marker() && table.at(&places.stage()).is_none() {
+            find("its device is attached but not mounted", "detach the volume, or attach it again to use it");
+        } else if entry.point != places.stage() && table.at(&places.stage()).is_none() {
             find("the volume's stage is not mounted any more", "attach the volume again");
         }
     }
@@ -117,7 +118,7 @@ fn directories(table: &Table, mounts_root: &Path) -> Vec<Finding> {
     let points = volumes.flat_map(|v| fs::read_dir(v.path()).into_iter().flatten().flatten());
     let strays = points.map(|p| p.path()).filter(|path| {
         let filled = || fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some());
-        // A mount is not looked into: its server may not answer.
+        // A mount is not looked at: its storage may be gone, and the look would wait for it.
         table.at(path).is_none() && path.is_dir() && filled()
     });
     strays

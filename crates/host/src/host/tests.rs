@@ -13,7 +13,7 @@ use std::path::Path;
 use std::process::Command;
 use std::task::Poll;
 
-use model::LocalSource;
+use model::{Filesystem, LocalSource};
 use rustix::mount::UnmountFlags;
 
 use super::*;
@@ -161,7 +161,7 @@ async fn what_is_not_attached_says_so() {
     assert!(matches!(rig.host.usage(&v).await, Err(HostError::NotAttached(_))));
     assert!(matches!(rig.host.grow(&v, Bytes::mib(1)).await, Err(HostError::NotAttached(_))));
     assert_eq!(rig.host.unmount(&v, "a").await.unwrap(), 0);
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     rig.host.forget(&v).await.unwrap();
     rig.assert_clean();
 }

@@ -13,7 +13,7 @@ pub(crate) struct Options {
     pub(crate) filesystem: Vec<(String, Option<String>)>,
 }
 
-const ATTRIBUTES: [(&str, MountAttrFlags); 8] = [
+pub(super) const ATTRIBUTES: [(&str, MountAttrFlags); 8] = [
     ("ro", MountAttrFlags::MOUNT_ATTR_RDONLY),
     ("nosuid", MountAttrFlags::MOUNT_ATTR_NOSUID),
     ("nodev", MountAttrFlags::MOUNT_ATTR_NODEV),

@@ -1,4 +1,4 @@
-//! From a proven device to a mounted filesystem: the same steps whatever the device is.
+//! What lies on a device: seen, made by the rule in `format`, checked, mounted on the stage, grown.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -7,8 +7,8 @@ use model::{Bytes, Filesystem};
 
 use super::format::{self, Evidence, FormatRecord, Next, Phase};
 use super::{Places, check_read_only, make_directory, set_mode};
-use crate::device::image::{Identity, Image};
-use crate::device::{Device, proof};
+use crate::device::block::Block;
+use crate::device::proof;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::{self, Probe, Superblock, Tools};
 use crate::host::{Attached, Attachment};
@@ -18,21 +18,45 @@ use crate::mount::{self, Options, Table};
 /// How much of a device's end a filesystem may leave unused without being too small.
 const SLACK: Bytes = Bytes::mib(16);
 
+/// Extends the filesystem of the stage to its device, which has grown to `size`.
+pub(super) async fn grow(
+    places: &Places,
+    filesystem: &str,
+    device: &Path,
+    size: Bytes,
+    tools: &Tools,
+) -> Result<()> {
+    let filesystem: Filesystem = filesystem.parse().map_err(|problem| HostError::Unsupported {
+        volume: places.volume.clone(),
+        problem: format!("its filesystem cannot be grown: {problem}"),
+    })?;
+    let (device, stage) = (device.to_owned(), places.stage());
+    let volume = places.volume.clone();
+    if let Some(hindrance) = filesystem::hindrance(filesystem) {
+        let problem = format!("its device has grown to {size} but not its filesystem: {hindrance}");
+        return Err(HostError::Unsupported { volume, problem });
+    }
+    filesystem::grow(tools, filesystem, &device, &stage).await?;
+    blocking(&tools.hold, move || {
+        let found = spans(filesystem, &device, &stage)?;
+        if found + SLACK < size {
+            return Err(HostError::Size { volume, wanted: size, found, at: stage });
+        }
+        Ok(())
+    })
+    .await
+}
+
 /// Everything about one attach of a device with a filesystem.
-pub(super) struct Volume<'a, D> {
+pub(super) struct Volume<'a> {
     pub(super) places: &'a Places,
     pub(super) wanted: &'a Attachment,
     pub(super) filesystem: Filesystem,
-    /// What a format record names the device by.
-    pub(super) identity: Identity,
-    /// The file behind the device, where there is one.
-    pub(super) image: Option<Arc<Image>>,
-    pub(super) device: D,
+    pub(super) device: Arc<Block>,
     pub(super) tools: &'a Tools,
 }
 
-impl<D: Device> Volume<'_, D> {
-    /// Mounts it on its stage, formatted first if the rule allows it.
+impl Volume<'_> {
     pub(super) async fn stage(&self, options: Options) -> Result<Attached> {
         let formatted = if self.is_staged().await? {
             false
@@ -100,14 +124,13 @@ impl<D: Device> Volume<'_, D> {
     }
 
     async fn decide(&self, probe: Probe) -> Result<Next> {
-        let (device, image, directory) = (self.device.clone(), self.image.clone(), self.places.directory());
-        let identity = self.identity.clone();
+        let (device, directory) = (self.device.clone(), self.places.directory());
         let (wanted, filesystem, volume) = (self.wanted.clone(), self.filesystem, self.places.volume.clone());
         blocking(&self.tools.hold, move || {
             let refused =
                 |reason| HostError::Refused { volume: volume.clone(), device: device.path(), reason };
-            let record = FormatRecord::read(&directory)?.filter(|r| r.image == identity);
-            let sight = see(&device, image.as_deref(), &probe).map_err(|e| {
+            let record = FormatRecord::read(&directory)?.filter(|r| r.subject == device.subject());
+            let sight = see(&device, &probe).map_err(|e| {
                 refused(format!("it could not be read whole ({e}), so it is not known what it holds"))
             })?;
             let evidence = Evidence {
@@ -131,7 +154,7 @@ impl<D: Device> Volume<'_, D> {
     }
 
     async fn record(&self, phase: Phase) -> Result<()> {
-        let record = FormatRecord::new(self.identity.clone(), self.filesystem, phase);
+        let record = FormatRecord::new(self.device.subject(), self.filesystem, phase);
         let directory = self.places.directory();
         blocking(&self.tools.hold, move || {
             make_directory(&directory)?;
@@ -186,20 +209,16 @@ impl<D: Device> Volume<'_, D> {
 }
 
 /// Our own reading; not needed where a label was found, as that alone decides.
-fn see<D: Device>(
-    device: &D,
-    image: Option<&Image>,
-    probe: &Probe,
-) -> Result<proof::Sight, Box<dyn std::error::Error>> {
+fn see(device: &Block, probe: &Probe) -> Result<proof::Sight, Box<dyn std::error::Error>> {
     if *probe != Probe::Nothing {
         return Ok(proof::Sight::Data { at: 0 });
     }
     let size = device.size()?.get();
-    Ok(proof::look(&device.open(false)?, size, image.map(|i| &i.file))?)
+    Ok(proof::look(&device.open()?, size, device.image())?)
 }
 
-fn check_fits(filesystem: Filesystem, device: &impl Device) -> Result<(), String> {
-    let read = device.open(false).map_err(|e| e.to_string());
+fn check_fits(filesystem: Filesystem, device: &Block) -> Result<(), String> {
+    let read = device.open().map_err(|e| e.to_string());
     let superblock = Superblock::read(&read?).map_err(|e| format!("its superblock cannot be read: {e}"))?;
     let Some(superblock) = superblock.filter(|s| s.is(filesystem)) else {
         return Err(format!("blkid sees {filesystem} on it, but its superblock is not readable as such"));
@@ -218,33 +237,4 @@ fn check_fits(filesystem: Filesystem, device: &impl Device) -> Result<(), String
 fn spans(filesystem: Filesystem, device: &Path, stage: &Path) -> Result<Bytes> {
     filesystem::mounted_size(filesystem, device, stage)
         .doing(|| format!("learn how large the filesystem at {} is", stage.display()))
-}
-
-/// Extends a mounted filesystem to the size that its device has by now.
-pub(super) async fn grow(
-    places: &Places,
-    filesystem: &str,
-    device: &Path,
-    size: Bytes,
-    tools: &Tools,
-) -> Result<()> {
-    let volume = places.volume.clone();
-    let filesystem: Filesystem = filesystem.parse().map_err(|problem| HostError::Unsupported {
-        volume: volume.clone(),
-        problem: format!("its filesystem cannot be grown: {problem}"),
-    })?;
-    if let Some(hindrance) = filesystem::hindrance(filesystem) {
-        let problem = format!("its device has grown to {size} but not its filesystem: {hindrance}");
-        return Err(HostError::Unsupported { volume, problem });
-    }
-    let (device, stage) = (device.to_owned(), places.stage());
-    filesystem::grow(tools, filesystem, &device, &stage).await?;
-    blocking(&tools.hold, move || {
-        let found = spans(filesystem, &device, &stage)?;
-        if found + SLACK < size {
-            return Err(HostError::Size { volume, wanted: size, found, at: stage });
-        }
-        Ok(())
-    })
-    .await
 }

@@ -1,7 +1,7 @@
 //! Whether a device may be formatted: the rule, and the record that a format has begun.
 //!
 //! The record exists because a tool that dies half-way leaves a device that is not blank any more. It is written,
-//! durably, after the device was proven blank and before a byte is written to it; it names the image by its
+//! durably, after the device was proven blank and before a byte is written to it; it names the device by its
 //! identity; and it goes when the caller's own record says that the volume was staged.
 
 use std::fs::{self, File};
@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use model::Filesystem;
 use serde::{Deserialize, Serialize};
 
-use crate::device::image::Identity;
+use crate::device::block::Subject;
 use crate::device::proof::Sight;
 use crate::error::{Doing, Result};
 use crate::filesystem::Probe;
@@ -28,7 +28,9 @@ pub(crate) enum Phase {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub(crate) struct FormatRecord {
     format: u32,
-    pub(crate) image: Identity,
+    /// Written as `image` since there was nothing else.
+    #[serde(rename = "image")]
+    pub(crate) subject: Subject,
     pub(crate) filesystem: Filesystem,
     pub(crate) phase: Phase,
 }
@@ -42,7 +44,7 @@ pub(crate) struct Evidence<'a> {
     pub(crate) staged_before: bool,
     /// A clone or an import.
     pub(crate) may_hold_data: bool,
-    /// Of this very image.
+    /// Of this very device.
     pub(crate) record: Option<&'a FormatRecord>,
     pub(crate) probe: &'a Probe,
     pub(crate) sight: Sight,
@@ -116,8 +118,8 @@ pub(crate) fn next(evidence: &Evidence<'_>) -> Result<Next, String> {
 }
 
 impl FormatRecord {
-    pub(crate) fn new(image: Identity, filesystem: Filesystem, phase: Phase) -> FormatRecord {
-        FormatRecord { format: RECORD_FORMAT, image, filesystem, phase }
+    pub(crate) fn new(subject: Subject, filesystem: Filesystem, phase: Phase) -> FormatRecord {
+        FormatRecord { format: RECORD_FORMAT, subject, filesystem, phase }
     }
 
     /// What the directory of a volume keeps.
@@ -196,13 +198,12 @@ fn file(directory: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::device::image::FileIdentity;
 
     const SIGHTS: [Sight; 2] = [Sight::Blank, Sight::Data { at: 512 }];
 
     fn record(phase: Phase) -> FormatRecord {
-        let image = Identity::File(FileIdentity { device: 1, inode: 2, born: Some(3) });
-        FormatRecord::new(image, Filesystem::Ext4, phase)
+        let image = crate::device::image::Identity { device: 1, inode: 2, born: Some(3) };
+        FormatRecord::new(Subject::Image(image), Filesystem::Ext4, phase)
     }
 
     fn probes() -> Vec<Probe> {
@@ -273,6 +274,10 @@ mod tests {
     fn a_record_is_kept_replaced_and_removed() {
         let directory = tempfile::tempdir().unwrap();
         assert_eq!(FormatRecord::read(directory.path()).unwrap(), None);
+        let unit = Subject::Unit { serial: "a".to_owned() };
+        let unit = FormatRecord::new(unit, Filesystem::Xfs, Phase::Begun);
+        unit.write(directory.path()).unwrap();
+        assert_eq!(FormatRecord::read(directory.path()).unwrap(), Some(unit));
         for phase in [Phase::Begun, Phase::Done] {
             record(phase).write(directory.path()).unwrap();
             assert_eq!(FormatRecord::read(directory.path()).unwrap(), Some(record(phase)));

@@ -1,14 +1,15 @@
 //! Volumes that are images of a block device on this machine.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use model::Bytes;
 
 use super::Places;
-use super::content::Volume;
-use crate::device::image::{Identity, Image};
+use super::content::{self, Volume};
+use crate::device::block::Block;
 use crate::device::r#loop::{self, Loop, Purpose, Tag};
-use crate::device::{Device, busy};
+use crate::device::{busy, image::Image};
 use crate::error::{HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
@@ -49,16 +50,18 @@ pub(super) async fn attach(
     };
     let image_hold = images.hold((image.identity.device, image.identity.inode)).await;
     let tools = Tools { hold: both(&tools.hold, image_hold), ..tools.clone() };
-    let image = std::sync::Arc::new(image);
     let device = {
-        let (places, wanted, image) = (places.clone(), wanted.clone(), image.clone());
-        blocking(&tools.hold, move || attach_loop(&places, &image, &wanted)).await?
+        let (places, wanted) = (places.clone(), wanted.clone());
+        let attached = blocking(&tools.hold, move || {
+            let device = attach_loop(&places, &image, &wanted)?;
+            Ok(Block::Image { device, image })
+        });
+        Arc::new(attached.await?)
     };
     let Some(filesystem) = wanted.filesystem else {
         return Ok(Attached::Device { path: device.path() });
     };
-    let identity = Identity::File(image.identity.clone());
-    let volume = Volume { places, wanted, filesystem, identity, image: Some(image), device, tools: &tools };
+    let volume = Volume { places, wanted, filesystem, device, tools: &tools };
     let staged = volume.stage(options).await;
     if staged.is_err() {
         // A device that nothing came of does not stay behind; the error that matters is the one at hand.
@@ -90,13 +93,24 @@ pub(super) fn release(places: &Places) -> Result<()> {
     })
 }
 
-/// Lets the loop device of a volume take over what its image has grown to.
-pub(super) fn refresh(places: &Places, size: Bytes) -> Result<Option<Loop>> {
-    let device = r#loop::find_volume(&places.mounts_root, &places.volume)?;
-    if let Some(device) = &device {
-        match_size(places, device, size)?;
-    }
-    Ok(device)
+/// Extends the loop device, and the filesystem on it if one is mounted, to `size`.
+pub(super) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<()> {
+    let (device, staged) = {
+        let places = places.clone();
+        blocking(&tools.hold, move || {
+            let staged = Table::read()?.at(&places.stage()).map(|e| (e.filesystem.clone(), e.is_read_only()));
+            let device = r#loop::find_volume(&places.mounts_root, &places.volume)?;
+            if device.is_none() && staged.is_none() {
+                return Err(HostError::NotAttached(places.volume));
+            }
+            let Some(device) = device else { return Ok((None, staged)) };
+            match_size(&places, &device, size)?;
+            Ok((Some(device), staged))
+        })
+        .await?
+    };
+    let (Some(device), Some((filesystem, false))) = (device, staged) else { return Ok(()) };
+    content::grow(places, &filesystem, &device.path(), size, tools).await
 }
 
 fn attach_loop(places: &Places, image: &Image, wanted: &Attachment) -> Result<Loop> {

@@ -12,8 +12,6 @@ pub(crate) struct Choices {
     /// As the array takes it: octal digits.
     pub(crate) unix_permissions: Option<u32>,
     pub(crate) security_style: Option<&'static str>,
-    pub(crate) export_policy: Option<String>,
-    pub(crate) split_on_clone: bool,
     pub(crate) encryption: Option<bool>,
     pub(crate) tiering_policy: Option<&'static str>,
     pub(crate) qos_policy: Option<String>,
@@ -52,8 +50,13 @@ impl Choices {
             VolumeOption::SnapshotDir => self.snapshot_dir = flag(text)?,
             VolumeOption::UnixPermissions => self.unix_permissions = Some(mode(text)?),
             VolumeOption::SecurityStyle => self.security_style = Some(word(text, &STYLES)?),
-            VolumeOption::ExportPolicy => self.export_policy = Some(text.to_owned()),
-            VolumeOption::SplitOnClone => self.split_on_clone = flag(text)?,
+            VolumeOption::SplitOnClone if flag(text)? => {}
+            VolumeOption::SplitOnClone => {
+                return Err("clones are always made independent; write true, or leave it out".to_owned());
+            }
+            VolumeOption::ExportPolicy => {
+                return Err("rules follow the use of volumes, in policies of their own; remove it".to_owned());
+            }
             VolumeOption::Encryption => self.encryption = Some(flag(text)?),
             VolumeOption::TieringPolicy => self.tiering_policy = Some(word(text, &TIERING)?),
             VolumeOption::QosPolicy | VolumeOption::AdaptiveQosPolicy => {

@@ -19,7 +19,7 @@ fn a_file_as_trident_has_it_is_understood() {
          password: secret\naggregate: aggr1\nuseREST: true\nlimitAggregateUsage: 80%\nlimitVolumeSize: 50Gi\n\
          nfsMountOptions: -o nfsvers=4.1,hard\nautoExportPolicy: true\nautoExportCIDRs: [10.0.0.0/8, '::/0']\n\
          nasType: nfs\nusageHeartbeat: 24\ndefaults: {spaceReserve: none, snapshotPolicy: default, \
-         snapshotReserve: 5, snapshotDir: 'true', unixPermissions: '---rwxr-x---', exportPolicy: p, \
+         snapshotReserve: 5, snapshotDir: 'true', unixPermissions: '---rwxr-x---', \
          securityStyle: unix, encryption: 'false', tieringPolicy: auto, qosPolicy: q}\n\
          storage: [{labels: {tier: gold}, aggregate: aggr1, defaults: {qosPolicy: r}}]\n",
     )
@@ -75,6 +75,8 @@ fn mistakes_name_the_key_and_the_way_out() {
             format!("{nas}{account}storage: [{{defaults: {{securityStyle: ntfs}}}}]\n"),
             ["storage[0].defaults.securityStyle", "unix, mixed"],
         ),
+        (format!("{nas}{account}defaults: {{exportPolicy: p}}\n"), ["defaults.exportPolicy", "remove it"]),
+        (format!("{nas}{account}defaults: {{splitOnClone: 'false'}}\n"), ["defaults.splitOnClone", "always"]),
     ] {
         let error = checked(&text).unwrap_err();
         assert!(parts.iter().all(|part| error.contains(part)), "{text}\n{error}");

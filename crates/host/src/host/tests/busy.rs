@@ -42,7 +42,7 @@ async fn a_use_that_passes_is_waited_for() {
     });
     assert_eq!(rig.host.unmount(&v, "a").await.unwrap(), 0);
     passing.join().unwrap();
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     rig.host.forget(&v).await.unwrap();
     rig.assert_clean();
 }
@@ -63,10 +63,10 @@ async fn a_mount_in_use_stays_and_names_who_uses_it() {
     assert_eq!(rig.host.unmount(&v, "a").await.unwrap(), 0);
 
     let file = fs::File::create(rig.path("mounts/v/.stage/file")).unwrap();
-    let error = rig.host.detach(&v, false).await.unwrap_err().to_string();
+    let error = rig.host.detach(&v).await.unwrap_err().to_string();
     assert!(error.contains(&format!("pid {}", std::process::id())) && error.contains("open file"), "{error}");
     drop(file);
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     rig.host.forget(&v).await.unwrap();
     rig.assert_clean();
 }
@@ -80,7 +80,7 @@ async fn a_device_mounted_elsewhere_is_never_torn_down() {
     let elsewhere = rig.path("elsewhere");
     fs::create_dir(&elsewhere).unwrap();
     rustix::mount::mount_bind(rig.path("mounts/v/.stage"), &elsewhere).unwrap();
-    let error = rig.host.detach(&v, false).await.unwrap_err();
+    let error = rig.host.detach(&v).await.unwrap_err();
     assert!(matches!(error, HostError::Busy { .. }), "{error}");
     assert!(error.to_string().contains(&format!("{}", device.display())), "{error}");
     assert!(error.to_string().contains("mounted at"), "{error}");
@@ -97,13 +97,13 @@ async fn a_raw_device_somebody_has_open_is_reported_and_kept_for_the_next_attach
     let (route, raw) = (rig.image("image", size), Attachment { size, ..Attachment::default() });
     let Attached::Device { path } = rig.host.attach(&v, &route, &raw).await.unwrap() else { panic!() };
     let user = fs::File::open(&path).unwrap();
-    let error = rig.host.detach(&v, false).await.unwrap_err().to_string();
+    let error = rig.host.detach(&v).await.unwrap_err().to_string();
     assert!(error.contains(&format!("pid {}", std::process::id())), "{error}");
     // Attached again, the device must not vanish when that user goes.
     rig.host.attach(&v, &route, &raw).await.unwrap();
     drop(user);
     assert_eq!(rig.loops().len(), 1);
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     rig.assert_clean();
 }
 
@@ -133,7 +133,7 @@ async fn a_mounted_loop_device_detached_behind_our_back_is_found_and_kept() {
     rig.host.attach(&v, &route, &staged_before(&first)).await.unwrap();
     assert_eq!(rig.host.doctor().await, []);
     rig.host.unmount(&v, "a").await.unwrap();
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     rig.assert_clean();
 }
 

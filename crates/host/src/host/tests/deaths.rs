@@ -17,8 +17,8 @@ async fn live(rig: &Rig, v: &VolumeId, route: &Route, first: &Attachment, nth: u
     assert_eq!(host.references(v).unwrap().len(), 1, "await {nth}");
     finished &= poll_times(nth, host.unmount(v, "a")).await.is_some();
     assert_eq!(host.unmount(v, "a").await.unwrap(), 0, "await {nth}");
-    finished &= poll_times(nth, host.detach(v, false)).await.is_some();
-    host.detach(v, false).await.unwrap();
+    finished &= poll_times(nth, host.detach(v)).await.is_some();
+    host.detach(v).await.unwrap();
     rig.assert_clean();
     host.attach(v, route, &staged_before(first)).await.unwrap();
     let b = host.mount(v, "b").await.unwrap();

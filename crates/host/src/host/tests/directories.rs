@@ -31,7 +31,7 @@ async fn a_directory_is_mounted_once_for_each_reference_and_counted_after_a_rest
     assert_eq!(host.references(&v).unwrap(), both);
     assert_eq!(host.mounted().unwrap(), [(v.clone(), both)].into());
     assert!(
-        matches!(host.detach(&v, false).await, Err(HostError::InUse { references, .. }) if references.len() == 2)
+        matches!(host.detach(&v).await, Err(HostError::InUse { references, .. }) if references.len() == 2)
     );
     assert_eq!(host.doctor().await, []);
     assert_eq!(host.unmount(&v, "first").await.unwrap(), 1);
@@ -39,7 +39,7 @@ async fn a_directory_is_mounted_once_for_each_reference_and_counted_after_a_rest
     assert_eq!(host.unmount(&v, "second").await.unwrap(), 0);
     assert_eq!(host.mounted().unwrap(), [(v.clone(), BTreeSet::new())].into());
     for _ in 0..2 {
-        host.detach(&v, false).await.unwrap();
+        host.detach(&v).await.unwrap();
     }
     rig.assert_clean();
     assert_eq!(fs::read_to_string(rig.path("source/file")).unwrap(), "kept");
@@ -62,7 +62,7 @@ async fn snapshots_are_shown_read_only_and_go_first() {
     assert_eq!(rig.host.unmount(&v, "a").await.unwrap(), 1);
     assert!(b.join(".snapshot/monday").is_dir());
     assert_eq!(rig.host.unmount(&v, "b").await.unwrap(), 0);
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     rig.assert_clean();
 }
 
@@ -81,7 +81,7 @@ async fn ending_one_reference_reaches_no_other_where_mounts_are_shared() {
     assert!(a.join(".snapshot/monday").is_dir());
     assert!(root.join("v/.stage/.snapshot/monday").is_dir());
     rig.host.unmount(&v, "a").await.unwrap();
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     rustix::mount::unmount(&root, UnmountFlags::empty()).unwrap();
     rig.assert_clean();
 }

@@ -40,7 +40,7 @@ async fn a_mounted_filesystem_grows_under_an_open_file() {
         assert!(rig.loops().iter().any(|l| l.size().unwrap() == LARGER));
         drop(file);
         rig.host.unmount(&v, "a").await.unwrap();
-        rig.host.detach(&v, false).await.unwrap();
+        rig.host.detach(&v).await.unwrap();
         rig.host.forget(&v).await.unwrap();
     }
 }
@@ -52,7 +52,7 @@ async fn a_volume_that_grew_while_nobody_used_it_fills_its_device_when_attached(
         let (v, route) = (volume(filesystem.as_str()), rig.image(filesystem.as_str(), SIZE));
         rig.host.attach(&v, &route, &wanted(*filesystem, SIZE)).await.unwrap();
         let before = rig.host.usage(&v).await.unwrap();
-        rig.host.detach(&v, false).await.unwrap();
+        rig.host.detach(&v).await.unwrap();
         resize(&rig.path(filesystem.as_str()), LARGER);
         rig.host.attach(&v, &route, &staged_before(&wanted(*filesystem, LARGER))).await.unwrap();
         if let Some(reason) = crate::filesystem::hindrance(*filesystem) {

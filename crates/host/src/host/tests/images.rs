@@ -14,7 +14,7 @@ async fn every_filesystem_is_made_once_and_keeps_its_files() {
         let attached = rig.host.attach(&v, &route, &first).await.unwrap();
         assert!(matches!(attached, Attached::Directory { formatted: true, .. }), "{filesystem}");
         // The caller died before it recorded that: asked again, nothing is formatted.
-        rig.host.detach(&v, false).await.unwrap();
+        rig.host.detach(&v).await.unwrap();
         let attached = rig.host.attach(&v, &route, &first).await.unwrap();
         assert!(matches!(attached, Attached::Directory { formatted: false, .. }), "{filesystem}");
         let a = rig.host.mount(&v, "a").await.unwrap();
@@ -24,7 +24,7 @@ async fn every_filesystem_is_made_once_and_keeps_its_files() {
         let usage = rig.host.usage(&v).await.unwrap();
         assert!(usage.total <= SIZE && usage.total > Bytes::mib(150), "{filesystem}: {usage:?}");
         rig.host.unmount(&v, "a").await.unwrap();
-        rig.host.detach(&v, false).await.unwrap();
+        rig.host.detach(&v).await.unwrap();
         rig.assert_clean();
 
         let error = rig.host.attach(&v, &route, &first).await.unwrap_err();
@@ -36,7 +36,7 @@ async fn every_filesystem_is_made_once_and_keeps_its_files() {
         let b = rig.host.mount(&v, "b").await.unwrap();
         assert_eq!(fs::read_to_string(b.join("file")).unwrap(), "kept", "{filesystem}");
         rig.host.unmount(&v, "b").await.unwrap();
-        rig.host.detach(&v, false).await.unwrap();
+        rig.host.detach(&v).await.unwrap();
         rig.assert_clean();
     }
 }
@@ -53,7 +53,7 @@ async fn a_raw_device_is_attached_but_not_mounted() {
     let error = rig.host.attach(&v, &route, &wanted(Filesystem::Ext4, Bytes::mib(8))).await.unwrap_err();
     assert!(matches!(error, HostError::Conflict { .. }), "{error}");
     assert_eq!(rig.host.doctor().await, []);
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     rig.assert_clean();
     assert!(fs::read(rig.path("image")).unwrap().starts_with(b"raw"), "flushed before it was detached");
 }
@@ -89,7 +89,7 @@ async fn volumes_that_come_and_go_side_by_side_do_not_mistake_each_others_device
             tokio::spawn(async move {
                 for _ in 0..25 {
                     host.attach(&v, &route, &raw).await.unwrap();
-                    host.detach(&v, false).await.unwrap();
+                    host.detach(&v).await.unwrap();
                 }
             })
         })
@@ -112,7 +112,7 @@ async fn hosts_that_share_no_lock_end_with_one_loop_device_too() {
         assert!(one.is_ok() || two.is_ok(), "round {round}: {one:?} {two:?}");
         rig.host.attach(&v, &route, &raw).await.unwrap();
         assert_eq!(rig.loops().len(), 1, "round {round}");
-        rig.host.detach(&v, false).await.unwrap();
+        rig.host.detach(&v).await.unwrap();
     }
     rig.assert_clean();
 }
@@ -203,7 +203,7 @@ async fn clones_are_mounted_beside_their_source_where_the_filesystem_allows_it()
             let error = attached.unwrap_err().to_string();
             assert!(error.contains("btrfstune -u"), "{error}");
             rig.host.unmount(&source, "a").await.unwrap();
-            rig.host.detach(&source, false).await.unwrap();
+            rig.host.detach(&source).await.unwrap();
             rig.host.attach(&clone, &route, &wanted).await.unwrap();
         } else {
             assert!(matches!(attached.unwrap(), Attached::Directory { formatted: false, .. }));
@@ -223,7 +223,7 @@ async fn a_read_only_image_is_not_written_and_not_formatted() {
     assert!(error.to_string().contains("read-only volume is not formatted"), "{error}");
     rig.assert_clean();
     rig.host.attach(&v, &route, &first).await.unwrap();
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     let before = hash(&rig.path("image"));
     rig.host.attach(&v, &route, &staged_before(&read_only)).await.unwrap();
     let a = rig.host.mount(&v, "a").await.unwrap();
@@ -231,7 +231,7 @@ async fn a_read_only_image_is_not_written_and_not_formatted() {
     let error = rig.host.attach(&v, &route, &staged_before(&first)).await.unwrap_err();
     assert!(matches!(error, HostError::Conflict { .. }), "{error}");
     rig.host.unmount(&v, "a").await.unwrap();
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     assert_eq!(hash(&rig.path("image")), before);
 }
 

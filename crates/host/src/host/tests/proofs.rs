@@ -101,7 +101,7 @@ async fn what_a_format_of_ours_left_half_made_is_made_again() {
             let directory = rig.path("mounts/v");
             fs::create_dir_all(&directory).unwrap();
             FormatRecord::new(
-                crate::device::image::Identity::File(image.identity),
+                crate::device::block::Subject::Image(image.identity),
                 *filesystem,
                 Phase::Begun,
             )
@@ -131,7 +131,7 @@ async fn the_record_of_a_format_speaks_for_no_later_image_of_that_name() {
     let rig = Rig::new().await;
     let (v, route) = (volume("v"), rig.image("image", SIZE));
     rig.host.attach(&v, &route, &wanted(Filesystem::Ext4, SIZE)).await.unwrap();
-    rig.host.detach(&v, false).await.unwrap();
+    rig.host.detach(&v).await.unwrap();
     assert!(rig.path("mounts/v/.format").exists());
     fs::remove_file(rig.path("image")).unwrap();
     rig.image("image", SIZE);

@@ -1,0 +1,241 @@
+//! iSCSI: records of portals, logins and logouts, by `iscsiadm`.
+//!
+//! A secret goes into the record by writing its file, never through an argument that others could see.
+
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use model::{Chap, IscsiRoute, VolumeId};
+
+use super::scsi::{self, Session};
+use crate::error::{Doing, HostError, Result};
+use crate::exec::ExecError;
+use crate::filesystem::Tools;
+use crate::lock::blocking;
+
+const RECORDS: &str = "/etc/iscsi/nodes";
+/// Exit codes of iscsiadm that are answers. Source: iscsiadm(8) of open-iscsi 2.1.
+const SESSION_EXISTS: i32 = 15;
+const NO_OBJECT: i32 = 21;
+const AUTHORIZATION: i32 = 24;
+
+/// # Errors
+/// Names what is no target or portal.
+pub(crate) fn check(route: &IscsiRoute) -> Result<()> {
+    let invalid = |what, value: &str, problem: &str| {
+        Err(HostError::Invalid {
+            what,
+            value: value.escape_default().to_string(),
+            problem: problem.to_owned(),
+        })
+    };
+    let target = route.target.as_str();
+    let legal = |c: char| c.is_ascii_alphanumeric() || ".-:".contains(c);
+    let kind = ["iqn.", "eui.", "naa."].iter().any(|kind| target.starts_with(kind));
+    if !kind || target.len() > 223 || !target.chars().all(legal) {
+        return invalid("iSCSI target", target, "is no iSCSI name (`iqn.…`); correct the backend");
+    }
+    if route.portals.is_empty() {
+        return invalid("iSCSI target", target, "has no portal; see the portals of the backend");
+    }
+    for portal in &route.portals {
+        if portal.parse::<SocketAddr>().is_err() {
+            return invalid("iSCSI portal", portal, "is not `address:port`; correct the backend");
+        }
+    }
+    let words = route.chap.iter().flat_map(|c| std::iter::once(&c.initiator).chain(&c.target));
+    for account in words {
+        let secret = account.secret.expose();
+        if account.user.is_empty() || account.user.chars().chain(secret.chars()).any(char::is_control) {
+            return invalid("CHAP user", &account.user, "or its secret is not one line of text");
+        }
+    }
+    Ok(())
+}
+
+/// Logs in by each portal that has no session yet, and returns all sessions with the target by these portals.
+///
+/// # Behavior
+/// One that succeeds is enough; the others are told of.
+///
+/// # Errors
+/// What the first portal said when none succeeded.
+pub(crate) async fn login(volume: &VolumeId, route: &IscsiRoute, tools: &Tools) -> Result<Vec<Session>> {
+    let mut first = None;
+    for portal in &route.portals {
+        if sessions(route)?.iter().any(|s| same_portal(&s.portal, portal)) {
+            continue;
+        }
+        if let Err(error) = login_by(volume, route, portal, tools).await {
+            tracing::warn!(%volume, portal, %error, "no login by this portal");
+            first.get_or_insert(error);
+        }
+    }
+    let sessions = sessions(route)?;
+    match first {
+        Some(error) if sessions.is_empty() => Err(error),
+        _ => Ok(sessions),
+    }
+}
+
+/// Ends a session that has no unit left, and removes the record of its portal.
+pub(crate) async fn logout(session: &Session, tools: &Tools) -> Result<()> {
+    if !session.disks().is_empty() {
+        return Ok(());
+    }
+    let node = |operation: &str| {
+        let tool =
+            tools.network("iscsiadm").args(["-m", "node", "-T", &session.target, "-p", &session.portal]);
+        tool.arg(operation)
+    };
+    node("--logout").accept(&[0, NO_OBJECT]).run().await?;
+    node("--op=delete").accept(&[0, NO_OBJECT]).run().await?;
+    Ok(())
+}
+
+async fn login_by(volume: &VolumeId, route: &IscsiRoute, portal: &str, tools: &Tools) -> Result<()> {
+    let node = || tools.network("iscsiadm").args(["-m", "node", "-T", &route.target, "-p", portal]);
+    if find_record(&route.target, portal).is_none() {
+        node().arg("--op=new").run().await?;
+    }
+    let (target, at, chap) = (route.target.clone(), portal.to_owned(), route.chap.clone());
+    let several = route.portals.len() > 1;
+    blocking(&tools.hold, move || {
+        let record = find_record(&target, &at).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
+        let path = record.doing(|| format!("find the record of portal {at} in {RECORDS}"))?;
+        complete(&path, &target, chap.as_ref(), several)
+    })
+    .await?;
+    match node().arg("--login").accept(&[0, SESSION_EXISTS]).run().await {
+        Ok(_) => Ok(()),
+        Err(ExecError::Failed { ending: crate::exec::Ending::Code(AUTHORIZATION), .. }) => {
+            Err(HostError::Unsupported {
+                volume: volume.clone(),
+                problem: format!(
+                    "the target {} at {portal} does not let this node log in: see its CHAP user and secret and \
+                     that this node's initiator name is allowed there",
+                    route.target
+                ),
+            })
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn sessions(route: &IscsiRoute) -> Result<Vec<Session>> {
+    let ours = |s: &Session| {
+        s.target == route.target && route.portals.iter().any(|portal| same_portal(&s.portal, portal))
+    };
+    Ok(scsi::sessions()?.into_iter().filter(ours).collect())
+}
+
+fn same_portal(one: &str, other: &str) -> bool {
+    match (one.parse::<SocketAddr>(), other.parse::<SocketAddr>()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
+}
+
+/// The record is a file named by address and port, or, found by discovery, a directory that ends with the group.
+fn find_record(target: &str, portal: &str) -> Option<PathBuf> {
+    let portal: SocketAddr = portal.parse().ok()?;
+    let name = format!("{},{}", portal.ip(), portal.port());
+    let entries = fs::read_dir(Path::new(RECORDS).join(target)).ok()?.flatten();
+    let mut paths = entries.filter(|e| {
+        let found = e.file_name();
+        let rest = found.to_str().and_then(|found| found.strip_prefix(&name));
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(','))
+    });
+    let path = paths.next()?.path();
+    Some(if path.is_dir() { path.join("default") } else { path })
+}
+
+/// Gives a record what we want of it; all else stays.
+fn complete(path: &Path, target: &str, chap: Option<&Chap>, several: bool) -> Result<()> {
+    let doing = || format!("write the iSCSI record {}", path.display());
+    let text = completed(&fs::read_to_string(path).doing(doing)?, chap, several);
+    // Not among the records: iscsiadm takes every file there for one.
+    let records = fs::canonicalize(RECORDS).doing(doing)?;
+    let fresh = records.with_file_name(format!(".leister-{target}"));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).doing(doing)?;
+    file.write_all(text.as_bytes()).doing(doing)?;
+    fs::rename(&fresh, path).doing(doing)
+}
+
+fn completed(record: &str, chap: Option<&Chap>, several: bool) -> String {
+    // We log in, and scan for one unit: nothing shall appear that nobody asked for.
+    let mut wanted = vec![
+        ("node.startup", "manual"),
+        ("node.session.scan", "manual"),
+        ("node.session.auth.authmethod", if chap.is_some() { "CHAP" } else { "None" }),
+    ];
+    if several {
+        // Another path takes over: what waits on a dead one shall be given back soon.
+        wanted.push(("node.session.timeo.replacement_timeout", "5"));
+    }
+    if let Some(chap) = chap {
+        wanted.push(("node.session.auth.username", &chap.initiator.user));
+        wanted.push(("node.session.auth.password", chap.initiator.secret.expose()));
+        if let Some(target) = &chap.target {
+            wanted.push(("node.session.auth.username_in", &target.user));
+            wanted.push(("node.session.auth.password_in", target.secret.expose()));
+        }
+    }
+    let stays = |line: &&str| {
+        let key = line.split('=').next().unwrap_or_default().trim();
+        let is_account = key.starts_with("node.session.auth.") && key != "node.session.auth.chap_algs";
+        !is_account && !wanted.iter().any(|(name, _)| *name == key)
+    };
+    let mut lines: Vec<String> = record.lines().filter(stays).map(str::to_owned).collect();
+    let end = lines.iter().position(|l| l.starts_with("# END RECORD")).unwrap_or(lines.len());
+    lines.splice(end..end, wanted.iter().map(|(name, value)| format!("{name} = {value}")));
+    lines.join("\n") + "\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{ChapAccount, Secret};
+
+    use super::*;
+
+    #[test]
+    fn a_record_gets_its_accounts_and_keeps_the_rest() {
+        let record = "# BEGIN RECORD 2.1.8\nnode.name = iqn.a\nnode.session.auth.password = old\n\
+                      node.session.auth.username_in = old\nnode.session.scan = auto\n# END RECORD\n";
+        let account =
+            |user: &str, secret: &str| ChapAccount { user: user.into(), secret: Secret::new(secret) };
+        let chap = Chap { initiator: account("u", "new"), target: None };
+        let text = completed(record, Some(&chap), false);
+        assert!(text.contains("node.name = iqn.a\n") && text.ends_with("# END RECORD\n"), "{text}");
+        assert!(text.contains("auth.password = new\n") && text.contains("session.scan = manual\n"), "{text}");
+        assert!(!text.contains("old") && text.contains("authmethod = CHAP\n"), "{text}");
+        assert!(!text.contains("replacement_timeout"), "{text}");
+        let text = completed(&text, None, true);
+        assert!(text.contains("replacement_timeout = 5\n"), "{text}");
+        assert!(text.contains("authmethod = None\n") && !text.contains("new"), "{text}");
+    }
+
+    #[test]
+    fn what_is_no_target_or_portal_is_named() {
+        let route = |target: &str, portal: &str| IscsiRoute {
+            target: target.to_owned(),
+            portals: vec![portal.to_owned()],
+            lun: 0,
+            serial: "s".to_owned(),
+            chap: None,
+        };
+        check(&route("iqn.2024-01.test:a", "[fd77::b]:3260")).unwrap();
+        for (target, portal, named) in [
+            ("iqn.2024-01.test:a", "10.0.0.1", "10.0.0.1"),
+            ("--logout", "10.0.0.1:3260", "--logout"),
+            ("iqn.a/../b", "10.0.0.1:3260", "iqn.a/../b"),
+        ] {
+            let error = check(&route(target, portal)).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! Maps of device-mapper multipath, as multipathd makes them and sysfs shows them.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use model::VolumeId;
+
+use super::scsi::Disk;
+use crate::error::{HostError, Result};
+use crate::exec::ExecError;
+use crate::filesystem::Tools;
+
+/// A map over the paths to one unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Map {
+    /// The kernel's (`dm-2`).
+    pub(crate) name: String,
+    alias: String,
+}
+
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
+/// The map of a device of this name.
+pub(crate) fn named(name: &str) -> Option<Map> {
+    let attribute = |key: &str| {
+        let text = fs::read_to_string(Path::new("/sys/block").join(name).join("dm").join(key));
+        Some(text.ok()?.trim().to_owned())
+    };
+    attribute("uuid").filter(|uuid| uuid.starts_with("mpath-"))?;
+    Some(Map { name: name.to_owned(), alias: attribute("name")? })
+}
+
+/// The map that has a disk.
+pub(crate) fn over(disk: &str) -> Option<Map> {
+    let holders = fs::read_dir(Path::new("/sys/block").join(disk).join("holders"));
+    holders.into_iter().flatten().flatten().find_map(|e| named(&e.file_name().to_string_lossy()))
+}
+
+/// Sees to one map over all these disks.
+///
+/// # Behavior
+/// Tells multipathd that they are wanted, which suffices whatever `find_multipaths` says.
+///
+/// # Errors
+/// There is none at the limit.
+pub(crate) async fn ensure(volume: &VolumeId, disks: &[Disk], tools: &Tools) -> Result<Map> {
+    let until = Instant::now() + tools.limits.quick;
+    let wanted: BTreeSet<String> = disks.iter().map(|disk| disk.name.clone()).collect();
+    let whole = || over(&disks.first()?.name).filter(|map| map.disks().is_superset(&wanted));
+    if let Some(map) = whole() {
+        return Ok(map);
+    }
+    for disk in disks {
+        tools.quick("multipath").arg("-a").arg(format!("/dev/{}", disk.name)).accept(&[0, 1]).run().await?;
+        tools.quick("multipathd").args(["add", "path", &disk.name]).accept(&[0, 1]).run().await?;
+    }
+    loop {
+        if let Some(map) = whole() {
+            return Ok(map);
+        }
+        if Instant::now() > until {
+            let names = wanted.into_iter().collect::<Vec<_>>().join(", ");
+            return Err(HostError::Unsupported {
+                volume: volume.clone(),
+                problem: format!(
+                    "multipathd made no map over its paths {names}; see that it runs and that nothing in \
+                     /etc/multipath.conf excludes them"
+                ),
+            });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+impl Map {
+    pub(crate) fn disks(&self) -> BTreeSet<String> {
+        let slaves = fs::read_dir(Path::new("/sys/block").join(&self.name).join("slaves"));
+        slaves.into_iter().flatten().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
+    }
+
+    /// Removes the map; its disks stay.
+    pub(crate) async fn remove(&self, tools: &Tools) -> Result<(), ExecError> {
+        tools.quick("multipath").args(["-f", &self.alias]).run().await.map(drop)
+    }
+
+    /// Takes over the size of its disks.
+    pub(crate) async fn resize(&self, tools: &Tools) -> Result<(), ExecError> {
+        tools.quick("multipathd").args(["resize", "map", &self.alias]).run().await.map(drop)
+    }
+}

@@ -1,0 +1,5 @@
+//! A node's hands on real wires: the crate `host`, run by the program `hands` inside a guest of the rig.
+
+mod order;
+
+pub use order::{Answer, Attach, Deed, Order};
