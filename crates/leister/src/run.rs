@@ -148,6 +148,7 @@ fn of_store(error: &StoreError) -> Failure {
         StoreError::Held { .. } => Failure::new(Code::Conflict, message)
             .hint("an instance runs already; for a second one give --name and --state-dir"),
         StoreError::Damaged { .. }
+        | StoreError::TooLarge { .. }
         | StoreError::Conflict { .. }
         | StoreError::Fenced { .. }
         | StoreError::Unavailable { .. } => Failure::new(Code::Failed, message),

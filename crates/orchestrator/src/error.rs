@@ -97,7 +97,7 @@ impl From<StoreError> for Error {
             StoreError::Fenced { .. } | StoreError::Held { .. } | StoreError::Unavailable { .. } => {
                 ErrorKind::Unreachable
             }
-            StoreError::Damaged { .. } => ErrorKind::Internal,
+            StoreError::Damaged { .. } | StoreError::TooLarge { .. } => ErrorKind::Internal,
         };
         let retry = match kind {
             ErrorKind::Busy | ErrorKind::Unreachable => Retry::Later,

@@ -90,7 +90,7 @@ impl Writer {
                     StoreError::Conflict { .. } | StoreError::Unavailable { .. } => {
                         self.read_again(&edits).await
                     }
-                    StoreError::Held { .. } | StoreError::Damaged { .. } => {}
+                    StoreError::Held { .. } | StoreError::Damaged { .. } | StoreError::TooLarge { .. } => {}
                 }
                 Err(error.into())
             }

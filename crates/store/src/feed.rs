@@ -22,12 +22,16 @@ impl Feed {
     }
 
     pub(crate) fn tell(&self, changes: impl IntoIterator<Item = Change>) {
-        if self.sender.receiver_count() > 0 {
+        if self.is_watched() {
             for change in changes {
                 // Fails only when the last watcher has just left.
                 let _ = self.sender.send(change);
             }
         }
+    }
+
+    pub(crate) fn is_watched(&self) -> bool {
+        self.sender.receiver_count() > 0
     }
 
     /// After `Lagged` the stream goes on with what is committed from then on: whoever lists next sees the rest.

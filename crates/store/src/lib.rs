@@ -3,6 +3,7 @@
 //! A store knows no volume. All writers present the fencing number of the lease they hold, so one that
 //! lost its lease cannot write any more.
 
+mod etcd;
 mod feed;
 mod memory;
 mod sqlite;
@@ -16,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
+pub use etcd::{EtcdConfig, EtcdStore};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
@@ -87,6 +89,9 @@ pub enum StoreError {
     /// The content is not what this program wrote. Nothing was changed.
     #[error("the store {place} cannot be used: {problem}; it was left as it is; {advice}")]
     Damaged { place: String, problem: String, advice: String },
+    /// The store takes nothing this large; nothing was changed.
+    #[error("the store refused to {operation}: {problem}; its limits are set where it runs")]
+    TooLarge { operation: &'static str, problem: String },
     #[error("the store did not answer: {operation}")]
     Unavailable {
         operation: &'static str,

@@ -1,0 +1,187 @@
+//! Against Debian's etcd, started for each test on ports of its own.
+
+use std::net::TcpListener;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::*;
+use crate::suite::{self, Fixture, put};
+
+/// One member; killed when it is dropped.
+struct Member {
+    child: Child,
+    endpoint: String,
+    _dir: tempfile::TempDir,
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn ports<const N: usize>() -> [u16; N] {
+    let taken = [(); N].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+    taken.map(|listener| listener.local_addr().unwrap().port())
+}
+
+fn cluster<const N: usize>() -> [Member; N] {
+    let (clients, peers) = (ports::<N>(), ports::<N>());
+    let all = peers.iter().enumerate().map(|(n, port)| format!("m{n}=http://127.0.0.1:{port}"));
+    let all = all.collect::<Vec<_>>().join(",");
+    std::array::from_fn(|n| {
+        let dir = tempfile::tempdir().unwrap();
+        let endpoint = format!("http://127.0.0.1:{}", clients[n]);
+        let peer = format!("http://127.0.0.1:{}", peers[n]);
+        let child = Command::new("etcd")
+            .args(["--name", &format!("m{n}"), "--data-dir"])
+            .arg(dir.path())
+            .args(["--listen-client-urls", &endpoint, "--advertise-client-urls", &endpoint])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &all, "--max-txn-ops", "4096", "--max-request-bytes", "8388608"])
+            .args(["--heartbeat-interval", "100", "--election-timeout", "1000", "--log-level", "error"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("etcd of the package etcd-server");
+        Member { child, endpoint, _dir: dir }
+    })
+}
+
+async fn reach(members: &[Member]) -> EtcdStore {
+    let endpoints = members.iter().map(|member| member.endpoint.clone()).collect();
+    let config = EtcdConfig { endpoints, prefix: "/leister/test".to_owned(), ca: None, identity: None };
+    let opened = async {
+        loop {
+            match EtcdStore::open(&config).await {
+                Ok(store) => return store,
+                Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), opened).await.expect("etcd serves")
+}
+
+async fn open() -> Fixture {
+    let members = cluster::<1>();
+    let store = reach(&members).await;
+    Fixture::new(Arc::new(store), members)
+}
+
+suite::run_against!(open);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_is_not_renewed_passes_on_and_its_holder_is_fenced() {
+    let members = cluster::<1>();
+    let [one, other] = [reach(&members).await, reach(&members).await];
+    let old = one.acquire("a").await.unwrap();
+    assert!(matches!(other.acquire("b").await, Err(StoreError::Held { holder }) if holder == "a"));
+    let taken = async {
+        loop {
+            match other.acquire("b").await {
+                Ok(lease) => return lease,
+                Err(_) => tokio::time::sleep(Duration::from_millis(100)).await,
+            }
+        }
+    };
+    let new = tokio::time::timeout(Duration::from_secs(60), taken).await.unwrap();
+    assert!(new.fence > old.fence);
+    let late = one.commit(old.fence, vec![put(&Key::new("volume", "v"), None, b"late")]).await;
+    assert!(matches!(late, Err(StoreError::Fenced { .. })), "{late:?}");
+    assert!(matches!(one.renew(&old).await, Err(StoreError::Fenced { .. })));
+    assert_eq!(other.list("volume").await.unwrap(), []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_the_death_of_a_member_during_writes() {
+    const WRITERS: usize = 4;
+    const EACH: usize = 50;
+    let members = cluster::<3>();
+    let store = reach(&members).await;
+    let lease = store.acquire("a").await.unwrap();
+    let [mut dying, second, third] = members;
+    let survivors = [second, third];
+    let acknowledged = Mutex::new(Vec::new());
+    let write = async |key: &Key| {
+        loop {
+            match store.commit(lease.fence, vec![put(key, None, key.id.as_bytes())]).await {
+                Ok(revision) => return Some(revision),
+                Err(StoreError::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(50)).await,
+                // An earlier try whose answer was lost did happen: nobody acknowledged that one.
+                Err(StoreError::Conflict { .. }) => return None,
+                Err(other) => panic!("{key}: {other}"),
+            }
+        }
+    };
+    let writer = async |writer: usize| {
+        for number in 0..EACH {
+            let key = Key::new("volume", format!("{writer}-{number}"));
+            if let Some(revision) = write(&key).await {
+                acknowledged.lock().unwrap().push((key, revision, number));
+            }
+            if number % 10 == 0 {
+                // May fail while the others elect a leader: the next one counts.
+                let _ = store.renew(&lease).await;
+            }
+        }
+    };
+    let death = async {
+        while acknowledged.lock().unwrap().len() < WRITERS * EACH / 4 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        // The one that answers us.
+        dying.child.kill().unwrap();
+    };
+    let writers = futures::future::join_all((0..WRITERS).map(writer));
+    let all = futures::future::join(writers, death);
+    tokio::time::timeout(Duration::from_secs(120), all).await.expect("the others serve");
+
+    let acknowledged = acknowledged.into_inner().unwrap();
+    assert!(acknowledged.len() >= WRITERS * (EACH - 10), "{} acknowledged", acknowledged.len());
+    assert!(acknowledged.iter().any(|(_, _, number)| number + 1 == EACH), "none after the death");
+    let reader = reach(&survivors).await;
+    for (key, revision, _) in acknowledged {
+        let found = reader.find(&key).await.unwrap();
+        let found = found.unwrap_or_else(|| panic!("{key} was acknowledged and is lost"));
+        assert_eq!((found.value.as_ref(), found.revision), (key.id.as_bytes(), revision));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_records_are_listed_in_order() {
+    let members = cluster::<1>();
+    let store = reach(&members).await;
+    let lease = store.acquire("a").await.unwrap();
+    for part in 0..10 {
+        let keys = (0..1000).map(|number| Key::new("volume", format!("{part}-{number:04}")));
+        store.commit(lease.fence, keys.map(|key| put(&key, None, b"v")).collect()).await.unwrap();
+    }
+    let listed = store.list("volume").await.unwrap();
+    assert_eq!(listed.len(), 10_000);
+    assert!(listed.is_sorted_by(|a, b| a.key < b.key));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_value_over_the_limit_is_refused_with_a_reason() {
+    let members = cluster::<1>();
+    let store = reach(&members).await;
+    let lease = store.acquire("a").await.unwrap();
+    let large = vec![0; 9 << 20];
+    let refused = store.commit(lease.fence, vec![put(&Key::new("volume", "v"), None, &large)]).await;
+    assert!(matches!(refused, Err(StoreError::TooLarge { .. })), "{refused:?}");
+}
+
+#[tokio::test]
+async fn endpoints_that_cannot_be_used_are_named() {
+    for (endpoint, says) in [("127.0.0.1:2379", "http://host:port"), ("http://", "etcd endpoint `http://`")] {
+        let config = EtcdConfig {
+            endpoints: vec![endpoint.to_owned()],
+            prefix: "/x".to_owned(),
+            ca: None,
+            identity: None,
+        };
+        let error = EtcdStore::open(&config).await.unwrap_err().to_string();
+        assert!(error.contains(says), "{error}");
+    }
+}
