@@ -44,7 +44,7 @@ impl OntapDriver {
         let found = found.ok_or_else(|| {
             DriverError::new(ErrorKind::NotFound, operation, format!("no volume `{handle}`"))
         })?;
-        match found.owner(&self.array.instance) {
+        match found.owner(&self.array) {
             Owner::Ours => Ok(found),
             _ => {
                 let message = format!("`{handle}` is not this instance's");
@@ -83,7 +83,7 @@ impl OntapDriver {
             let message = format!("`{handle}` vanished while it was being made");
             DriverError::new(ErrorKind::Busy, operation, message)
         })?;
-        let same = found.owner(&self.array.instance) == Owner::Ours
+        let same = found.owner(&self.array) == Owner::Ours
             && found.tag.as_ref().is_some_and(|tag| tag.volume == *id);
         if !same {
             let message = format!("`{handle}` exists and is another volume");
@@ -198,7 +198,7 @@ impl Driver for OntapDriver {
         let Some(found) = self.array.find(handle).await.map_err(&fail)? else {
             return Ok(Outcome::Unchanged(()));
         };
-        if found.owner(&self.array.instance) != Owner::Ours {
+        if found.owner(&self.array) != Owner::Ours {
             let message = format!("`{handle}` is not this instance's");
             return Err(DriverError::new(ErrorKind::Conflict, OPERATION, message));
         }
@@ -230,7 +230,7 @@ impl Driver for OntapDriver {
         let Some(found) = self.array.find(handle).await.map_err(fail)? else {
             return Ok(Outcome::Unchanged(()));
         };
-        if found.owner(&self.array.instance) != Owner::Ours {
+        if found.owner(&self.array) != Owner::Ours {
             let message = format!("`{handle}` is not this instance's");
             return Err(DriverError::new(ErrorKind::Conflict, FORBID, message));
         }

@@ -12,7 +12,7 @@ use model::{Bytes, Handle, InstanceId, Layout, NodeName, Owner, PoolName, Provis
 use crate::client::Client;
 use crate::config::{Choices, Config, Kind, SanType};
 use crate::error::CallError;
-use crate::tag::Tag;
+use crate::tag::{Holds, Tag};
 use crate::wire::volumes::Volume;
 use crate::wire::{luns, namespaces};
 
@@ -78,14 +78,25 @@ impl Array {
         if self.config.kind.is_nas() { Layout::File } else { Layout::Block }
     }
 
+    /// What a volume of this backend holds.
+    pub(crate) fn holds(&self) -> Holds {
+        match (self.config.kind, self.config.san) {
+            (Kind::Nas, _) => Holds::Files,
+            (Kind::NasFlexGroup, _) => Holds::Group,
+            (Kind::San, SanType::Iscsi) => Holds::Lun,
+            (Kind::San, SanType::Nvme) => Holds::Namespace,
+        }
+    }
+
     pub(crate) fn is_nvme(&self) -> bool {
         self.config.kind == Kind::San && self.config.san == SanType::Nvme
     }
 }
 
 impl Found {
-    pub(crate) fn owner(&self, ours: &InstanceId) -> Owner {
-        Tag::owner(self.tag.as_ref(), ours)
+    pub(crate) fn owner(&self, array: &Array) -> Owner {
+        let (ours, holds) = (&array.instance, array.holds());
+        Tag::owner(self.tag.as_ref(), ours, holds)
     }
 
     /// What users can fill.
@@ -103,7 +114,7 @@ impl Found {
         let spec = self.tag.as_ref().and_then(|tag| tag.spec.clone());
         VolumeState {
             handle: self.handle.clone(),
-            owner: self.owner(&array.instance),
+            owner: self.owner(array),
             volume: self.tag.as_ref().map(|tag| tag.volume.clone()),
             pool: self
                 .tag

@@ -9,6 +9,10 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Tag {
     pub(crate) instance: InstanceId,
     pub(crate) volume: VolumeId,
+    /// What lies in it, so that two backends on one SVM do not take each other's volumes for their own; absent:
+    /// unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) holds: Option<Holds>,
     /// Where it was placed, when that is not its aggregate's name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<PoolName>,
@@ -21,6 +25,16 @@ pub(crate) struct Tag {
     /// Left out where the array's comment is too short for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) spec: Option<Box<VolumeSpec>>,
+}
+
+/// What lies in a volume of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Holds {
+    Files,
+    Group,
+    Lun,
+    Namespace,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -77,10 +91,15 @@ impl Tag {
         Err(DriverError::new(ErrorKind::Invalid, operation, message))
     }
 
-    pub(crate) fn owner(tag: Option<&Tag>, ours: &InstanceId) -> Owner {
+    /// Whether it was made by this instance through a backend of this kind.
+    pub(crate) fn is_of(&self, ours: &InstanceId, holds: Holds) -> bool {
+        self.instance == *ours && self.holds.is_none_or(|seen| seen == holds)
+    }
+
+    pub(crate) fn owner(tag: Option<&Tag>, ours: &InstanceId, holds: Holds) -> Owner {
         match tag {
             None => Owner::Nobody,
-            Some(tag) if tag.instance == *ours => Owner::Ours,
+            Some(tag) if tag.is_of(ours, holds) => Owner::Ours,
             Some(tag) => Owner::Other(tag.instance.clone()),
         }
     }
@@ -99,6 +118,7 @@ mod tests {
         Tag {
             instance: InstanceId::new("ours").unwrap(),
             volume: VolumeId::new("v").unwrap(),
+            holds: Some(Holds::Lun),
             pool: None,
             staged: true,
             imported: None,

@@ -257,7 +257,7 @@ impl Import for OntapDriver {
         let conflict = |message: String| DriverError::new(ErrorKind::Conflict, IMPORT, message);
         if let Some(there) = self.array.find(&request.handle).await.map_err(&fail)? {
             let tag = there.tag.as_ref();
-            let done = there.owner(&self.array.instance) == Owner::Ours
+            let done = there.owner(&self.array) == Owner::Ours
                 && tag.is_some_and(|tag| {
                     tag.volume == request.volume && tag.imported.as_deref() == Some(&*request.original)
                 });
@@ -274,7 +274,7 @@ impl Import for OntapDriver {
         };
         let original = Handle::new(&request.original).map_err(|_| absent())?;
         let found = self.array.find(&original).await.map_err(&fail)?.ok_or_else(absent)?;
-        if found.owner(&self.array.instance) != Owner::Nobody {
+        if found.owner(&self.array) != Owner::Nobody {
             return Err(conflict(format!("`{original}` carries an instance's tag already")));
         }
         if matches!(found.unit, Unit::Missing) {
@@ -287,6 +287,7 @@ impl Import for OntapDriver {
         let tag = Tag {
             instance: self.array.instance.clone(),
             volume: request.volume.clone(),
+            holds: Some(self.array.holds()),
             pool: None,
             // It holds somebody's data.
             staged: self.array.layout() == Layout::Block,

@@ -42,9 +42,11 @@ impl Array {
     pub(crate) async fn list(&self) -> client::Result<Vec<Found>> {
         let pattern = format!("*\"instance\":\"{}\"*", self.instance);
         let mut volumes = volumes::list(&self.client, &self.svm, &pattern).await?;
-        // The pattern finds candidates; the tag decides.
+        // The pattern finds candidates; tag and prefix decide.
         volumes.retain(|volume| {
-            Tag::read(volume.comment.as_deref()).is_some_and(|tag| tag.instance == self.instance)
+            volume.name.starts_with(&self.config.prefix)
+                && Tag::read(volume.comment.as_deref())
+                    .is_some_and(|tag| tag.is_of(&self.instance, self.holds()))
         });
         let mut units = match self.layout() {
             Layout::File => return Ok(volumes.into_iter().filter_map(|v| whole(v, Unit::Files)).collect()),
@@ -198,6 +200,7 @@ impl Array {
         let tag = Tag {
             instance: self.instance.clone(),
             volume: wanted.id.clone(),
+            holds: Some(self.holds()),
             pool: (wanted.aggregate != Some(wanted.pool.as_str())).then(|| wanted.pool.clone()),
             staged,
             imported,

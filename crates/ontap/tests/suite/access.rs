@@ -142,3 +142,19 @@ impl Shared for Vec<model::NodeIdentity> {
         self.into_iter().map(Permit::shared).collect()
     }
 }
+
+#[tokio::test]
+async fn backends_on_one_svm_do_not_take_each_others_volumes_for_their_own() {
+    let array = Array::new("ontap-nas", "").await;
+    let [nas, iscsi] = [array.driver(), array.beside("ontap-san", "sanType: iscsi").await];
+    let (files, block) = (request(nas.as_ref(), "f"), request(iscsi.as_ref(), "b"));
+    nas.create(&files).await.unwrap();
+    iscsi.create(&block).await.unwrap();
+    for (driver, own, other) in [(&nas, &files, &block), (&iscsi, &block, &files)] {
+        let listed = driver.list().await.unwrap();
+        assert_eq!(listed.iter().map(|seen| &seen.handle).collect::<Vec<_>>(), [&own.handle]);
+        assert_eq!(driver.delete(&other.handle).await.unwrap_err().kind, ErrorKind::Conflict);
+    }
+    let prefixed = array.beside("ontap-nas", "storagePrefix: other_").await;
+    assert_eq!(prefixed.list().await.unwrap(), []);
+}

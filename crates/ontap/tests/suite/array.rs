@@ -27,12 +27,7 @@ impl Array {
     pub(crate) async fn with(driver: &str, rest: &str, change: impl FnOnce(Builder) -> Builder) -> Array {
         let sim = Sim::builder().svm("svm1").user("admin", "netapp123").aggregate("aggr1", 64 << 30, "ssd");
         let sim = change(sim).start().await.unwrap();
-        let text = format!(
-            "version: 1\nstorageDriverName: {driver}\nbackendName: gold\nmanagementLIF: {}\nsvm: svm1\n\
-             username: admin\npassword: netapp123\n{rest}\n",
-            sim.address()
-        );
-        let file = BackendFile::parse(&text, "gold.yaml").unwrap();
+        let file = file(&sim, driver, rest);
         let driver = Mutex::new(open(&file).await);
         Array { sim, file, driver }
     }
@@ -68,6 +63,11 @@ impl Array {
         let mut state = self.sim.edit();
         let key = state.find_by("volumes", "name", volume).unwrap().0.to_owned();
         assert!(state.change("volumes", &key, |record| record["_used"] = json!(content)));
+    }
+
+    /// Another backend of the same instance on the same SVM.
+    pub(crate) async fn beside(&self, driver: &str, rest: &str) -> Arc<dyn Driver> {
+        open(&file(&self.sim, driver, rest)).await
     }
 
     /// Volumes of ours, made past the wire.
@@ -112,6 +112,15 @@ pub(crate) fn request(driver: &dyn Driver, name: &str) -> CreateVolume {
             labels: Labels::new(),
         },
     }
+}
+
+fn file(sim: &Sim, driver: &str, rest: &str) -> BackendFile {
+    let text = format!(
+        "version: 1\nstorageDriverName: {driver}\nbackendName: gold\nmanagementLIF: {}\nsvm: svm1\n\
+         username: admin\npassword: netapp123\n{rest}\n",
+        sim.address()
+    );
+    BackendFile::parse(&text, "gold.yaml").unwrap()
 }
 
 async fn open(file: &BackendFile) -> Arc<dyn Driver> {
