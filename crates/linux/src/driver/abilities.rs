@@ -136,23 +136,17 @@ impl Import for LinuxDriver {
     async fn import(&self, request: &ImportVolume) -> Result<Outcome<VolumeState>> {
         const OPERATION: &str = "import volume";
         let conflict = |message: String| DriverError::new(ErrorKind::Conflict, OPERATION, message);
-        let there = self.array.find(request.handle.as_str()).await.map_err(|e| e.in_operation(OPERATION))?;
-        if let Some(state) = there {
-            let from = state.imported_from.clone();
-            let seen = self.seen(OPERATION, state)?;
-            let done = seen.owner == Owner::Ours
-                && seen.volume.as_ref() == Some(&request.volume)
-                && from.as_ref() == Some(&request.original);
-            return if done {
-                Ok(Outcome::Unchanged(seen))
-            } else {
-                Err(conflict(format!("`{}` exists and is another volume", request.handle)))
-            };
+        if let Some(seen) = self.taken_over(request, OPERATION).await? {
+            return Ok(Outcome::Unchanged(seen));
         }
-        let found = Import::find(self, &request.original).await?.ok_or_else(|| {
+        let Some(found) = Import::find(self, &request.original).await? else {
+            // An import that its caller gave up may have come to its end between the two looks.
+            if let Some(seen) = self.taken_over(request, OPERATION).await? {
+                return Ok(Outcome::Unchanged(seen));
+            }
             let message = format!("`{}` is not at the root of pool `{}`", request.original, self.pools[0]);
-            DriverError::new(ErrorKind::NotFound, OPERATION, message)
-        })?;
+            return Err(DriverError::new(ErrorKind::NotFound, OPERATION, message));
+        };
         if found.owner != Owner::Nobody {
             return Err(conflict(format!("`{}` carries an instance's tag already", request.original)));
         }
@@ -168,6 +162,26 @@ impl Import for LinuxDriver {
 }
 
 impl LinuxDriver {
+    /// The volume, if this import has been done already.
+    async fn taken_over(
+        &self,
+        request: &ImportVolume,
+        operation: &'static str,
+    ) -> Result<Option<VolumeState>> {
+        let there = self.array.find(request.handle.as_str()).await.map_err(|e| e.in_operation(operation))?;
+        let Some(state) = there else { return Ok(None) };
+        let from = state.imported_from.clone();
+        let seen = self.seen(operation, state)?;
+        let done = seen.owner == Owner::Ours
+            && seen.volume.as_ref() == Some(&request.volume)
+            && from.as_ref() == Some(&request.original);
+        if done {
+            return Ok(Some(seen));
+        }
+        let message = format!("`{}` exists and is another volume", request.handle);
+        Err(DriverError::new(ErrorKind::Conflict, operation, message))
+    }
+
     /// A quarter more than it holds, so that it can be written to; the default size if that is more.
     fn size_of_import(&self, used: Bytes) -> Bytes {
         let default = self.file.defaults().size.unwrap_or(super::DEFAULT_SIZE);

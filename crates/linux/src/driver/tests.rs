@@ -112,7 +112,7 @@ async fn each_operation_costs_as_many_calls_as_the_notes_say() {
     assert_eq!(host.calls(driver.delete_snapshot(&handle, &snapshot)).await, 1, "delete snapshot");
     assert_eq!(host.calls(driver.delete(&handle)).await, 1, "delete");
     assert_eq!(host.calls(Import::find(driver, "absent")).await, 2, "find");
-    assert_eq!(host.calls(Import::import(driver, &import)).await, 3, "import of what is absent");
+    assert_eq!(host.calls(Import::import(driver, &import)).await, 4, "import of what is absent");
     let stranger = host.dir.path().join("pool/stranger");
     let made = std::process::Command::new("btrfs").args(["-q", "subvolume", "create"]).arg(stranger).status();
     assert!(made.unwrap().success());
