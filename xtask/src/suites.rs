@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 const LIMIT_WITH_GUESTS: Duration = Duration::from_secs(45 * 60);
 
 /// Whole folders of suites that boot guests. Elsewhere such a suite has a name that begins with `guests`.
-const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/faults/"];
+const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/site/", "tests/faults/"];
 
 /// One test executable.
 #[derive(Debug, Clone)]

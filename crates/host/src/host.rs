@@ -12,7 +12,7 @@ use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::lock::{Hold, Locks, blocking};
 use crate::mount::{self, Depth, Table};
-use crate::stage::{self, Places};
+use crate::stage::{self, Places, Unwritten};
 
 mod attachment;
 mod doctor;
@@ -187,15 +187,15 @@ impl Host {
     /// `InUse` while references are left; `Busy` with who holds the stage or the device; `Unanswered`. Nothing in
     /// use is torn down.
     pub async fn detach(&self, volume: &VolumeId) -> Result<()> {
-        let work = async {
-            let tools = self.tools(volume).await;
-            let references = self.references(volume)?;
-            if !references.is_empty() {
-                return Err(HostError::InUse { volume: volume.clone(), references });
-            }
-            stage::detach(&self.places(volume), &tools, &self.0.targets).await
-        };
-        within(self.0.config.limits.detach, volume, "detach it", work).await
+        self.take_away(volume, Unwritten::IsWritten).await
+    }
+
+    /// As [`Host::detach`], for a volume whose storage lets this node write no more: what is not written yet is lost.
+    ///
+    /// # Errors
+    /// As [`Host::detach`].
+    pub async fn abandon(&self, volume: &VolumeId) -> Result<()> {
+        self.take_away(volume, Unwritten::MayBeLost).await
     }
 
     /// Removes what is left of a volume that was deleted.
@@ -301,6 +301,18 @@ impl Host {
             Ok(findings) => findings,
             Err(error) => vec![Finding::unreadable(&error)],
         }
+    }
+
+    async fn take_away(&self, volume: &VolumeId, unwritten: Unwritten) -> Result<()> {
+        let work = async {
+            let tools = self.tools(volume).await;
+            let references = self.references(volume)?;
+            if !references.is_empty() {
+                return Err(HostError::InUse { volume: volume.clone(), references });
+            }
+            stage::detach(&self.places(volume), unwritten, &tools, &self.0.targets).await
+        };
+        within(self.0.config.limits.detach, volume, "detach it", work).await
     }
 
     fn places(&self, volume: &VolumeId) -> Places {

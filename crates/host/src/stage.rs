@@ -28,6 +28,14 @@ pub(crate) struct Places {
     pub(crate) mounts_root: PathBuf,
 }
 
+/// What becomes of what a node has not written yet when a volume is detached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unwritten {
+    /// Or the volume stays.
+    IsWritten,
+    MayBeLost,
+}
+
 /// The stage's name among the references, none of which starts with a dot.
 const STAGE: &str = ".stage";
 /// Where the device of a unit is kept.
@@ -82,7 +90,12 @@ pub(crate) async fn attach(
 }
 
 /// Takes down the stage and what is behind it. The caller has seen that no reference is left.
-pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<String>) -> Result<()> {
+pub(crate) async fn detach(
+    places: &Places,
+    unwritten: Unwritten,
+    tools: &Tools,
+    targets: &Locks<String>,
+) -> Result<()> {
     let at = places.clone();
     let is_directory = blocking(&tools.hold, move || {
         let table = Table::read()?;
@@ -90,7 +103,7 @@ pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<Strin
         let staged = table.at(&at.stage());
         let is_nfs = staged.is_some_and(nfs::is_nfs);
         let is_directory = is_nfs || staged.is_some_and(|staged| staged.root != Path::new("/"));
-        if is_nfs {
+        if is_nfs && unwritten == Unwritten::IsWritten {
             nfs::flush(&at);
         }
         unmount(&at, &at.stage())?;
@@ -98,7 +111,7 @@ pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<Strin
     })
     .await?;
     if !is_directory {
-        unit::release(places, tools, targets).await?;
+        unit::release(places, unwritten, tools, targets).await?;
     }
     let at = places.clone();
     blocking(&tools.hold, move || {

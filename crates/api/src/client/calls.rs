@@ -175,6 +175,11 @@ impl Client {
         self.get(&format!("/v1/nodes/{}", escape(name))).await
     }
 
+    /// The names of the volumes that it may reach.
+    pub async fn volumes_of_node(&self, name: &str) -> Result<Vec<String>> {
+        self.all(&format!("/v1/nodes/{}/volumes", escape(name))).await
+    }
+
     pub async fn delete_node(&self, name: &str) -> Result<()> {
         self.delete(&format!("/v1/nodes/{}", escape(name))).await
     }

@@ -105,12 +105,16 @@ impl Mounts {
         const PATIENCE: Duration = Duration::from_secs(45);
         let volume = &held.volume;
         let record = self.orchestrator.catalogue().volume(volume);
-        if record.as_ref().is_some_and(|record| record.fenced.contains_key(&self.node)) {
+        let is_taken = record.as_ref().is_some_and(|record| record.fenced.contains_key(&self.node));
+        if is_taken {
             self.let_go(volume).await?;
         }
         let references = self.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
         let request = if references.is_empty() {
-            self.host.detach(volume).await.map_err(|e| on_node("detach", volume, e))?;
+            // The storage takes no more from this node of what was taken from it.
+            let detached =
+                if is_taken { self.host.abandon(volume).await } else { self.host.detach(volume).await };
+            detached.map_err(|e| on_node("detach", volume, e))?;
             record
                 .filter(|record| self.concerns(record))
                 .map(|_| Request::Unpublish { volume: volume.clone(), node: self.node.clone() })

@@ -74,6 +74,7 @@ fn described() -> OpenApiRouter<Orchestrator> {
         .routes(routes!(classes::find, classes::delete))
         .routes(routes!(nodes::list))
         .routes(routes!(nodes::find, nodes::delete))
+        .routes(routes!(nodes::volumes))
         .routes(routes!(operations::list))
         .routes(routes!(operations::find))
         .routes(routes!(probes::doctor))

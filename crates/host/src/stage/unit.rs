@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use model::{Bytes, IscsiRoute};
 
 use super::content::{self, Volume};
-use super::{Places, make_directory};
+use super::{Places, Unwritten, make_directory};
 use crate::device::block::{self, Block};
 use crate::device::multipath::{self, Map};
 use crate::device::scsi::{self, Disk, Session};
@@ -72,7 +72,7 @@ pub(super) async fn attach(
     let staged = ready.await;
     if staged.is_err() && Table::read()?.at(&places.stage()).is_none() {
         // A device that nothing came of does not stay behind; the error that matters is the one at hand.
-        if let Err(error) = take_down(places, &device, tools, targets).await {
+        if let Err(error) = take_down(places, &device, Unwritten::IsWritten, tools, targets).await {
             tracing::warn!(volume = %places.volume, %error, "a device stays behind");
         } else {
             let places = places.clone();
@@ -90,9 +90,14 @@ pub(super) async fn attach(
 ///
 /// # Errors
 /// `Busy` with who holds it; a flush that fails. Nothing is torn down then.
-pub(super) async fn release(places: &Places, tools: &Tools, targets: &Locks<String>) -> Result<()> {
+pub(super) async fn release(
+    places: &Places,
+    unwritten: Unwritten,
+    tools: &Tools,
+    targets: &Locks<String>,
+) -> Result<()> {
     if let Some(device) = marked(places)? {
-        take_down(places, &device, tools, targets).await?;
+        take_down(places, &device, unwritten, tools, targets).await?;
     }
     let places = places.clone();
     blocking(&tools.hold, move || unmark(&places)).await
@@ -205,11 +210,17 @@ async fn see_size(places: &Places, device: &str, wanted: Bytes, tools: &Tools) -
 }
 
 /// Flush, map, disks, session: in this order, and nothing of it while somebody uses the device.
-async fn take_down(places: &Places, device: &str, tools: &Tools, targets: &Locks<String>) -> Result<()> {
+async fn take_down(
+    places: &Places,
+    device: &str,
+    unwritten: Unwritten,
+    tools: &Tools,
+    targets: &Locks<String>,
+) -> Result<()> {
     let map = multipath::named(device);
     let disks = paths(device, map.as_ref())?;
     let (volume, at) = (places.volume.clone(), Path::new("/dev").join(device));
-    blocking(&tools.hold, move || flush(volume, &at)).await?;
+    blocking(&tools.hold, move || flush(volume, &at, unwritten)).await?;
     let Some(first) = disks.first() else { return Ok(()) };
     let _target = targets.hold(first.session.target.clone()).await;
     if let Some(map) = map {
@@ -225,9 +236,15 @@ async fn take_down(places: &Places, device: &str, tools: &Tools, targets: &Locks
     Ok(())
 }
 
-fn flush(volume: model::VolumeId, device: &Path) -> Result<()> {
+fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten) -> Result<()> {
     match block::open_alone(device)? {
-        Some(alone) => alone.sync_all().doing(|| format!("flush {}", device.display())),
+        Some(alone) => match (alone.sync_all(), unwritten) {
+            (Err(error), Unwritten::MayBeLost) => {
+                tracing::warn!(%volume, device = %device.display(), %error, "what was not written yet is lost");
+                Ok(())
+            }
+            (flushed, _) => flushed.doing(|| format!("flush {}", device.display())),
+        },
         None => {
             let number = fs::metadata(device).doing(|| format!("look at {}", device.display()))?.rdev();
             let name = device.file_name().unwrap_or_default().to_string_lossy();

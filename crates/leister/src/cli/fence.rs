@@ -28,7 +28,7 @@ enum What {
         #[command(flatten)]
         follow: Follow,
     },
-    /// All volumes that are published to one node
+    /// All volumes that one node may reach
     #[command(visible_alias = "nodes")]
     Node {
         node: String,
@@ -44,11 +44,8 @@ pub(crate) async fn fence(args: FenceArgs) -> Result<()> {
     let (volumes, node, yes, follow) = match args.what {
         What::Volume { volume, node, yes, follow } => (vec![volume], node, yes, follow),
         What::Node { node, yes, follow } => {
-            let client = follow.client()?;
-            client.node(&node).await?;
-            let all = client.volumes(&Default::default()).await?;
-            let has = all.into_iter().filter(|volume| volume.nodes.contains(&node));
-            (has.map(|volume| volume.name).collect(), node, yes, follow)
+            let volumes = follow.client()?.volumes_of_node(&node).await?;
+            (volumes, node, yes, follow)
         }
     };
     if volumes.is_empty() {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
-use model::VolumeId;
+use model::{NodeName, Owner, VolumeId};
 use tokio::time::Instant;
 
 use super::Orchestrator;
@@ -14,7 +14,7 @@ use crate::admission::Queue;
 use crate::catalogue::Catalogue;
 use crate::record::VolumeRecord;
 use crate::request::{Answer, Request};
-use crate::{ErrorKind, Result};
+use crate::{Error, ErrorKind, Result};
 
 /// Volumes of which the records of this host say too little or too much.
 #[derive(Clone, Debug, Default)]
@@ -73,6 +73,33 @@ impl Orchestrator {
             }
             Err(_) => latest.map_or_else(Elsewhere::default, |latest| self.still(latest.1.clone())),
         }
+    }
+
+    /// The volumes that a node may reach: those published to it here, and those that shared backends permit to it.
+    ///
+    /// # Errors
+    /// `NotFound` for a node that nobody knows. A shared backend that does not answer: it may permit more.
+    pub async fn volumes_of(&self, node: &NodeName) -> Result<BTreeSet<VolumeId>> {
+        let catalogue = self.catalogue();
+        let published = catalogue.volumes().filter(|record| record.published.contains_key(node));
+        let mut volumes: BTreeSet<VolumeId> = published.map(|record| record.id.clone()).collect();
+        if self.inner.own().is_some() {
+            let backends = self.inner.backends.all();
+            let listed = backends.values().map(async |backend| {
+                let driver = backend.driver(self.settings().periods.opening).await?;
+                let listed = backend.call(Queue::Read, "list volumes", driver.list()).await?;
+                Ok::<_, Error>(listed)
+            });
+            for seen in futures::future::try_join_all(listed).await?.into_iter().flatten() {
+                if seen.owner == Owner::Ours && seen.permitted.contains(node) {
+                    volumes.extend(seen.volume);
+                }
+            }
+        }
+        if volumes.is_empty() && catalogue.node(node).is_none() {
+            return Err(Error::not_found("node", node).hint("see `leister get nodes`"));
+        }
+        Ok(volumes)
     }
 
     async fn compare_all(&self, catalogue: &Catalogue) -> Elsewhere {

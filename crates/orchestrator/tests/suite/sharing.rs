@@ -157,6 +157,29 @@ fn an_exclusive_volume_is_refused_to_the_second_host_by_name_of_the_first_until_
 }
 
 #[test]
+fn what_a_dead_host_has_is_known_to_the_other_that_has_no_record_of_it() {
+    block_on(async {
+        let two = Two::new();
+        let (a, b) = two.open().await;
+        for name in ["v", "w", "unused"] {
+            run(&a, wish(name)).await.unwrap();
+        }
+        for name in ["v", "w"] {
+            run(&a, publish(name, "n1")).await.unwrap();
+        }
+        let has: Vec<_> = b.volumes_of(&node("n1")).await.unwrap().into_iter().collect();
+        assert_eq!(has, [id("v"), id("w")]);
+        assert_eq!(b.volumes_of(&node("n9")).await.unwrap_err().kind, ErrorKind::NotFound);
+        assert!(b.volumes_of(&node("n2")).await.unwrap().is_empty());
+        for volume in has {
+            run(&b, fence(volume.as_str(), "n1")).await.unwrap();
+        }
+        two.a.faults().always(Call::List, Fault::Refuse(ErrorKind::Unreachable));
+        assert_eq!(b.volumes_of(&node("n1")).await.unwrap_err().kind, ErrorKind::Unreachable);
+    });
+}
+
+#[test]
 fn a_host_that_was_fenced_does_not_get_the_permit_back_by_asking_before_it_has_noticed() {
     block_on(async {
         let two = Two::new();

@@ -32,6 +32,20 @@ pub(crate) async fn find(
     }
 }
 
+/// List the volumes that a node may reach; also by what backends say that are shared with other hosts
+#[utoipa::path(get, path = "/v1/nodes/{node}/volumes", tag = "nodes", operation_id = "listVolumesOfNode",
+    params(("node" = String, Path)),
+    responses(
+        (status = 200, body = List<String>), (status = 404, body = ErrorBody), (status = 503, body = ErrorBody)))]
+pub(crate) async fn volumes(
+    State(orchestrator): State<Orchestrator>,
+    Path(name): Path<String>,
+) -> Result<Json<List<String>>> {
+    let node = NodeName::new(&name).map_err(|_| absent(&orchestrator, &name))?;
+    let volumes = orchestrator.volumes_of(&node).await?;
+    Ok(Json(List::whole(volumes.into_iter().map(String::from).collect())))
+}
+
 /// Remove a node that uses no volume
 #[utoipa::path(delete, path = "/v1/nodes/{node}", tag = "nodes", operation_id = "deleteNode",
     params(("node" = String, Path)),

@@ -1,0 +1,11 @@
+//! Several hosts with containers over one storage: guests of the rig with kernels, engines and instances of Leister of
+//! their own.
+
+mod host;
+mod site;
+
+pub use host::Host;
+pub use site::Site;
+
+/// Generous: the machine may be slow and loaded.
+pub const LIMIT: rig::Limit = rig::Limit::from_secs(120);

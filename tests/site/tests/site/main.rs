@@ -1,0 +1,52 @@
+//! Hosts with containers over one storage: one site, whose hosts the tests use in turn.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at what it did not expect, aloud")]
+
+mod fences;
+mod races;
+mod restarts;
+mod sharing;
+
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+use rig::Rig;
+use site::Site;
+
+static RIG: LazyLock<Rig> = LazyLock::new(|| Site::boot().unwrap());
+static SITE: LazyLock<Site> = LazyLock::new(|| Site::up(&RIG).unwrap());
+static TURN: Mutex<()> = Mutex::new(());
+
+/// Gives a test its turn on the site.
+fn on_site(test: impl FnOnce(&Site)) {
+    if let Some(reason) = Site::lacking() {
+        println!("skipped: {reason}");
+        return;
+    }
+    // Whoever failed had the turn, and the next one may find all well.
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let _watch = RIG.watch();
+    test(&SITE);
+}
+
+/// Does something on both hosts at once.
+fn both<'a, T: Send>(
+    [one, two]: [&'a site::Host<'a>; 2],
+    work: impl Fn(&'a site::Host<'a>) -> T + Sync,
+) -> [T; 2] {
+    std::thread::scope(|scope| {
+        let work = &work;
+        let started = [one, two].map(|host| scope.spawn(move || work(host)));
+        started.map(|ended| ended.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
+
+/// Waits until it is so.
+#[track_caller]
+fn wait(what: &str, mut condition: impl FnMut() -> bool) {
+    let until = std::time::Instant::now() + site::LIMIT;
+    while !condition() {
+        assert!(std::time::Instant::now() < until, "waited in vain: {what}");
+        #[allow(clippy::disallowed_methods, reason = "the pause between two looks at the condition")]
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+}
