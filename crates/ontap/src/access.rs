@@ -4,8 +4,13 @@ pub(crate) mod iscsi;
 pub(crate) mod nfs;
 pub(crate) mod nvme;
 
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use driver::{DriverError, ErrorKind};
 use model::{Handle, InstanceId, NodeName};
+
+use crate::layout::lun_path;
 
 /// Names of the igroups and subsystems of a node: `<node>.<instance>`, and with `.x` those that share with nobody.
 #[derive(Clone, Debug)]
@@ -47,6 +52,34 @@ impl NodeGroup<'_> {
         let node = group.strip_suffix(&format!(".{}", self.instance))?;
         Some((NodeName::new(node).ok()?, exclusive))
     }
+}
+
+/// Groups of nodes that let in the node as it is now, and nobody else: looked at once, and after each map again.
+#[derive(Debug, Default)]
+pub(crate) struct Sound(Mutex<HashMap<String, String>>);
+
+impl Sound {
+    pub(crate) fn is(&self, group: &str, member: &str) -> bool {
+        self.groups().get(group).is_some_and(|known| known == member)
+    }
+
+    pub(crate) fn note(&self, group: &str, member: &str) {
+        self.groups().insert(group.to_owned(), member.to_owned());
+    }
+
+    pub(crate) fn forget(&self, group: &str) {
+        self.groups().remove(group);
+    }
+
+    fn groups(&self) -> MutexGuard<'_, HashMap<String, String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The refusal of a volume without what nodes are given.
+pub(crate) fn no_unit(handle: &Handle) -> DriverError {
+    let message = format!("`{handle}` has lost its LUN or namespace `{}`", lun_path(handle.as_str()));
+    DriverError::new(ErrorKind::NotFound, PERMIT, message)
 }
 
 /// The refusal of a volume that another node has.

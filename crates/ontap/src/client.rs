@@ -192,13 +192,15 @@ impl Client {
             .transpose()
             .map_err(|e| CallError::Strange(format!("what was to be sent: {e}")))?;
         let response = self.call(method, url, body).await?;
+        let accepted = response.status() == StatusCode::ACCEPTED;
         let text = response.bytes().await.map_err(CallError::Silent)?;
         if text.trim_ascii().is_empty() {
             return Ok(Changed::default());
         }
         let changed: Changed =
             serde_json::from_slice(&text).map_err(|e| CallError::Strange(e.to_string()))?;
-        for job in changed.job.iter().chain(&changed.jobs) {
+        // Any other answer but 202 says that it is done.
+        for job in changed.job.iter().filter(|_| accepted).chain(&changed.jobs) {
             self.job(&job.uuid).await?;
         }
         Ok(changed)

@@ -7,6 +7,7 @@ mod space;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Mutex;
 
+use ::driver::ErrorKind::{Conflict, InUse, NotFound};
 use ::driver::config::BackendFile;
 use ::driver::{
     CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
@@ -18,9 +19,9 @@ use model::{
 };
 
 use crate::access::nfs::Book;
-use crate::access::{FORBID, PERMIT};
+use crate::access::{FORBID, PERMIT, no_unit};
 use crate::error::ABSENT;
-use crate::layout::{Array, Found, LONGEST_NAME, Unit, Wanted};
+use crate::layout::{Array, Found, LONGEST_NAME, Seen, Unit, Wanted};
 use crate::wire::volumes;
 
 /// One SVM of an array, opened.
@@ -91,6 +92,15 @@ impl OntapDriver {
         }
         let state = self.state(&found, operation).await?;
         Ok(if fresh { Outcome::Changed(state) } else { Outcome::Unchanged(state) })
+    }
+
+    async fn grant(&self, handle: &Handle, seen: &Seen, permit: &Permit) -> Result<Outcome<Route>> {
+        match &seen.unit {
+            Unit::Files => self.array.export(&self.book, handle, seen, permit).await,
+            Unit::Lun(lun) => self.array.map(handle, lun, permit).await,
+            Unit::Namespace(namespace) => self.array.connect(handle, namespace, permit).await,
+            Unit::Missing => Err(no_unit(handle)),
+        }
     }
 
     /// The part of a block volume that nodes see; says whether it was missing.
@@ -212,17 +222,23 @@ impl Driver for OntapDriver {
         let for_good = found.choices().skip_recovery_queue;
         match volumes::delete(&self.array.client, &found.volume.uuid, for_good).await {
             Err(error) if !error.is(ABSENT) => Err(fail(error)),
-            _ => Ok(Outcome::Changed(())),
+            _ => {
+                self.array.known.forget(handle);
+                Ok(Outcome::Changed(()))
+            }
         }
     }
 
     async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
-        let found = self.ours(handle, PERMIT).await?;
-        match self.array.layout() {
-            Layout::File => self.array.export(&self.book, &found, permit).await,
-            Layout::Block if self.array.is_nvme() => self.array.connect(&found, permit).await,
-            Layout::Block => self.array.map(&found, permit).await,
+        if let Some(seen) = self.array.known.get(handle).filter(|seen| !seen.exported) {
+            match self.grant(handle, &seen, permit).await {
+                // It is not as it was: look, and say what it is.
+                Err(error) if matches!(error.kind, NotFound | Conflict | InUse) => {}
+                done => return done,
+            }
         }
+        let found = self.ours(handle, PERMIT).await?;
+        self.grant(handle, &Seen::of(&found), permit).await
     }
 
     async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>> {
@@ -239,6 +255,12 @@ impl Driver for OntapDriver {
             Layout::Block if self.array.is_nvme() => self.array.disconnect(&found, &node.name).await?,
             Layout::Block => self.array.unmap_node(&found, &node.name).await?,
         };
+        // Whoever is still let in is looked for before the next permit.
+        self.array.known.change(handle, |seen| match &mut seen.unit {
+            Unit::Lun(lun) => lun.lun_maps.clear(),
+            Unit::Namespace(namespace) => namespace.subsystem_map = None,
+            Unit::Files | Unit::Missing => seen.exported = false,
+        });
         Ok(if changed { Outcome::Changed(()) } else { Outcome::Unchanged(()) })
     }
 

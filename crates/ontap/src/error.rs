@@ -43,6 +43,9 @@ const DENIED: &[&str] = &["6", "6691623"];
 const INVALID: &[&str] = &["2", "262177", "262179", "262188", "262197", "262247", "5374892"];
 /// Another LUN map of the same LUN to the same igroup.
 pub(crate) const MAPPED: &[&str] = &["1254207", "5374922"];
+pub(crate) const NO_IGROUP: &[&str] = &["5374852"];
+/// An initiator sees the LUN by another igroup.
+pub(crate) const SEEN_BY_ANOTHER: &[&str] = &["5374924", "1254207"];
 pub(crate) const INITIATOR_KNOWN: &[&str] = &["5374035"];
 pub(crate) const SNAPSHOT_BUSY: &str = "1638555";
 

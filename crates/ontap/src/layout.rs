@@ -1,5 +1,6 @@
 //! Where a volume's bytes lie on the array.
 
+mod known;
 mod lun;
 mod namespace;
 mod volume;
@@ -9,6 +10,7 @@ use std::collections::BTreeSet;
 use driver::DriverError;
 use model::{Bytes, Handle, InstanceId, Layout, NodeName, Owner, PoolName, Provisioning, VolumeState};
 
+use crate::access::Sound;
 use crate::client::Client;
 use crate::config::{Choices, Config, Kind, SanType};
 use crate::error::CallError;
@@ -16,6 +18,7 @@ use crate::tag::{Holds, Tag};
 use crate::wire::volumes::Volume;
 use crate::wire::{luns, namespaces};
 
+pub(crate) use known::{Known, Seen};
 pub(crate) use lun::path as lun_path;
 pub(crate) use volume::Wanted;
 
@@ -34,6 +37,9 @@ pub(crate) struct Array {
     pub(crate) data_addresses: Vec<std::net::IpAddr>,
     /// Where its volumes are when nothing says otherwise.
     pub(crate) first_pool: PoolName,
+    pub(crate) known: Known,
+    /// Groups and subsystems of nodes that were found right since the start.
+    pub(crate) sound: Sound,
 }
 
 /// A volume as the array has it.

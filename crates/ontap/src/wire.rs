@@ -26,3 +26,15 @@ impl Named {
         Named { name: name.into() }
     }
 }
+
+/// A reference by UUID.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct ByUuid {
+    pub(crate) uuid: String,
+}
+
+impl ByUuid {
+    pub(crate) fn new(uuid: impl Into<String>) -> ByUuid {
+        ByUuid { uuid: uuid.into() }
+    }
+}

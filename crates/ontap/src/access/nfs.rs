@@ -12,7 +12,7 @@ use model::{Handle, NfsRoute, NodeName, Permit, Route};
 
 use super::{FORBID, PERMIT, lacking, taken};
 use crate::error::{ABSENT, EXISTS};
-use crate::layout::{Array, Found};
+use crate::layout::{Array, Seen};
 use crate::wire::Named;
 use crate::wire::exports::{self, NewRule, Policy, Rule};
 use crate::wire::volumes::{self, Change, Nas};
@@ -33,36 +33,55 @@ impl Array {
     /// # Behavior
     /// The policy is made with its first rule in one call, so that of two nodes that want a volume alone, one
     /// makes it and the other finds it.
-    pub(crate) async fn export(&self, book: &Book, found: &Found, permit: &Permit) -> Result<Outcome<Route>> {
-        let node = &permit.node.name;
+    pub(crate) async fn export(
+        &self,
+        book: &Book,
+        handle: &Handle,
+        seen: &Seen,
+        permit: &Permit,
+    ) -> Result<Outcome<Route>> {
         let addresses = self.addresses(permit)?;
-        book.enter(self, node, &addresses).await?;
-        let handle = &found.handle;
+        book.enter(self, &permit.node.name, &addresses).await?;
         let route = Route::Nfs(NfsRoute {
             server: self.server()?,
             path: junction(handle),
             mount_options: self.config.nfs_mount_options.clone(),
         });
-        let rule = NewRule::for_addresses(addresses.clone(), permit.read_only, permit.exclusive);
+        let rule = NewRule::for_addresses(addresses, permit.read_only, permit.exclusive);
         let fail = self.error(PERMIT);
-        let policy = exports::find(&self.client, &self.svm, handle.as_str()).await.map_err(&fail)?;
-        let mut changed = true;
-        match policy {
-            None => match exports::create(&self.client, &self.svm, handle.as_str(), &[rule]).await {
-                Ok(()) => {}
-                Err(error) if error.is(EXISTS) => {
+        let mut changed = !seen.exported;
+        if seen.exported || !self.make_policy(handle, &rule).await? {
+            let policy = exports::find(&self.client, &self.svm, handle.as_str()).await.map_err(&fail)?;
+            match policy {
+                Some(policy) => changed |= self.add_rule(book, handle, &policy, permit, rule).await?,
+                None if self.make_policy(handle, &rule).await? => changed = true,
+                None => {
                     let message = format!("`{handle}` is being permitted to another node at this moment");
                     return Err(DriverError::new(ErrorKind::InUse, PERMIT, message));
                 }
-                Err(error) => return Err(fail(error)),
-            },
-            Some(policy) => changed = self.add_rule(book, handle, &policy, permit, rule).await?,
+            }
         }
-        if found.volume.policy() != Some(handle.as_str()) {
-            self.use_policy(&found.volume.uuid, handle.as_str()).await.map_err(fail)?;
-            changed = true;
+        if !seen.exported {
+            match self.use_policy(&seen.uuid, handle.as_str()).await {
+                Ok(()) => self.known.change(handle, |seen| seen.exported = true),
+                Err(error) if error.is(ABSENT) => {
+                    // The volume has gone meanwhile: so does what was made for it.
+                    exports::delete(&self.client, &self.svm, handle.as_str()).await.map_err(&fail)?;
+                    return Err(fail(error));
+                }
+                Err(error) => return Err(fail(error)),
+            }
         }
         Ok(if changed { Outcome::Changed(route) } else { Outcome::Unchanged(route) })
+    }
+
+    /// `Ok(false)`: the volume has one.
+    async fn make_policy(&self, handle: &Handle, rule: &NewRule) -> Result<bool> {
+        match exports::create(&self.client, &self.svm, handle.as_str(), std::slice::from_ref(rule)).await {
+            Ok(()) => Ok(true),
+            Err(error) if error.is(EXISTS) => Ok(false),
+            Err(error) => Err(self.error(PERMIT)(error)),
+        }
     }
 
     /// Says whether anything had to be done.

@@ -2,13 +2,13 @@
 //! exclusive by nature.
 
 use driver::{DriverError, ErrorKind, Outcome, Result};
-use model::{NamespaceId, NodeName, NvmeRoute, Permit, Route};
+use model::{Handle, NamespaceId, NodeName, NvmeRoute, Permit, Route};
 
-use super::iscsi::no_unit;
 use super::{FORBID, PERMIT, lacking, taken};
 use crate::error::{ABSENT, EXISTS};
 use crate::layout::{Array, Found, Unit};
-use crate::wire::namespaces::Namespace;
+use crate::wire::Named;
+use crate::wire::namespaces::{MappedTo, Namespace};
 use crate::wire::subsystems::{self, Subsystem};
 
 const PORT: u16 = 4420;
@@ -20,48 +20,68 @@ impl Array {
         Some(self.groups().read(&subsystem.name)?.0)
     }
 
-    pub(crate) async fn connect(&self, found: &Found, permit: &Permit) -> Result<Outcome<Route>> {
+    pub(crate) async fn connect(
+        &self,
+        handle: &Handle,
+        namespace: &Namespace,
+        permit: &Permit,
+    ) -> Result<Outcome<Route>> {
         let node = &permit.node.name;
         let Some(nqn) = permit.node.nqn.as_deref() else {
             let hint = "install nvme-cli there, so that it gets one";
             return Err(lacking(node, "NVMe host name", hint));
         };
-        let Unit::Namespace(namespace) = &found.unit else { return Err(no_unit(&found.handle)) };
         if let Some(other) = self.attached(namespace).filter(|other| other != node) {
-            return Err(taken(&found.handle, other.as_str()));
+            return Err(taken(handle, other.as_str()));
         }
         let name = self.groups().name(node, false, PERMIT)?;
-        let (subsystem, mut changed) = self.subsystem(&name, nqn).await?;
-        if self.attached(namespace).is_none() {
-            changed = true;
-            let fail = self.error(PERMIT);
-            match subsystems::map(&self.client, &self.svm, &namespace.name, &name).await {
-                Ok(()) => {}
+        let mut changed = false;
+        // What is remembered is looked at again before it is relied on.
+        let is_in =
+            self.attached(namespace).is_some() && self.attached_now(handle).await?.as_ref() == Some(node);
+        if !is_in {
+            if !self.sound.is(&name, nqn) {
+                changed |= self.subsystem(&name, nqn).await?.1;
+                self.sound.note(&name, nqn);
+            }
+            match subsystems::map(&self.client, &self.svm, &namespace.uuid, &name).await {
+                Ok(()) => changed = true,
                 Err(error) if error.is(EXISTS) || error.kind() == ErrorKind::Conflict => {
-                    let now = self.find(&found.handle).await.map_err(&fail)?;
-                    let has = now.and_then(|now| match now.unit {
-                        Unit::Namespace(namespace) => self.attached(&namespace),
-                        _ => None,
-                    });
-                    match has {
+                    match self.attached_now(handle).await? {
                         Some(has) if has == *node => {}
-                        Some(other) => return Err(taken(&found.handle, other.as_str())),
-                        None => return Err(fail(error)),
+                        Some(other) => return Err(taken(handle, other.as_str())),
+                        None => return Err(self.error(PERMIT)(error)),
                     }
                 }
-                Err(error) => return Err(fail(error)),
+                Err(error) => {
+                    self.sound.forget(&name);
+                    return Err(self.error(PERMIT)(error));
+                }
             }
         }
+        let (subsystem, repaired) = self.subsystem(&name, nqn).await?;
         let Some(target) = subsystem.target_nqn else {
             let message = format!("subsystem `{name}` has no NQN");
             return Err(DriverError::new(ErrorKind::Internal, PERMIT, message));
         };
+        self.known.change(handle, |seen| {
+            if let Unit::Namespace(namespace) = &mut seen.unit {
+                namespace.subsystem_map = Some(MappedTo { subsystem: Some(Named::new(&name)) });
+            }
+        });
         let route = Route::Nvme(NvmeRoute {
             subsystem: target,
             portals: self.portals(PORT),
             namespace: NamespaceId::Uuid(namespace.uuid.clone()),
         });
-        Ok(if changed { Outcome::Changed(route) } else { Outcome::Unchanged(route) })
+        Ok(if changed || repaired { Outcome::Changed(route) } else { Outcome::Unchanged(route) })
+    }
+
+    async fn attached_now(&self, handle: &Handle) -> Result<Option<NodeName>> {
+        match self.find_namespace(handle).await.map_err(self.error(PERMIT))? {
+            Unit::Namespace(namespace) => Ok(self.attached(&namespace)),
+            _ => Ok(None),
+        }
     }
 
     pub(crate) async fn disconnect(&self, found: &Found, node: &NodeName) -> Result<bool> {

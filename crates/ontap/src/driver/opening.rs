@@ -8,11 +8,12 @@ use driver::{DriverError, DriverInfo, ErrorKind, Result};
 use model::{InstanceId, PoolName};
 
 use super::{OPEN, OntapDriver};
+use crate::access::Sound;
 use crate::access::nfs::Book;
 use crate::client::Client;
 use crate::config::{Config, Kind, SanType};
 use crate::error::{CallError, EXISTS};
-use crate::layout::Array;
+use crate::layout::{Array, Known};
 use crate::wire::interfaces::{self, Service};
 use crate::wire::svms::{self, Svm};
 use crate::wire::{cluster, exports, iscsi};
@@ -55,9 +56,21 @@ impl OntapDriver {
         let first_pool = file.virtual_pools().next().cloned().map_or(first_pool, Ok).map_err(|e| {
             refuse(ErrorKind::Unsupported, "a name on the array cannot be a pool's".to_owned()).because(e)
         })?;
-        let array =
-            Array { client, svm: svm.name, instance, config, aggregates, target, data_addresses, first_pool };
+        let array = Array {
+            client,
+            svm: svm.name,
+            instance,
+            config,
+            aggregates,
+            target,
+            data_addresses,
+            first_pool,
+            known: Known::default(),
+            sound: Sound::default(),
+        };
+        let book = Book::default();
         if array.config.kind.is_nas() {
+            book.read(&array).await.map_err(fail)?;
             match exports::create(&array.client, &array.svm, &array.empty_policy(), &[]).await {
                 Err(error) if !error.is(EXISTS) => return Err(fail(error)),
                 _ => {}
@@ -71,7 +84,7 @@ impl OntapDriver {
             },
             file,
             array,
-            book: Book::default(),
+            book,
             seen: Mutex::new(HashMap::new()),
         })
     }

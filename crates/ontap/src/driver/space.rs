@@ -10,23 +10,24 @@ use model::{
 };
 
 use super::OntapDriver;
-use crate::client;
 use crate::config::Kind;
 use crate::layout::{Found, GRANULARITY, SMALLEST, SMALLEST_GROUP, Unit};
 use crate::wire::aggregates::{self, Aggregate};
-use crate::wire::{luns, namespaces, volumes};
 
 /// How many times its space an aggregate may promise to thin volumes.
 const OVERCOMMIT: u64 = 10;
 const DEFAULT_SIZE: Bytes = Bytes::gib(1);
 
 impl OntapDriver {
-    /// Two calls, or three where LUNs or namespaces are counted, whatever the number of volumes.
+    /// One call, whatever the number of volumes; the first one lists them too.
     pub(super) async fn look_at_pools(&self) -> Result<Vec<Pool>> {
         const OPERATION: &str = "list pools";
         let fail = self.array.error(OPERATION);
         let aggregates = aggregates::list(&self.array.client, &self.array.aggregates).await.map_err(&fail)?;
-        let promised = self.promised().await.map_err(&fail)?;
+        if !self.array.known.is_complete() {
+            self.array.list().await.map_err(&fail)?;
+        }
+        let promised = self.array.known.promised();
         let mut physical: Vec<Pool> =
             aggregates.iter().filter_map(|aggregate| self.physical(aggregate, &promised)).collect();
         if self.array.config.kind == Kind::NasFlexGroup {
@@ -120,35 +121,6 @@ impl OntapDriver {
             }
             _ => Ok(()),
         }
-    }
-
-    /// Sizes of all volumes of the SVM, summed up by aggregate.
-    async fn promised(&self) -> client::Result<HashMap<String, u64>> {
-        let (client, svm) = (&self.array.client, &self.array.svm);
-        let all = volumes::named(client, svm, "*").await?;
-        let mut units: HashMap<String, u64> = HashMap::new();
-        let mut count = |name: &str, size: u64| {
-            if let Some(volume) = name.strip_prefix("/vol/").and_then(|rest| rest.split('/').next()) {
-                *units.entry(volume.to_owned()).or_default() += size;
-            }
-        };
-        if self.array.is_nvme() {
-            for namespace in namespaces::list(client, svm, "*").await? {
-                count(&namespace.name, namespace.space.map_or(0, |space| space.size));
-            }
-        } else if self.array.layout() == Layout::Block {
-            for lun in luns::list(client, svm, "*").await? {
-                count(&lun.name, lun.space.map_or(0, |space| space.size));
-            }
-        }
-        let mut promised = HashMap::new();
-        for volume in all {
-            let files = volume.reserve().within(Bytes::new(volume.size)).get();
-            let size = units.get(&volume.name).copied().unwrap_or(files);
-            let Some(aggregate) = volume.aggregates.first() else { continue };
-            *promised.entry(aggregate.name.clone()).or_default() += size;
-        }
-        Ok(promised)
     }
 
     fn physical(&self, aggregate: &Aggregate, promised: &HashMap<String, u64>) -> Option<Pool> {

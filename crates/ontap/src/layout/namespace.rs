@@ -13,7 +13,7 @@ use crate::wire::namespaces;
 const NAME: &str = "namespace0";
 
 impl Array {
-    pub(super) async fn find_namespace(&self, handle: &Handle) -> client::Result<Unit> {
+    pub(crate) async fn find_namespace(&self, handle: &Handle) -> client::Result<Unit> {
         let namespace = namespaces::find(&self.client, &self.svm, &path(handle.as_str())).await?;
         Ok(namespace.map_or(Unit::Missing, Unit::Namespace))
     }

@@ -1,7 +1,9 @@
 //! A FlexVol or FlexGroup for each volume.
 
+use std::collections::HashMap;
+
 use driver::{DriverError, ErrorKind, Result};
-use model::{Bytes, Handle, Labels, Layout, PoolName, Provisioning, VolumeId, VolumeSpec};
+use model::{Bytes, Handle, Labels, Layout, Owner, PoolName, Provisioning, VolumeId, VolumeSpec};
 
 use super::{AROUND_UNIT, Array, COMMENT, Found, GRANULARITY, Unit};
 use crate::access::nfs;
@@ -28,6 +30,7 @@ pub(crate) struct Wanted<'a> {
 impl Array {
     pub(crate) async fn find(&self, handle: &Handle) -> client::Result<Option<Found>> {
         let Some(volume) = volumes::find(&self.client, &self.svm, handle.as_str()).await? else {
+            self.known.forget(handle);
             return Ok(None);
         };
         let unit = match self.layout() {
@@ -35,7 +38,12 @@ impl Array {
             Layout::Block if self.is_nvme() => self.find_namespace(handle).await?,
             Layout::Block => self.find_lun(handle).await?,
         };
-        Ok(Some(found(handle.clone(), volume, unit)))
+        let found = found(handle.clone(), volume, unit);
+        match found.owner(self) {
+            Owner::Ours => self.known.note(&found),
+            _ => self.known.forget(handle),
+        }
+        Ok(Some(found))
     }
 
     /// Every volume with our tag: one paged call, and one for the units of block volumes.
@@ -49,15 +57,20 @@ impl Array {
                     .is_some_and(|tag| tag.is_of(&self.instance, self.holds()))
         });
         let mut units = match self.layout() {
-            Layout::File => return Ok(volumes.into_iter().filter_map(|v| whole(v, Unit::Files)).collect()),
+            Layout::File => HashMap::new(),
             Layout::Block if self.is_nvme() => self.list_namespaces().await?,
             Layout::Block => self.list_luns().await?,
         };
         let with_unit = |volume: Volume| {
-            let unit = units.remove(&volume.name).unwrap_or(Unit::Missing);
+            let unit = match self.layout() {
+                Layout::File => Unit::Files,
+                Layout::Block => units.remove(&volume.name).unwrap_or(Unit::Missing),
+            };
             whole(volume, unit)
         };
-        Ok(volumes.into_iter().filter_map(with_unit).collect())
+        let all: Vec<Found> = volumes.into_iter().filter_map(with_unit).collect();
+        self.known.replace(&all);
+        Ok(all)
     }
 
     /// # Behavior

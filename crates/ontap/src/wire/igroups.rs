@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Named;
+use super::{ByUuid, Named};
 use crate::client::{Client, Result};
 
 /// Initiators that are let in together: here, those of one node.
@@ -24,7 +24,7 @@ struct NewIgroup<'a> {
 #[derive(Debug, Serialize)]
 struct NewMap {
     svm: Named,
-    lun: Named,
+    lun: ByUuid,
     igroup: Named,
 }
 
@@ -38,6 +38,8 @@ pub(crate) struct Map {
 pub(crate) struct MappedTo {
     pub(crate) name: String,
     pub(crate) uuid: String,
+    #[serde(default)]
+    pub(crate) initiators: Vec<String>,
 }
 
 const PATH: &str = "protocols/san/igroups";
@@ -66,19 +68,15 @@ pub(crate) async fn remove(client: &Client, igroup: &str, initiator: &str) -> Re
     client.delete(&format!("{PATH}/{igroup}/initiators/{initiator}"), &[]).await.map(drop)
 }
 
-pub(crate) async fn delete(client: &Client, svm: &str, name: &str) -> Result<()> {
-    client.delete(PATH, &[("name", name), ("svm.name", svm)]).await.map(drop)
-}
-
 pub(crate) async fn map(client: &Client, svm: &str, lun: &str, igroup: &str) -> Result<()> {
-    let map = NewMap { svm: Named::new(svm), lun: Named::new(lun), igroup: Named::new(igroup) };
+    let map = NewMap { svm: Named::new(svm), lun: ByUuid::new(lun), igroup: Named::new(igroup) };
     client.post(MAPS, &map).await
 }
 
-/// Where a LUN is mapped.
+/// Where a LUN is mapped, and who is in there.
 pub(crate) async fn maps(client: &Client, svm: &str, lun: &str) -> Result<Vec<Map>> {
-    let fields = "igroup.name,igroup.uuid,logical_unit_number";
-    client.list(MAPS, &[("lun.name", lun), ("svm.name", svm), ("fields", fields)]).await
+    let fields = "igroup.name,igroup.uuid,igroup.initiators,logical_unit_number";
+    client.list(MAPS, &[("lun.uuid", lun), ("svm.name", svm), ("fields", fields)]).await
 }
 
 pub(crate) async fn unmap(client: &Client, lun: &str, igroup: &str) -> Result<()> {

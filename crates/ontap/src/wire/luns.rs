@@ -21,13 +21,7 @@ pub(crate) struct LunSpace {
 
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LunMap {
-    pub(crate) igroup: Igroup,
-    pub(crate) logical_unit_number: Option<u16>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-pub(crate) struct Igroup {
-    pub(crate) name: String,
+    pub(crate) igroup: Named,
 }
 
 #[derive(Debug, Serialize)]
@@ -62,7 +56,7 @@ struct Size {
 }
 
 const PATH: &str = "storage/luns";
-const FIELDS: &str = "name,uuid,serial_number,space.size,lun_maps.igroup.name,lun_maps.logical_unit_number";
+const FIELDS: &str = "name,uuid,serial_number,space.size,lun_maps.igroup.name";
 
 pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Option<Lun>> {
     client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", FIELDS)]).await

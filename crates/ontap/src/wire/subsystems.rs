@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 
-use super::Named;
+use super::{ByUuid, Named};
 use crate::client::{Client, Result};
 
 /// What hosts connect to: here, one for each node.
@@ -28,7 +28,7 @@ struct NewSubsystem<'a> {
 #[derive(Debug, Serialize)]
 struct NewMap {
     svm: Named,
-    namespace: Named,
+    namespace: ByUuid,
     subsystem: Named,
 }
 
@@ -54,7 +54,7 @@ pub(crate) async fn remove_host(client: &Client, subsystem: &str, nqn: &str) -> 
 
 pub(crate) async fn map(client: &Client, svm: &str, namespace: &str, subsystem: &str) -> Result<()> {
     let map =
-        NewMap { svm: Named::new(svm), namespace: Named::new(namespace), subsystem: Named::new(subsystem) };
+        NewMap { svm: Named::new(svm), namespace: ByUuid::new(namespace), subsystem: Named::new(subsystem) };
     client.post(MAPS, &map).await
 }
 

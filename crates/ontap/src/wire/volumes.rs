@@ -157,11 +157,6 @@ pub(crate) async fn list(client: &Client, svm: &str, comment: &str) -> Result<Ve
     client.list(PATH, &[("comment", comment), ("svm.name", svm), ("fields", FIELDS)]).await
 }
 
-/// Volumes of a name pattern.
-pub(crate) async fn named(client: &Client, svm: &str, pattern: &str) -> Result<Vec<Volume>> {
-    client.list(PATH, &[("name", pattern), ("svm.name", svm), ("fields", FIELDS)]).await
-}
-
 /// Names of the clones that depend on a snapshot.
 pub(crate) async fn children(client: &Client, svm: &str, volume: &str, snapshot: &str) -> Result<Vec<Named>> {
     let query = [

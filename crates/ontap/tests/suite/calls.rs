@@ -16,7 +16,7 @@ async fn cost<T>(array: &Array, operation: impl Future<Output = driver::Result<T
 async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
     let driver = array.driver();
     driver.pools().await.unwrap();
-    let volume: CreateVolume = request(driver.as_ref(), "v");
+    let [volume, other]: [CreateVolume; 2] = ["v", "w"].map(|name| request(driver.as_ref(), name));
     let handle = volume.handle.clone();
     let permit = Permit::exclusive(array.nodes()[0].clone());
     let (snapshots, snapshot) = (driver.snapshots().unwrap(), SnapshotName::new("s").unwrap());
@@ -26,6 +26,10 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
         ("observe", cost(array, driver.observe(&handle)).await),
         ("permit, a node's first", cost(array, driver.permit(&handle, &permit)).await),
         ("permit again", cost(array, driver.permit(&handle, &permit)).await),
+        ("permit, a further volume", {
+            driver.create(&other).await.unwrap();
+            cost(array, driver.permit(&other.handle, &permit)).await
+        }),
         ("list", cost(array, driver.list()).await),
         ("forbid", cost(array, driver.forbid(&handle, &permit.node)).await),
         ("grow", cost(array, driver.resize().unwrap().grow(&handle, Bytes::gib(2))).await),

@@ -54,6 +54,12 @@ impl Book {
         if addresses.all(|client| now.contains_key(&client.pattern)) {
             return Ok(now);
         }
+        self.read(array).await?;
+        Ok(known())
+    }
+
+    /// Reads the book from the array.
+    pub(crate) async fn read(&self, array: &Array) -> client::Result<()> {
         let entries = exports::list(&array.client, &array.svm, &array.entries("*")).await?;
         let mut read = HashMap::new();
         for entry in entries {
@@ -62,7 +68,7 @@ impl Book {
             read.extend(clients.map(|client| (client.pattern, node.clone())));
         }
         self.known.lock().unwrap_or_else(PoisonError::into_inner).extend(read);
-        Ok(known())
+        Ok(())
     }
 
     fn has(&self, node: &NodeName, addresses: &[String]) -> bool {
