@@ -77,12 +77,21 @@ pub fn prove<F: Fixture + 'static>(fixture: impl AsyncFnOnce() -> F, proof: impl
     drop(runtime);
 }
 
+/// Says aloud that a proof has not run.
+#[allow(clippy::print_stdout, reason = "a skipped test says why, to the person who runs it")]
+pub fn skipped(reason: impl std::fmt::Display) {
+    println!("skipped: {reason}");
+}
+
 /// Makes one test per proof of the suite; the expression makes the [`Fixture`](crate::conformance::Fixture) and
-/// may await.
+/// may await. What follows `unless` may say why this machine cannot run them.
 #[macro_export]
 macro_rules! conformance {
     ($fixture:expr) => {
-        $crate::conformance! { @tests $fixture;
+        $crate::conformance! { $fixture, unless None::<&str> }
+    };
+    ($fixture:expr, unless $reason:expr) => {
+        $crate::conformance! { @tests $fixture, $reason;
             claims:
                 pools_add_up,
                 pools_offer_what_the_driver_can_do,
@@ -147,10 +156,13 @@ macro_rules! conformance {
                 an_interrupted_import_can_be_repeated;
         }
     };
-    (@tests $fixture:expr; $($group:ident: $($proof:ident),+;)+) => {
+    (@tests $fixture:expr, $reason:expr; $($group:ident: $($proof:ident),+;)+) => {
         $($(
             #[test]
             fn $proof() {
+                if let Some(reason) = $reason {
+                    return $crate::conformance::skipped(reason);
+                }
                 $crate::conformance::prove(async || $fixture, $crate::conformance::$group::$proof);
             }
         )+)+

@@ -47,7 +47,7 @@ const ALLOWED: &[Allowed] = &[
     Allowed {
         place: "crates/linux",
         uses: &["model", "driver", "filer"],
-        tests_use: &["host", "rig"],
+        tests_use: &["host", "rig", "filer-suite"],
         why: "a family knows its contract and its array",
     },
     Allowed { place: "crates/ontap", uses: &["model", "driver"], tests_use: &["sim-ontap"], why: FAMILY },

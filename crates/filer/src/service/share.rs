@@ -40,8 +40,11 @@ impl Share<'_> {
     pub(super) fn create(&self, wanted: CreateVolume, wires: &[Wire]) -> Result<Outcome<VolumeState>> {
         check_wire(&wanted, wires)?;
         let handle = wanted.handle.clone();
-        self.own_or_absent(&handle)?;
-        if let Some(Source::Volume { handle } | Source::Snapshot { handle, .. }) = &wanted.source {
+        let there = self.own_or_absent(&handle)?.is_some();
+        // A clone that is there may have outlived its source.
+        if let (false, Some(Source::Volume { handle } | Source::Snapshot { handle, .. })) =
+            (there, &wanted.source)
+        {
             self.own(handle)?;
         }
         self.told(&handle, self.pool.create(&self.labelled(wanted)))

@@ -28,6 +28,9 @@ async fn every_call_can_be_repeated() {
     assert_eq!(client.find("v").await.unwrap().unwrap().staged, Some(false));
     for changed in [true, false] {
         assert_eq!(client.delete_snapshot("v", "s").await.unwrap().changed(), changed);
+        if changed {
+            assert!(!client.create(&clone).await.unwrap().changed(), "it outlives its source");
+        }
         assert!(!client.forbid("v", "nobody").await.unwrap().changed());
         assert_eq!(client.delete("w").await.unwrap().changed(), changed);
     }
