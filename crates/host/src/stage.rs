@@ -20,6 +20,10 @@ use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
 use crate::lock::{Locks, blocking};
 use crate::mount::{self, Table};
+use crate::sessions::Sessions;
+use unit::Way;
+
+pub(crate) use unit::{Patience, heal};
 
 /// Where things of one volume lie.
 #[derive(Clone, Debug)]
@@ -60,7 +64,7 @@ pub(crate) async fn attach(
     wanted: &Attachment,
     tools: &Tools,
     images: &Locks<(u64, u64)>,
-    targets: &Locks<String>,
+    sessions: &Sessions,
 ) -> Result<Attached> {
     match route {
         Route::Local { source: LocalSource::Directory { path, snapshots } } => {
@@ -73,16 +77,13 @@ pub(crate) async fn attach(
             image::attach(places, path, wanted, tools, images).await
         }
         Route::Nfs(route) => nfs::attach(places, route, wanted, tools).await,
-        Route::Iscsi(route) => unit::attach(places, route, wanted, tools, targets).await,
-        Route::Nvme(_) => Err(HostError::Unsupported {
-            volume: places.volume.clone(),
-            problem: "its storage is reached over a wire that this node cannot use".to_owned(),
-        }),
+        Route::Iscsi(route) => unit::attach(places, Way::Disk(route), wanted, tools, sessions).await,
+        Route::Nvme(route) => unit::attach(places, Way::Namespace(route), wanted, tools, sessions).await,
     }
 }
 
 /// Takes down the stage and what is behind it. The caller has seen that no reference is left.
-pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<String>) -> Result<()> {
+pub(crate) async fn detach(places: &Places, tools: &Tools, sessions: &Sessions) -> Result<()> {
     let at = places.clone();
     let is_directory = blocking(&tools.hold, move || {
         let table = Table::read()?;
@@ -98,7 +99,7 @@ pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<Strin
     })
     .await?;
     if !is_directory {
-        unit::release(places, tools, targets).await?;
+        unit::release(places, tools, sessions).await?;
     }
     let at = places.clone();
     blocking(&tools.hold, move || {
@@ -116,6 +117,11 @@ pub(crate) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<
         Some(device) => unit::grow(places, &device, size, tools).await,
         None => image::grow(places, size, tools).await,
     }
+}
+
+/// The device of a unit that a volume has here without a filesystem mounted from it.
+pub(crate) fn raw(places: &Places) -> Result<Option<PathBuf>> {
+    Ok(unit::marked(places)?.map(|device| Path::new("/dev").join(device)))
 }
 
 /// Unmounts with all that lies below, and says who is in the way.

@@ -81,6 +81,7 @@ impl Plugin {
         let mut background = JoinSet::new();
         background.spawn(upkeep::keep_order(mounts.clone()));
         background.spawn(upkeep::follow_growth(mounts.clone()));
+        background.spawn(upkeep::heal(mounts.clone()));
 
         let server = Arc::new(Server { mounts, deadlines: self.deadlines, calls: AtomicU64::new(0) });
         let router = Router::new().fallback(answer).with_state(server);

@@ -23,7 +23,7 @@ fn serve(rig: &Rig) -> (&Guest, &Guest) {
     let name = NodeName::new("node1").unwrap();
     let identity = done(obey(node, Deed::Identity { name }));
     let script = format!(
-        "initiator={} link0={} link1={}\n{}",
+        "initiator={} link0={} link1={} disk_a=/dev/ubdb disk_b=/dev/ubdc\n{}",
         identity["initiator"].as_str().unwrap(),
         storage.address(0),
         storage.address(1),
@@ -194,7 +194,7 @@ fn a_detach_that_was_hindered_is_finished_by_the_next_one() {
         node.exec("dmsetup remove holder").ok("it goes");
         let (kind, text) = failed(answer);
         assert!(kind == "Busy" && text.contains("built on it"), "{kind}: {text}");
-        let findings = done(obey(node, Deed::Doctor)).to_string();
+        let findings = done(obey(node, Deed::Doctor { wires: Vec::new() })).to_string();
         assert!(findings.contains("attached but not mounted"), "{findings}");
         done(detach(node, "a"));
         nothing_is_left(node);
