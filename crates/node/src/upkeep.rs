@@ -204,9 +204,10 @@ fn twins(catalogue: &Catalogue) -> Vec<Finding> {
             severity: Severity::Error,
             subject: format!("nodes {}", nodes.join(", ")),
             problem: format!("they have one name, {name}: storage gives each what is meant for the other"),
-            advice: "give all but one a name of its own (/etc/iscsi/initiatorname.iscsi by `iscsi-iname`, or \
+            advice:
+                "give all but one a name of its own (/etc/iscsi/initiatorname.iscsi by `iscsi-iname`, or \
                      remove /etc/nvme/hostnqn and hostid) and start leister there anew"
-                .to_owned(),
+                    .to_owned(),
         })
         .collect()
 }

@@ -4,6 +4,7 @@
 
 mod hands;
 mod iscsi;
+mod many;
 mod nfs;
 mod nvme;
 
@@ -12,7 +13,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use rig::{Backend, Limit, Rig, Size};
 
 /// Generous: the machine may be slow and loaded.
-const LIMIT: Limit = Limit::from_secs(120);
+const LIMIT: Limit = Limit::from_secs(300);
 
 static RIG: LazyLock<Rig> = LazyLock::new(|| {
     let rig = Rig::builder()

@@ -14,20 +14,13 @@ const A: &str = "aaaaaaaa000000000000000000000001";
 const B: &str = "bbbbbbbb000000000000000000000002";
 
 /// Brings the subsystem up with blank namespaces.
-fn serve(rig: &Rig) -> (&Guest, &Guest) {
+pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
     static CLIENT: Once = Once::new();
     let (storage, node) = (rig.guest("storage"), rig.guest("node1"));
     CLIENT.call_once(|| {
         services::block_client(node, "defaults {\n find_multipaths strict\n}\n").ok("client");
     });
-    let identity = done(obey(node, Deed::Identity { name: NodeName::new("node1").unwrap() }));
-    let script = format!(
-        "host={} link0={} link1={} disk_a=/dev/vdb disk_b=/dev/vdc\n{}",
-        identity["nqn"].as_str().unwrap(),
-        storage.address(0),
-        storage.address(1),
-        include_str!("subsystem.sh")
-    );
+    let script = with_addresses(storage, node, include_str!("subsystem.sh"));
     storage.exec(&script).ok("subsystem");
     if !left(node).is_empty() {
         let clear =
@@ -40,6 +33,17 @@ fn serve(rig: &Rig) -> (&Guest, &Guest) {
         "for u in na nb; do dd if=/dev/zero of=/dev/mapper/$u bs=1M count=64 conv=fsync,notrunc 2>&1; done";
     storage.exec(blank).ok("blank namespaces");
     (storage, node)
+}
+
+/// A script that is told of the host's name, the addresses and the disks.
+pub(crate) fn with_addresses(storage: &Guest, node: &Guest, script: &str) -> String {
+    let identity = done(obey(node, Deed::Identity { name: NodeName::new("node1").unwrap() }));
+    format!(
+        "host={} link0={} link1={} disk_a=/dev/vdb disk_b=/dev/vdc\n{script}",
+        identity["nqn"].as_str().unwrap(),
+        storage.address(0),
+        storage.address(1),
+    )
 }
 
 fn namespace(storage: &Guest, links: &[u8], id: &str) -> NvmeRoute {
@@ -74,7 +78,7 @@ fn left(node: &Guest) -> String {
 }
 
 #[track_caller]
-fn nothing_is_left(node: &Guest) {
+pub(crate) fn nothing_is_left(node: &Guest) {
     assert_eq!(left(node), "");
 }
 
