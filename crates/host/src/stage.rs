@@ -36,6 +36,8 @@ pub(crate) struct Places {
 const STAGE: &str = ".stage";
 /// Where the device of a unit is kept.
 const MARKER: &str = ".device";
+/// Says that the device is given as it is.
+const RAW: &str = ".raw";
 /// Where snapshots are shown inside a volume.
 pub(crate) const SNAPSHOTS: &str = ".snapshot";
 
@@ -50,6 +52,10 @@ impl Places {
 
     pub(crate) fn marker(&self) -> PathBuf {
         self.directory().join(MARKER)
+    }
+
+    pub(crate) fn raw(&self) -> PathBuf {
+        self.directory().join(RAW)
     }
 
     pub(crate) fn reference(&self, reference: &str) -> PathBuf {
@@ -119,9 +125,10 @@ pub(crate) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<
     }
 }
 
-/// The device of a unit that a volume has here without a filesystem mounted from it.
+/// The device of a unit that a volume was given as.
 pub(crate) fn raw(places: &Places) -> Result<Option<PathBuf>> {
-    Ok(unit::marked(places)?.map(|device| Path::new("/dev").join(device)))
+    let device = unit::marked(places)?.filter(|_| places.raw().exists());
+    Ok(device.map(|device| Path::new("/dev").join(device)))
 }
 
 /// Unmounts with all that lies below, and says who is in the way.

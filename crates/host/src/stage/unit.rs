@@ -89,8 +89,8 @@ pub(super) async fn attach(
             Way::Disk(route) => disk::find(places, route, tools, sessions).await?,
             Way::Namespace(route) => namespace::find(places, route, tools, sessions).await?,
         };
-        let (at, name) = (places.clone(), device.clone());
-        blocking(&tools.hold, move || mark(&at, &name)).await?;
+        let (at, name, is_raw) = (places.clone(), device.clone(), wanted.filesystem.is_none());
+        blocking(&tools.hold, move || mark(&at, &name, is_raw)).await?;
         device
     };
     let ready = async {
@@ -230,13 +230,16 @@ fn is_used_by_others(device: &str, own: &Path) -> Result<bool> {
     Ok(!busy::openers(pair).is_empty() || block::open_alone(&path)?.is_none())
 }
 
-fn mark(places: &Places, device: &str) -> Result<()> {
+fn mark(places: &Places, device: &str, is_raw: bool) -> Result<()> {
     let marker = places.marker();
-    if marked(places)?.as_deref() == Some(device) {
+    if marked(places)?.as_deref() == Some(device) && places.raw().exists() == is_raw {
         return Ok(());
     }
     unmark(places)?;
     make_directory(&places.directory())?;
+    if is_raw {
+        File::create(places.raw()).doing(|| format!("make {}", places.raw().display()))?;
+    }
     File::create(&marker).doing(|| format!("make {}", marker.display()))?;
     mount::bind_file(&path_of(device), &marker)
 }
@@ -244,12 +247,15 @@ fn mark(places: &Places, device: &str) -> Result<()> {
 fn unmark(places: &Places) -> Result<()> {
     let marker = places.marker();
     super::unmount(places, &marker)?;
-    match fs::remove_file(&marker) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(e).doing(|| format!("remove {}", marker.display()))
+    for file in [places.raw(), marker] {
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).doing(|| format!("remove {}", file.display()));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
 }
 
 fn path_of(device: &str) -> PathBuf {
