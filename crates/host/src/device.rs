@@ -6,5 +6,6 @@ pub(crate) mod image;
 pub(crate) mod iscsi;
 pub(crate) mod r#loop;
 pub(crate) mod multipath;
+pub(crate) mod nvme;
 pub(crate) mod proof;
 pub(crate) mod scsi;

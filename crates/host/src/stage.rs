@@ -20,6 +20,10 @@ use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
 use crate::lock::{Locks, blocking};
 use crate::mount::{self, Table};
+use crate::sessions::Sessions;
+use unit::Way;
+
+pub(crate) use unit::{Patience, heal};
 
 /// Where things of one volume lie.
 #[derive(Clone, Debug)]
@@ -40,6 +44,8 @@ pub(crate) enum Unwritten {
 const STAGE: &str = ".stage";
 /// Where the device of a unit is kept.
 const MARKER: &str = ".device";
+/// Says that the device is given as it is.
+const RAW: &str = ".raw";
 /// Where snapshots are shown inside a volume.
 pub(crate) const SNAPSHOTS: &str = ".snapshot";
 
@@ -56,6 +62,10 @@ impl Places {
         self.directory().join(MARKER)
     }
 
+    pub(crate) fn raw(&self) -> PathBuf {
+        self.directory().join(RAW)
+    }
+
     pub(crate) fn reference(&self, reference: &str) -> PathBuf {
         self.directory().join(reference)
     }
@@ -68,7 +78,7 @@ pub(crate) async fn attach(
     wanted: &Attachment,
     tools: &Tools,
     images: &Locks<(u64, u64)>,
-    targets: &Locks<String>,
+    sessions: &Sessions,
 ) -> Result<Attached> {
     match route {
         Route::Local { source: LocalSource::Directory { path, snapshots } } => {
@@ -81,11 +91,8 @@ pub(crate) async fn attach(
             image::attach(places, path, wanted, tools, images).await
         }
         Route::Nfs(route) => nfs::attach(places, route, wanted, tools).await,
-        Route::Iscsi(route) => unit::attach(places, route, wanted, tools, targets).await,
-        Route::Nvme(_) => Err(HostError::Unsupported {
-            volume: places.volume.clone(),
-            problem: "its storage is reached over a wire that this node cannot use".to_owned(),
-        }),
+        Route::Iscsi(route) => unit::attach(places, Way::Disk(route), wanted, tools, sessions).await,
+        Route::Nvme(route) => unit::attach(places, Way::Namespace(route), wanted, tools, sessions).await,
     }
 }
 
@@ -94,7 +101,7 @@ pub(crate) async fn detach(
     places: &Places,
     unwritten: Unwritten,
     tools: &Tools,
-    targets: &Locks<String>,
+    sessions: &Sessions,
 ) -> Result<()> {
     let at = places.clone();
     let is_directory = blocking(&tools.hold, move || {
@@ -111,7 +118,7 @@ pub(crate) async fn detach(
     })
     .await?;
     if !is_directory {
-        unit::release(places, unwritten, tools, targets).await?;
+        unit::release(places, unwritten, tools, sessions).await?;
     }
     let at = places.clone();
     blocking(&tools.hold, move || {
@@ -129,6 +136,12 @@ pub(crate) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<
         Some(device) => unit::grow(places, &device, size, tools).await,
         None => image::grow(places, size, tools).await,
     }
+}
+
+/// The device of a unit that a volume was given as.
+pub(crate) fn raw(places: &Places) -> Result<Option<PathBuf>> {
+    let device = unit::marked(places)?.filter(|_| places.raw().exists());
+    Ok(device.map(|device| Path::new("/dev").join(device)))
 }
 
 /// Unmounts with all that lies below, and says who is in the way.

@@ -1,13 +1,13 @@
 //! What nobody asks for: the order after a restart, debts, growth, and what the doctor sees of this node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use host::HostError;
-use model::{Bytes, Layout, VolumeId};
-use orchestrator::{Catalogue, Finding, Goal, Inspect, Severity};
+use host::{HostError, Wire};
+use model::{Bytes, Layout, Offer, VolumeId};
+use orchestrator::{BackendView, Catalogue, Finding, Goal, Inspect, Severity};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Level;
@@ -26,6 +26,7 @@ pub fn keep(mounts: &Arc<Mounts>) -> JoinSet<()> {
     let mut background = JoinSet::new();
     background.spawn(keep_order(mounts.clone()));
     background.spawn(follow_growth(mounts.clone()));
+    background.spawn(heal(mounts.clone()));
     background
 }
 
@@ -40,6 +41,18 @@ async fn keep_order(mounts: Arc<Mounts>) {
         let fenced = catalogue.volumes().filter(|record| record.fenced.contains_key(&mounts.node));
         volumes.extend(fenced.map(|record| record.id.clone()));
         settle_all(&mounts, volumes).await;
+    }
+}
+
+/// Mends the sessions of this node with its storages. Never ends.
+async fn heal(mounts: Arc<Mounts>) {
+    let mut ticks = tokio::time::interval(PAUSE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = mounts.host.heal().await {
+            tracing::warn!(%error, "the sessions of this node were not looked at");
+        }
     }
 }
 
@@ -151,7 +164,9 @@ impl Inspect for NodeInspector {
     async fn inspect(&self, catalogue: &Catalogue) -> Vec<Finding> {
         let Some(mounts) = self.0.upgrade() else { return Vec::new() };
         let mut findings = compare(&mounts, catalogue);
-        findings.extend(mounts.host.doctor().await.into_iter().map(|finding| Finding {
+        findings.extend(twins(catalogue));
+        let wires = wires(&mounts.orchestrator.backends());
+        findings.extend(mounts.host.doctor(&wires).await.into_iter().map(|finding| Finding {
             severity: Severity::Warning,
             subject: finding.subject,
             problem: finding.problem,
@@ -159,6 +174,42 @@ impl Inspect for NodeInspector {
         }));
         findings
     }
+}
+
+/// The wires of the backends, and what their sort of wire needs beside them.
+fn wires(backends: &[BackendView]) -> BTreeSet<Wire> {
+    let offers = backends.iter().flat_map(|backend| &backend.pools).flat_map(|pool| pool.offers.values());
+    let words = offers.filter_map(|offer| if let Offer::Words(words) = offer { Some(words) } else { None });
+    let named = words.flatten().flat_map(|word| match word.as_str() {
+        "nfs" => &[Wire::Nfs][..],
+        "iscsi" => &[Wire::Iscsi, Wire::Multipath],
+        "nvme" => &[Wire::Nvme],
+        _ => &[],
+    });
+    named.copied().collect()
+}
+
+/// Nodes that storage cannot tell apart: each gets the other's volumes.
+fn twins(catalogue: &Catalogue) -> Vec<Finding> {
+    let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let nodes: Vec<_> = catalogue.nodes().collect();
+    for identity in nodes.iter().map(|node| &node.identity) {
+        for name in identity.initiator.iter().chain(&identity.nqn) {
+            names.entry(name).or_default().push(identity.name.as_str());
+        }
+    }
+    let twins = names.into_iter().filter(|(_, nodes)| nodes.len() > 1);
+    twins
+        .map(|(name, nodes)| Finding {
+            severity: Severity::Error,
+            subject: format!("nodes {}", nodes.join(", ")),
+            problem: format!("they have one name, {name}: storage gives each what is meant for the other"),
+            advice:
+                "give all but one a name of its own (/etc/iscsi/initiatorname.iscsi by `iscsi-iname`, or \
+                     remove /etc/nvme/hostnqn and hostid) and start leister there anew"
+                    .to_owned(),
+        })
+        .collect()
 }
 
 fn compare(mounts: &Mounts, catalogue: &Catalogue) -> Vec<Finding> {
