@@ -51,9 +51,9 @@ fn all_done(answers: &[Value]) {
 fn thirty_two_volumes_come_and_go_at_once_and_a_target_that_hangs_delays_only_its_own() {
     on_stock_rig(|rig| {
         let (storage, node) = nvme::serve(rig);
-        services::nfs_server(storage, "/srv").ok("server");
         services::nfs_client(node).ok("client");
         storage.exec_within(LIMIT, &nvme::with_addresses(storage, node, include_str!("many.sh"))).ok("many");
+        services::nfs_server(storage, "/srv").ok("server");
         storage
             .exec(
                 "for d in /dev/mapper/[in][0-9]; do dd if=/dev/zero of=$d bs=1M conv=fsync 2>&1; done; true",
