@@ -72,6 +72,9 @@ fn mounts(table: &Table, mounts_root: &Path) -> Vec<Finding> {
         }
         let Some(volume) = &volume else { continue };
         let places = Places { volume: volume.clone(), mounts_root: mounts_root.to_owned() };
+        if entry.point == places.marker() && places.raw().exists() {
+            continue;
+        }
         if entry.point == places.marker() && table.at(&places.stage()).is_none() {
             find("its device is attached but not mounted", "detach the volume, or attach it again to use it");
         } else if entry.point != places.stage() && table.at(&places.stage()).is_none() {

@@ -4,7 +4,6 @@
 
 mod hands;
 mod iscsi;
-mod many;
 mod nfs;
 mod nvme;
 

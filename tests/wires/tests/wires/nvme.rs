@@ -14,7 +14,7 @@ const A: &str = "aaaaaaaa000000000000000000000001";
 const B: &str = "bbbbbbbb000000000000000000000002";
 
 /// Brings the subsystem up with blank namespaces.
-pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
+fn serve(rig: &Rig) -> (&Guest, &Guest) {
     static CLIENT: Once = Once::new();
     let (storage, node) = (rig.guest("storage"), rig.guest("node1"));
     CLIENT.call_once(|| {
@@ -36,7 +36,7 @@ pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
 }
 
 /// A script that is told of the host's name, the addresses and the disks.
-pub(crate) fn with_addresses(storage: &Guest, node: &Guest, script: &str) -> String {
+fn with_addresses(storage: &Guest, node: &Guest, script: &str) -> String {
     let identity = done(obey(node, Deed::Identity { name: NodeName::new("node1").unwrap() }));
     format!(
         "host={} link0={} link1={} disk_a=/dev/vdb disk_b=/dev/vdc\n{script}",
@@ -78,7 +78,7 @@ fn left(node: &Guest) -> String {
 }
 
 #[track_caller]
-pub(crate) fn nothing_is_left(node: &Guest) {
+fn nothing_is_left(node: &Guest) {
     assert_eq!(left(node), "");
 }
 
