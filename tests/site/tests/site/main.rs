@@ -4,7 +4,6 @@
 
 mod fences;
 mod races;
-mod restarts;
 mod sharing;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
