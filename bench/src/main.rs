@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "the figures are the purpose")]
 
 mod http;
+mod ontap;
 mod scale;
 mod spread;
 mod system;
@@ -45,12 +46,30 @@ enum What {
         #[arg(long, default_value_t = 10_000)]
         volumes: usize,
     },
+    /// Creates and clones on the simulator of ONTAP, against what the time of its calls allows.
+    Ontap {
+        /// Creates, and clones.
+        #[arg(long, default_value_t = 1000)]
+        operations: usize,
+        /// Operations at once.
+        #[arg(long, default_value_t = 64)]
+        parallel: usize,
+        /// Time of each call.
+        #[arg(long, default_value_t = 50)]
+        milliseconds: u64,
+        /// Calls that the array works on at once.
+        #[arg(long, default_value_t = 20)]
+        in_flight: usize,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().what {
         What::Scale { creates, parallel, rounds, present } => {
             scale::measure(&present, creates, parallel, rounds)
+        }
+        What::Ontap { operations, parallel, milliseconds, in_flight } => {
+            ontap::measure(ontap::Plan { operations, parallel, milliseconds, in_flight })
         }
         What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
     }

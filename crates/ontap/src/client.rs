@@ -197,8 +197,7 @@ impl Client {
         if text.trim_ascii().is_empty() {
             return Ok(Changed::default());
         }
-        let changed: Changed =
-            serde_json::from_slice(&text).map_err(|e| CallError::Strange(e.to_string()))?;
+        let changed: Changed = serde_json::from_slice(&text).map_err(|e| unread(&e))?;
         // Any other answer but 202 says that it is done.
         for job in changed.job.iter().filter(|_| accepted).chain(&changed.jobs) {
             self.job(&job.uuid).await?;
@@ -287,7 +286,11 @@ impl Job {
 
 async fn read<T: DeserializeOwned>(response: Response) -> Result<T> {
     let bytes = response.bytes().await.map_err(|e| CallError::Silent(e.without_url()))?;
-    serde_json::from_slice(&bytes).map_err(|e| CallError::Strange(e.to_string()))
+    serde_json::from_slice(&bytes).map_err(|e| unread(&e))
+}
+
+fn unread(error: &serde_json::Error) -> CallError {
+    if error.is_eof() { CallError::Cut } else { CallError::Strange(error.to_string()) }
 }
 
 async fn refusal(response: Response) -> ArrayError {

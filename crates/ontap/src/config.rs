@@ -3,6 +3,7 @@
 mod account;
 mod exports;
 mod refused;
+mod shared;
 mod volumes;
 
 use std::collections::BTreeSet;
@@ -12,6 +13,7 @@ use model::VolumeOption;
 
 pub(crate) use account::{Account, Management};
 pub(crate) use exports::Exports;
+pub(crate) use shared::Shared;
 pub(crate) use volumes::{Choices, Reserve};
 
 /// Which driver of the family: a choice of layout and of access.
@@ -23,6 +25,8 @@ pub enum Kind {
     NasFlexGroup,
     /// A LUN or namespace in a FlexVol of its own, over iSCSI or NVMe.
     San,
+    /// A LUN in a FlexVol that many share, over iSCSI.
+    SanEconomy,
 }
 
 /// By which protocol a block volume is reached.
@@ -50,6 +54,7 @@ pub(crate) struct Config {
     pub(crate) san: SanType,
     pub(crate) chap: Option<model::Chap>,
     pub(crate) prefix: String,
+    pub(crate) shared: Shared,
     /// The aggregate of each virtual pool that names one.
     pub(crate) slices: Vec<Option<String>>,
 }
@@ -57,7 +62,7 @@ pub(crate) struct Config {
 pub(crate) const PREFIX: &str = "leister_";
 
 impl Kind {
-    pub const ALL: [Kind; 3] = [Kind::Nas, Kind::NasFlexGroup, Kind::San];
+    pub const ALL: [Kind; 4] = [Kind::Nas, Kind::NasFlexGroup, Kind::San, Kind::SanEconomy];
 
     /// `storageDriverName`.
     pub const fn name(self) -> &'static str {
@@ -65,6 +70,7 @@ impl Kind {
             Kind::Nas => "ontap-nas",
             Kind::NasFlexGroup => "ontap-nas-flexgroup",
             Kind::San => "ontap-san",
+            Kind::SanEconomy => "ontap-san-economy",
         }
     }
 
@@ -74,6 +80,11 @@ impl Kind {
 
     pub(crate) const fn is_nas(self) -> bool {
         matches!(self, Kind::Nas | Kind::NasFlexGroup)
+    }
+
+    /// Whether many volumes share a FlexVol.
+    pub(crate) const fn is_economy(self) -> bool {
+        matches!(self, Kind::SanEconomy)
     }
 
     /// The options that volumes may carry.
@@ -94,6 +105,7 @@ impl Kind {
             Kind::San => {
                 vec![SnapshotReserve, SpaceAllocation, SplitOnClone, LuksEncryption, FormatOptions]
             }
+            Kind::SanEconomy => vec![SnapshotReserve, SpaceAllocation, LuksEncryption, FormatOptions],
         });
         accepts
     }
@@ -124,6 +136,7 @@ impl Config {
         let nfs_mount_options = exports::mount_options(&mut keys, kind)?;
         let san = san(&mut keys, kind)?;
         let chap = account::chap(&mut keys, kind, san)?;
+        let shared = shared::read(&mut keys, kind)?;
         keys.end()?;
         let mut slices = Vec::new();
         for mut section in file.pool_sections() {
@@ -152,6 +165,7 @@ impl Config {
             san,
             chap,
             prefix,
+            shared,
             slices,
         })
     }
@@ -196,6 +210,9 @@ fn san(keys: &mut Section, kind: Kind) -> Result<SanType, ConfigError> {
     }
     match text.to_ascii_lowercase().as_str() {
         "iscsi" => Ok(SanType::Iscsi),
+        "nvme" if kind == Kind::SanEconomy => {
+            Err(keys.error("sanType", "LUNs in shared FlexVols are reached over iSCSI only; write iscsi"))
+        }
         "nvme" => Ok(SanType::Nvme),
         "fcp" => Err(keys.error("sanType", "Fibre Channel is not supported; write iscsi or nvme")),
         _ => Err(keys.error("sanType", format!("`{text}` is unknown; write iscsi or nvme"))),

@@ -1,6 +1,7 @@
 //! The contract, over one SVM.
 
 mod abilities;
+mod economy;
 mod opening;
 mod space;
 
@@ -179,6 +180,9 @@ impl Driver for OntapDriver {
     }
 
     async fn create(&self, request: &CreateVolume) -> Result<Outcome<VolumeState>> {
+        if self.array.config.kind.is_economy() {
+            return self.create_shared(request, CREATE).await;
+        }
         let aggregate = self.place(request, CREATE).await?;
         let wanted = Wanted {
             handle: &request.handle,
@@ -215,6 +219,9 @@ impl Driver for OntapDriver {
         if let Some(node) = self.permitted(&found, OPERATION).await?.first() {
             let message = format!("`{handle}` is permitted to node `{node}`");
             return Err(DriverError::new(ErrorKind::InUse, OPERATION, message));
+        }
+        if self.array.config.kind.is_economy() {
+            return self.delete_shared(&found, OPERATION).await;
         }
         if found.volume.is_mounted() {
             self.array.unmount(&found.volume).await.map_err(&fail)?;

@@ -25,6 +25,9 @@ pub(crate) enum CallError {
     /// Nothing can be said of what was asked: it may have been done.
     #[error("the array did not answer")]
     Silent(#[source] reqwest::Error),
+    /// As little can be said as of no answer.
+    #[error("the array's answer ends in its middle")]
+    Cut,
     #[error("the job `{job}` has not ended after {seconds} s; it goes on")]
     Slow { job: String, seconds: u64 },
     #[error("the array's answer is not what its documentation says: {0}")]
@@ -82,7 +85,7 @@ impl CallError {
     pub(crate) fn refusal(&self) -> Option<&ArrayError> {
         match self {
             CallError::Refused(error) | CallError::Failed(error) => Some(error),
-            CallError::Silent(_) | CallError::Slow { .. } | CallError::Strange(_) => None,
+            CallError::Silent(_) | CallError::Cut | CallError::Slow { .. } | CallError::Strange(_) => None,
         }
     }
 
@@ -93,7 +96,7 @@ impl CallError {
     pub(crate) fn kind(&self) -> ErrorKind {
         match self {
             CallError::Refused(error) | CallError::Failed(error) => error.kind(),
-            CallError::Silent(_) => ErrorKind::Unreachable,
+            CallError::Silent(_) | CallError::Cut => ErrorKind::Unreachable,
             CallError::Slow { .. } => ErrorKind::Busy,
             CallError::Strange(_) => ErrorKind::Internal,
         }

@@ -3,9 +3,12 @@
 mod known;
 mod lun;
 mod namespace;
+mod shared;
+mod shared_lun;
 mod volume;
 
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicBool;
 
 use driver::DriverError;
 use model::{Bytes, Handle, InstanceId, Layout, NodeName, Owner, PoolName, Provisioning, VolumeState};
@@ -20,6 +23,8 @@ use crate::wire::{luns, namespaces};
 
 pub(crate) use known::{Known, Seen};
 pub(crate) use lun::path as lun_path;
+pub(crate) use shared::Shelves;
+pub(crate) use shared_lun::of_snapshot;
 pub(crate) use volume::Wanted;
 
 /// One SVM of one array, with what the backend file says of it.
@@ -37,7 +42,10 @@ pub(crate) struct Array {
     pub(crate) data_addresses: Vec<std::net::IpAddr>,
     /// Where its volumes are when nothing says otherwise.
     pub(crate) first_pool: PoolName,
+    /// The account is one of the SVM's and cannot see aggregates.
+    pub(crate) confined: AtomicBool,
     pub(crate) known: Known,
+    pub(crate) shelves: Shelves,
     /// Groups and subsystems of nodes that were found right since the start.
     pub(crate) sound: Sound,
 }
@@ -71,6 +79,8 @@ pub(crate) const SMALLEST_GROUP: Bytes = Bytes::mib(800);
 const AROUND_UNIT: u64 = 10;
 /// Characters of a volume's comment.
 const COMMENT: usize = 1023;
+/// Characters of a LUN's comment.
+const COMMENT_OF_LUN: usize = 254;
 /// Characters of a volume's name.
 pub(crate) const LONGEST_NAME: usize = 203;
 
@@ -91,6 +101,7 @@ impl Array {
             (Kind::NasFlexGroup, _) => Holds::Group,
             (Kind::San, SanType::Iscsi) => Holds::Lun,
             (Kind::San, SanType::Nvme) => Holds::Namespace,
+            (Kind::SanEconomy, _) => Holds::SharedLun,
         }
     }
 
@@ -126,10 +137,11 @@ impl Found {
                 .tag
                 .as_ref()
                 .and_then(|tag| tag.pool.clone())
+                .or_else(|| self.shelf().and_then(|shelf| shelf.pool))
                 .or(pool.filter(|_| array.config.kind != Kind::NasFlexGroup))
                 .unwrap_or_else(|| array.first_pool.clone()),
             size: self.size(),
-            used: self.volume.space.as_ref().and_then(|space| space.used).map(Bytes::new),
+            used: self.used(array),
             layout: array.layout(),
             provisioning: if self.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin },
             permitted,
@@ -137,9 +149,25 @@ impl Found {
                 Layout::Block => Some(self.tag.as_ref().is_none_or(|tag| tag.staged)),
                 Layout::File => None,
             },
-            created: self.volume.create_time,
+            created: match &self.unit {
+                Unit::Lun(lun) if array.config.kind.is_economy() => lun.create_time,
+                _ => self.volume.create_time,
+            },
             made_as: spec,
         }
+    }
+
+    fn used(&self, array: &Array) -> Option<Bytes> {
+        let used = match &self.unit {
+            Unit::Lun(lun) if array.config.kind.is_economy() => lun.space.as_ref()?.used,
+            _ => self.volume.space.as_ref()?.used,
+        };
+        used.map(Bytes::new)
+    }
+
+    /// What is said of the FlexVol that it shares with others.
+    fn shelf(&self) -> Option<Tag> {
+        Tag::read(self.volume.comment.as_deref()).filter(|tag| tag.terms.is_some())
     }
 
     /// What the volume's options were, as far as its comment has room for them.

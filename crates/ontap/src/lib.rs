@@ -1,4 +1,4 @@
-//! NetApp ONTAP as a backend: five drivers, each a choice of layout and of access over one REST client.
+//! NetApp ONTAP as a backend: drivers, each a choice of layout and of access over one REST client.
 //!
 //! What it says of volumes comes from the array itself: its tag lies in the comment of each, and who may reach a
 //! volume is read from export rules, LUN maps and subsystems.

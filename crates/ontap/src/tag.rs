@@ -22,6 +22,9 @@ pub(crate) struct Tag {
     /// Its name before it was taken over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) imported: Option<String>,
+    /// What a shared FlexVol was made for: volumes that want the same may lie in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) terms: Option<String>,
     /// Left out where the array's comment is too short for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) spec: Option<Box<VolumeSpec>>,
@@ -35,6 +38,10 @@ pub(crate) enum Holds {
     Group,
     Lun,
     Namespace,
+    /// One LUN of a FlexVol that many share.
+    SharedLun,
+    /// A FlexVol for such LUNs.
+    Luns,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -122,6 +129,7 @@ mod tests {
             pool: None,
             staged: true,
             imported: None,
+            terms: None,
             spec: None,
         }
     }

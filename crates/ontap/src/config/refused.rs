@@ -32,11 +32,6 @@ pub(super) fn check(keys: &mut Section) -> Result<(), ConfigError> {
             return Err(keys.error(key, "mirrors are not supported yet; remove it"));
         }
     }
-    for key in ["limitVolumePoolSize", "denyNewVolumePools", "qtreesPerFlexvol", "lunsPerFlexvol"] {
-        if keys.text(key)?.is_some() {
-            return Err(keys.error(key, "each volume has a FlexVol or FlexGroup of its own here; remove it"));
-        }
-    }
     // Periods of chores that do not exist here, as nothing waits for them: read, so that files can be taken over.
     for key in [
         "usageHeartbeat",

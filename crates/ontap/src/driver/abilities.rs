@@ -8,6 +8,7 @@ use driver::{
 use model::{Bytes, Handle, Layout, Owner, SnapshotName, SnapshotState, VolumeState};
 
 use super::OntapDriver;
+use crate::client;
 use crate::error::{ABSENT, EXISTS, SNAPSHOT_BUSY};
 use crate::layout::{Found, GRANULARITY, Unit, Wanted};
 use crate::tag::Tag;
@@ -21,8 +22,8 @@ const RESTORE: &str = "restore snapshot";
 const CLONE: &str = "clone volume";
 const IMPORT: &str = "import volume";
 /// What a snapshot's comment says of a volume that had been put to use, and of one that had not.
-const STAGED: &str = "leister: in use before";
-const BLANK: &str = "leister: blank";
+pub(super) const STAGED: &str = "leister: in use before";
+pub(super) const BLANK: &str = "leister: blank";
 
 #[async_trait]
 impl Resize for OntapDriver {
@@ -43,7 +44,13 @@ impl Resize for OntapDriver {
 impl OntapDriver {
     async fn enlarge(&self, found: &Found, size: Bytes, operation: &'static str) -> Result<()> {
         let fail = self.array.error(operation);
-        self.array.enlarge(&found.volume, size).await.map_err(&fail)?;
+        if self.array.config.kind.is_economy() {
+            let _turn = self.array.turn().await;
+            let more = size.saturating_sub(found.size());
+            self.array.make_room(&found.volume, more.get(), operation).await?;
+        } else {
+            self.array.enlarge(&found.volume, size).await.map_err(&fail)?;
+        }
         match &found.unit {
             Unit::Lun(lun) => self.array.enlarge_lun(lun, size).await.map_err(fail),
             Unit::Namespace(namespace) => {
@@ -82,6 +89,9 @@ impl Snapshots for OntapDriver {
     async fn take(&self, handle: &Handle, snapshot: &SnapshotName) -> Result<Outcome<SnapshotState>> {
         let fail = self.array.error(TAKE);
         let found = self.ours(handle, TAKE).await?;
+        if self.array.config.kind.is_economy() {
+            return self.take_beside(&found, snapshot, TAKE).await;
+        }
         let staged = found.tag.as_ref().is_none_or(|tag| tag.staged);
         let comment = format!("{}; size {}", if staged { STAGED } else { BLANK }, found.size().get());
         let (client, volume) = (&self.array.client, &found.volume.uuid);
@@ -104,6 +114,9 @@ impl Snapshots for OntapDriver {
         let Some(found) = self.array.find(handle).await.map_err(&fail)? else {
             return Ok(Outcome::Unchanged(()));
         };
+        if self.array.config.kind.is_economy() {
+            return self.delete_beside(&found, snapshot, OPERATION).await;
+        }
         let (client, volume) = (&self.array.client, &found.volume.uuid);
         let Some(seen) = snapshots::find(client, volume, snapshot.as_str()).await.map_err(&fail)? else {
             return Ok(Outcome::Unchanged(()));
@@ -128,6 +141,9 @@ impl Snapshots for OntapDriver {
     async fn list_snapshots(&self, handle: &Handle) -> Result<Vec<SnapshotState>> {
         const OPERATION: &str = "list snapshots";
         let found = self.ours(handle, OPERATION).await?;
+        if self.array.config.kind.is_economy() {
+            return self.list_beside(&found, OPERATION).await;
+        }
         let all = snapshots::list(&self.array.client, &found.volume.uuid).await;
         let all = all.map_err(self.array.error(OPERATION))?;
         // The array makes some of its own for clones; those are not ours to show.
@@ -141,6 +157,9 @@ impl Snapshots for OntapDriver {
         if let Some(node) = self.permitted(&found, RESTORE).await?.first() {
             let message = format!("`{handle}` is permitted to node `{node}`");
             return Err(DriverError::new(ErrorKind::InUse, RESTORE, message));
+        }
+        if self.array.config.kind.is_economy() {
+            return self.restore_beside(&found, snapshot, RESTORE).await;
         }
         let all = snapshots::list(&self.array.client, &found.volume.uuid).await.map_err(&fail)?;
         let Some(at) = all.iter().position(|seen| seen.name == snapshot.as_str()) else {
@@ -173,7 +192,7 @@ impl Snapshots for OntapDriver {
     /// # Source
     /// ONTAP's snapshot restore deletes every later snapshot of the volume.
     fn keeps_newer(&self) -> bool {
-        false
+        self.array.config.kind.is_economy()
     }
 
     fn clones(&self) -> Option<&dyn Clones> {
@@ -192,6 +211,9 @@ impl Clones for OntapDriver {
             return self.finish(there, create.spec.size, outcome).await;
         }
         let source = self.ours(&request.source, CLONE).await?;
+        if self.array.config.kind.is_economy() {
+            return self.clone_beside(request, &source, CLONE).await;
+        }
         let (size, staged) = match &request.snapshot {
             None => (source.size(), source.tag.as_ref().is_none_or(|tag| tag.staged)),
             Some(name) => {
@@ -220,14 +242,14 @@ impl Clones for OntapDriver {
 
 impl OntapDriver {
     /// Gives a clone its size and its independence; done already, it does nothing.
-    async fn finish(
+    pub(super) async fn finish(
         &self,
         clone: Found,
         size: Bytes,
         outcome: Outcome<VolumeState>,
     ) -> Result<Outcome<VolumeState>> {
         let fail = self.array.error(CLONE);
-        if clone.volume.is_clone() {
+        if !self.array.config.kind.is_economy() && clone.volume.is_clone() {
             self.array.split(&clone.volume).await.map_err(&fail)?;
         }
         if clone.size() >= size {
@@ -239,12 +261,24 @@ impl OntapDriver {
     }
 }
 
+impl OntapDriver {
+    /// Whatever has this name; of what lies in shared FlexVols, also `FLEXVOL/NAME`.
+    async fn importable(&self, original: &str) -> client::Result<Option<Found>> {
+        if self.array.config.kind.is_economy() {
+            return self.array.find_shared(original).await;
+        }
+        match Handle::new(original) {
+            Ok(handle) => self.array.find(&handle).await,
+            Err(_) => Ok(None),
+        }
+    }
+}
+
 #[async_trait]
 impl Import for OntapDriver {
     async fn find(&self, original: &str) -> Result<Option<VolumeState>> {
         const OPERATION: &str = "find volume";
-        let Ok(handle) = Handle::new(original) else { return Ok(None) };
-        let found = self.array.find(&handle).await.map_err(self.array.error(OPERATION))?;
+        let found = self.importable(original).await.map_err(self.array.error(OPERATION))?;
         match found {
             Some(found) => Ok(Some(self.state(&found, OPERATION).await?)),
             None => Ok(None),
@@ -272,14 +306,14 @@ impl Import for OntapDriver {
             let message = format!("SVM `{}` has no volume `{}`", self.array.svm, request.original);
             DriverError::new(ErrorKind::NotFound, IMPORT, message)
         };
-        let original = Handle::new(&request.original).map_err(|_| absent())?;
-        let found = self.array.find(&original).await.map_err(&fail)?.ok_or_else(absent)?;
+        let found = self.importable(&request.original).await.map_err(&fail)?.ok_or_else(absent)?;
         if found.owner(&self.array) != Owner::Nobody {
-            return Err(conflict(format!("`{original}` carries an instance's tag already")));
+            return Err(conflict(format!("`{}` carries an instance's tag already", request.original)));
         }
         if matches!(found.unit, Unit::Missing) {
             let message = format!(
-                "`{original}` holds no `{}`; rename its LUN to that first",
+                "`{}` holds no `{}`; rename its LUN to that first",
+                request.original,
                 crate::layout::lun_path(&request.original)
             );
             return Err(DriverError::new(ErrorKind::Unsupported, IMPORT, message));
@@ -292,9 +326,14 @@ impl Import for OntapDriver {
             // It holds somebody's data.
             staged: self.array.layout() == Layout::Block,
             imported: Some(request.original.clone()),
+            terms: None,
             spec: None,
         };
-        self.array.take_over(&found.volume, &tag, &request.labels, &request.handle, IMPORT).await?;
+        if self.array.config.kind.is_economy() {
+            self.array.take_over_lun(&found, &tag, &request.labels, &request.handle, IMPORT).await?;
+        } else {
+            self.array.take_over(&found.volume, &tag, &request.labels, &request.handle, IMPORT).await?;
+        }
         let imported = self.ours(&request.handle, IMPORT).await?;
         Ok(Outcome::Changed(self.state(&imported, IMPORT).await?))
     }
@@ -313,7 +352,7 @@ impl Staging for OntapDriver {
     }
 }
 
-fn is_mark(comment: &str) -> bool {
+pub(super) fn is_mark(comment: &str) -> bool {
     comment.starts_with(STAGED) || comment.starts_with(BLANK)
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
 
 use driver::config::BackendFile;
 use driver::{DriverError, DriverInfo, ErrorKind, Result};
@@ -11,9 +12,9 @@ use super::{OPEN, OntapDriver};
 use crate::access::Sound;
 use crate::access::nfs::Book;
 use crate::client::Client;
-use crate::config::{Config, Kind, SanType};
+use crate::config::{Account, Config, Kind, SanType};
 use crate::error::{CallError, EXISTS};
-use crate::layout::{Array, Known};
+use crate::layout::{Array, Known, Shelves};
 use crate::wire::interfaces::{self, Service};
 use crate::wire::svms::{self, Svm};
 use crate::wire::{cluster, exports, iscsi};
@@ -22,7 +23,8 @@ impl OntapDriver {
     pub(crate) async fn open(file: BackendFile, config: Config, instance: InstanceId) -> Result<OntapDriver> {
         let client = Client::new(&config).map_err(|e| refuse(ErrorKind::Invalid, e))?;
         let place = client.place().to_owned();
-        let fail = |error: CallError| error.in_operation(OPEN, &place);
+        let account = config.account.clone();
+        let fail = |error: CallError| blame(error, &place, &account);
         let cluster = cluster::get(&client).await.map_err(fail)?;
         if !cluster.version.is_enough() {
             let message =
@@ -46,7 +48,10 @@ impl OntapDriver {
             Service::Nfs | Service::Nvme => None,
         };
         if data_addresses.is_empty() && config.data_address.is_none() {
-            let message = format!("SVM `{}` has no data interface for {service:?} that is up", svm.name);
+            let message = format!(
+                "SVM `{}` (`svm` of the backend file) has no data interface for {service:?} that is up",
+                svm.name
+            );
             return Err(refuse(ErrorKind::Unreachable, message));
         }
         let first_pool = match config.kind {
@@ -65,7 +70,9 @@ impl OntapDriver {
             target,
             data_addresses,
             first_pool,
+            confined: AtomicBool::new(false),
             known: Known::default(),
+            shelves: Shelves::default(),
             sound: Sound::default(),
         };
         let book = Book::default();
@@ -90,6 +97,31 @@ impl OntapDriver {
     }
 }
 
+/// What went wrong with the first calls, and which key of the file to look at.
+fn blame(error: CallError, place: &str, account: &Account) -> DriverError {
+    let key = match &error {
+        CallError::Refused(refusal) if refusal.kind() == ErrorKind::Denied => match account {
+            Account::Password { .. } => "`username` and `password`",
+            Account::Certificate { .. } => "`clientCertificate` and `clientPrivateKey`",
+        },
+        CallError::Silent(error) if is_about_certificates(error) => "`trustedCACertificate`",
+        CallError::Silent(_) | CallError::Cut | CallError::Strange(_) => "`managementLIF`",
+        CallError::Refused(refusal) if refusal.code.is_empty() => "`managementLIF`",
+        CallError::Refused(_) | CallError::Failed(_) | CallError::Slow { .. } => {
+            return error.in_operation(OPEN, place);
+        }
+    };
+    let mut shown = error.in_operation(OPEN, place);
+    shown.message.push_str(&format!("; look at {key} in the backend file"));
+    shown
+}
+
+fn is_about_certificates(error: &reqwest::Error) -> bool {
+    let first: &dyn std::error::Error = error;
+    std::iter::successors(Some(first), |error| error.source())
+        .any(|error| error.to_string().contains("certificate"))
+}
+
 /// The one SVM that is meant.
 fn choose(mut svms: Vec<Svm>, config: &Config) -> Result<Svm> {
     let names = svms.iter().map(|svm| format!("`{}`", svm.name)).collect::<Vec<_>>().join(", ");
@@ -104,7 +136,9 @@ fn choose(mut svms: Vec<Svm>, config: &Config) -> Result<Svm> {
         (None, _, Some(svm)) => {
             return Err(refuse(
                 ErrorKind::NotFound,
-                format!("there is no SVM `{svm}` that the account can see"),
+                format!(
+                    "there is no SVM `{svm}` that the account can see; look at `svm` in the backend file"
+                ),
             ));
         }
         (None, _, None) => {
@@ -114,7 +148,8 @@ fn choose(mut svms: Vec<Svm>, config: &Config) -> Result<Svm> {
     match svm.state.as_deref() {
         None | Some("running") => Ok(svm),
         Some(state) => {
-            Err(refuse(ErrorKind::Unreachable, format!("SVM `{}` is {state}; start it", svm.name)))
+            let message = format!("SVM `{}` (`svm` of the backend file) is {state}; start it", svm.name);
+            Err(refuse(ErrorKind::Unreachable, message))
         }
     }
 }
@@ -122,14 +157,15 @@ fn choose(mut svms: Vec<Svm>, config: &Config) -> Result<Svm> {
 fn aggregates(svm: &Svm, config: &Config) -> Result<Vec<String>> {
     let assigned: Vec<&str> = svm.aggregates.iter().map(|aggregate| aggregate.name.as_str()).collect();
     if assigned.is_empty() {
-        let message = format!("SVM `{}` has no aggregates; assign some to it", svm.name);
+        let message =
+            format!("SVM `{}` (`svm` of the backend file) has no aggregates; assign some to it", svm.name);
         return Err(refuse(ErrorKind::NotFound, message));
     }
     let wanted = config.aggregates.iter().chain(config.slices.iter().flatten());
     for aggregate in wanted {
         if !assigned.contains(&aggregate.as_str()) {
             let message = format!(
-                "aggregate `{aggregate}` is not among those of SVM `{}`: {}",
+                "`aggregate` of the backend file, `{aggregate}`, is not among those of SVM `{}`: {}",
                 svm.name,
                 assigned.join(", ")
             );

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 
 use driver::{CreateVolume, DriverError, ErrorKind, Result};
 use model::{
@@ -10,9 +11,11 @@ use model::{
 };
 
 use super::OntapDriver;
+use crate::client;
 use crate::config::Kind;
 use crate::layout::{Found, GRANULARITY, SMALLEST, SMALLEST_GROUP, Unit};
 use crate::wire::aggregates::{self, Aggregate};
+use crate::wire::svms;
 
 /// How many times its space an aggregate may promise to thin volumes.
 const OVERCOMMIT: u64 = 10;
@@ -23,7 +26,7 @@ impl OntapDriver {
     pub(super) async fn look_at_pools(&self) -> Result<Vec<Pool>> {
         const OPERATION: &str = "list pools";
         let fail = self.array.error(OPERATION);
-        let aggregates = aggregates::list(&self.array.client, &self.array.aggregates).await.map_err(&fail)?;
+        let aggregates = self.aggregates().await.map_err(&fail)?;
         if !self.array.known.is_complete() {
             self.array.list().await.map_err(&fail)?;
         }
@@ -42,6 +45,22 @@ impl OntapDriver {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         *seen = physical.into_iter().chain(shown.clone()).map(|pool| (pool.name.clone(), pool)).collect();
         Ok(shown)
+    }
+
+    /// What an account of the SVM may see of its aggregates is what they have free.
+    async fn aggregates(&self) -> client::Result<Vec<Aggregate>> {
+        let (array, client) = (&self.array, &self.array.client);
+        if !array.confined.load(Ordering::Relaxed) {
+            match aggregates::list(client, &array.aggregates).await {
+                Err(error) if error.kind() == ErrorKind::Denied && array.config.aggregate_usage.is_none() => {
+                }
+                seen => return seen,
+            }
+        }
+        let mut all = svms::aggregates(client, &array.svm).await?;
+        array.confined.store(true, Ordering::Relaxed);
+        all.retain(|aggregate| array.aggregates.contains(&aggregate.name));
+        Ok(all)
     }
 
     /// The aggregate for a volume; `None`: the array spreads it.

@@ -42,6 +42,8 @@ impl Array {
             name: path(handle.as_str()),
             svm: Named::new(&self.svm),
             os_type: "linux",
+            comment: None,
+            qos_policy: None,
             space: NewLunSpace {
                 size: spec.size.round_up(GRANULARITY).get(),
                 guarantee: Requested { requested: spec.provisioning == model::Provisioning::Thick },

@@ -5,17 +5,17 @@ use std::collections::HashMap;
 use driver::{DriverError, ErrorKind, Result};
 use model::{Bytes, Handle, Labels, Layout, Owner, PoolName, Provisioning, VolumeId, VolumeSpec};
 
-use super::{AROUND_UNIT, Array, COMMENT, Found, GRANULARITY, Unit};
+use super::{AROUND_UNIT, Array, COMMENT, COMMENT_OF_LUN, Found, GRANULARITY, Unit};
 use crate::access::nfs;
 use crate::client;
 use crate::config::{Choices, Kind};
 use crate::error::EXISTS;
 use crate::tag::Tag;
-use crate::wire::Named;
 use crate::wire::volumes::{
     self, Change, Enabled, Guarantee, Nas, NewSpace, NewVolume, Parent, Qos, SnapshotSpace, Split, Tiering,
     Volume,
 };
+use crate::wire::{Named, luns};
 
 /// A volume to be made.
 pub(crate) struct Wanted<'a> {
@@ -29,8 +29,20 @@ pub(crate) struct Wanted<'a> {
 
 impl Array {
     pub(crate) async fn find(&self, handle: &Handle) -> client::Result<Option<Found>> {
+        let found = match self.config.kind {
+            Kind::SanEconomy => self.find_shared(handle.as_str()).await?,
+            Kind::Nas | Kind::NasFlexGroup | Kind::San => self.find_own(handle).await?,
+        };
+        match &found {
+            Some(found) if found.owner(self) == Owner::Ours => self.known.note(found),
+            _ => self.known.forget(handle),
+        }
+        Ok(found)
+    }
+
+    /// A volume that has a FlexVol or FlexGroup of its own.
+    async fn find_own(&self, handle: &Handle) -> client::Result<Option<Found>> {
         let Some(volume) = volumes::find(&self.client, &self.svm, handle.as_str()).await? else {
-            self.known.forget(handle);
             return Ok(None);
         };
         let unit = match self.layout() {
@@ -38,16 +50,20 @@ impl Array {
             Layout::Block if self.is_nvme() => self.find_namespace(handle).await?,
             Layout::Block => self.find_lun(handle).await?,
         };
-        let found = found(handle.clone(), volume, unit);
-        match found.owner(self) {
-            Owner::Ours => self.known.note(&found),
-            _ => self.known.forget(handle),
-        }
-        Ok(Some(found))
+        Ok(Some(found(handle.clone(), volume, unit)))
+    }
+
+    pub(crate) async fn list(&self) -> client::Result<Vec<Found>> {
+        let all = match self.config.kind {
+            Kind::SanEconomy => self.list_shared_luns().await?,
+            Kind::Nas | Kind::NasFlexGroup | Kind::San => self.list_own().await?,
+        };
+        self.known.replace(&all);
+        Ok(all)
     }
 
     /// Every volume with our tag: one paged call, and one for the units of block volumes.
-    pub(crate) async fn list(&self) -> client::Result<Vec<Found>> {
+    async fn list_own(&self) -> client::Result<Vec<Found>> {
         let pattern = format!("*\"instance\":\"{}\"*", self.instance);
         let mut volumes = volumes::list(&self.client, &self.svm, &pattern).await?;
         // The pattern finds candidates; tag and prefix decide.
@@ -68,9 +84,7 @@ impl Array {
             };
             whole(volume, unit)
         };
-        let all: Vec<Found> = volumes.into_iter().filter_map(with_unit).collect();
-        self.known.replace(&all);
-        Ok(all)
+        Ok(volumes.into_iter().filter_map(with_unit).collect())
     }
 
     /// # Behavior
@@ -83,7 +97,7 @@ impl Array {
         let volume = NewVolume {
             name: wanted.handle.to_string(),
             svm: Named::new(&self.svm),
-            comment: self.comment(wanted, false, None, operation)?,
+            comment: self.comment(wanted, false, operation)?,
             size: Some(size.get()),
             style: Some(if self.config.kind == Kind::NasFlexGroup { "flexgroup" } else { "flexvol" }),
             aggregates: match wanted.aggregate {
@@ -122,7 +136,7 @@ impl Array {
         let clone = NewVolume {
             name: wanted.handle.to_string(),
             svm: Named::new(&self.svm),
-            comment: self.comment(wanted, staged, None, operation)?,
+            comment: self.comment(wanted, staged, operation)?,
             guarantee: Some(guarantee(wanted.spec.provisioning)),
             nas: self.nas(wanted.handle, &choices).map(|nas| Nas { unix_permissions: None, ..nas }),
             clone: Some(Parent {
@@ -165,6 +179,11 @@ impl Array {
     pub(crate) async fn retag(&self, found: &Found, staged: bool, operation: &'static str) -> Result<()> {
         let Some(tag) = found.tag.clone().map(|tag| Tag { staged, ..tag }) else { return Ok(()) };
         let labels = tag.spec.as_ref().map(|spec| spec.labels.clone()).unwrap_or_default();
+        if let (true, Unit::Lun(lun)) = (self.config.kind.is_economy(), &found.unit) {
+            let comment = tag.write(&labels, COMMENT_OF_LUN, operation)?;
+            let change = luns::Change { comment: Some(comment), ..luns::Change::default() };
+            return luns::change(&self.client, &lun.uuid, &change).await.map_err(self.error(operation));
+        }
         let comment = Some(tag.write(&labels, COMMENT, operation)?);
         let change = Change { comment, ..Change::default() };
         volumes::change(&self.client, &found.volume.uuid, &change).await.map_err(self.error(operation))
@@ -203,23 +222,21 @@ impl Array {
         })
     }
 
-    fn comment(
-        &self,
-        wanted: &Wanted<'_>,
-        staged: bool,
-        imported: Option<String>,
-        operation: &'static str,
-    ) -> Result<String> {
-        let tag = Tag {
+    pub(super) fn tag(&self, wanted: &Wanted<'_>, staged: bool) -> Tag {
+        Tag {
             instance: self.instance.clone(),
             volume: wanted.id.clone(),
             holds: Some(self.holds()),
             pool: (wanted.aggregate != Some(wanted.pool.as_str())).then(|| wanted.pool.clone()),
             staged,
-            imported,
+            imported: None,
+            terms: None,
             spec: Some(Box::new(wanted.spec.clone())),
-        };
-        tag.write(&wanted.spec.labels, COMMENT, operation)
+        }
+    }
+
+    fn comment(&self, wanted: &Wanted<'_>, staged: bool, operation: &'static str) -> Result<String> {
+        self.tag(wanted, staged).write(&wanted.spec.labels, COMMENT, operation)
     }
 
     fn nas(&self, handle: &Handle, choices: &Choices) -> Option<Nas> {
@@ -231,7 +248,7 @@ impl Array {
         })
     }
 
-    fn around_unit(&self, size: Bytes) -> Bytes {
+    pub(super) fn around_unit(&self, size: Bytes) -> Bytes {
         match self.layout() {
             Layout::File => size,
             Layout::Block => size + Bytes::new(size.get().div_ceil(100).saturating_mul(AROUND_UNIT)),
@@ -248,7 +265,7 @@ fn whole(volume: Volume, unit: Unit) -> Option<Found> {
     Some(found(Handle::new(&volume.name).ok()?, volume, unit))
 }
 
-fn guarantee(provisioning: Provisioning) -> Guarantee {
+pub(super) fn guarantee(provisioning: Provisioning) -> Guarantee {
     let kind = match provisioning {
         Provisioning::Thin => "none",
         Provisioning::Thick => "volume",

@@ -65,7 +65,8 @@ pub(crate) async fn add(client: &Client, igroup: &str, initiator: &str) -> Resul
 }
 
 pub(crate) async fn remove(client: &Client, igroup: &str, initiator: &str) -> Result<()> {
-    client.delete(&format!("{PATH}/{igroup}/initiators/{initiator}"), &[]).await.map(drop)
+    let query = [("allow_delete_while_mapped", "true")];
+    client.delete(&format!("{PATH}/{igroup}/initiators/{initiator}"), &query).await.map(drop)
 }
 
 pub(crate) async fn map(client: &Client, svm: &str, lun: &str, igroup: &str) -> Result<()> {

@@ -1,6 +1,7 @@
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::Named;
+use super::{ByUuid, Named};
 use crate::client::{Client, Result};
 
 #[derive(Clone, Debug, Deserialize)]
@@ -10,6 +11,9 @@ pub(crate) struct Lun {
     pub(crate) name: String,
     pub(crate) serial_number: Option<String>,
     pub(crate) space: Option<LunSpace>,
+    pub(crate) comment: Option<String>,
+    pub(crate) create_time: Option<Timestamp>,
+    pub(crate) location: Option<Location>,
     #[serde(default)]
     pub(crate) lun_maps: Vec<LunMap>,
 }
@@ -17,6 +21,18 @@ pub(crate) struct Lun {
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LunSpace {
     pub(crate) size: u64,
+    pub(crate) used: Option<u64>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Location {
+    pub(crate) volume: Option<VolumeRef>,
+}
+
+/// The FlexVol that it lies in.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct VolumeRef {
+    pub(crate) uuid: String,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +46,24 @@ pub(crate) struct NewLun {
     pub(crate) svm: Named,
     pub(crate) os_type: &'static str,
     pub(crate) space: NewLunSpace,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) comment: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) qos_policy: Option<Named>,
+}
+
+/// A LUN with the content of another one of the same FlexVol.
+#[derive(Debug, Serialize)]
+pub(crate) struct NewClone {
+    pub(crate) name: String,
+    pub(crate) svm: Named,
+    pub(crate) clone: Source,
+    pub(crate) comment: String,
+}
+
+#[derive(Debug, Serialize)]
+pub(crate) struct Source {
+    source: ByUuid,
 }
 
 #[derive(Debug, Serialize)]
@@ -45,18 +79,28 @@ pub(crate) struct Requested {
     pub(crate) requested: bool,
 }
 
-#[derive(Debug, Serialize)]
-struct Change {
-    space: Size,
+/// What can be changed of a LUN.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Change {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) comment: Option<String>,
+    /// Its content becomes that of another LUN; its UUID, serial number and maps stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) clone: Option<Source>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) space: Option<Size>,
 }
 
 #[derive(Debug, Serialize)]
-struct Size {
+pub(crate) struct Size {
     size: u64,
 }
 
 const PATH: &str = "storage/luns";
-const FIELDS: &str = "name,uuid,serial_number,space.size,lun_maps.igroup.name";
+const FIELDS: &str = "name,uuid,serial_number,space.size,space.used,comment,create_time,location.volume.uuid,\
+                      lun_maps.igroup.name";
 
 pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Option<Lun>> {
     client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", FIELDS)]).await
@@ -72,5 +116,43 @@ pub(crate) async fn create(client: &Client, lun: &NewLun) -> Result<()> {
 }
 
 pub(crate) async fn grow(client: &Client, uuid: &str, size: u64) -> Result<()> {
-    client.patch(&format!("{PATH}/{uuid}"), &[], &Change { space: Size { size } }).await.map(drop)
+    change(client, uuid, &Change { space: Some(Size { size }), ..Change::default() }).await
+}
+
+/// LUNs whose comment fits the pattern, in pages.
+pub(crate) async fn tagged(client: &Client, svm: &str, comment: &str) -> Result<Vec<Lun>> {
+    client.list(PATH, &[("comment", comment), ("svm.name", svm), ("fields", FIELDS)]).await
+}
+
+pub(crate) async fn clone(client: &Client, clone: &NewClone) -> Result<()> {
+    client.post(PATH, clone).await
+}
+
+pub(crate) async fn change(client: &Client, uuid: &str, change: &Change) -> Result<()> {
+    client.patch(&format!("{PATH}/{uuid}"), &[], change).await.map(drop)
+}
+
+pub(crate) async fn delete(client: &Client, uuid: &str) -> Result<()> {
+    client.delete(&format!("{PATH}/{uuid}"), &[]).await.map(drop)
+}
+
+impl Source {
+    pub(crate) fn new(uuid: &str) -> Source {
+        Source { source: ByUuid::new(uuid) }
+    }
+}
+
+impl Lun {
+    /// Its name without its folders.
+    pub(crate) fn base(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.space.as_ref().map_or(0, |space| space.size)
+    }
+
+    pub(crate) fn volume(&self) -> Option<&str> {
+        Some(&self.location.as_ref()?.volume.as_ref()?.uuid)
+    }
 }

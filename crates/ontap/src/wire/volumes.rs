@@ -157,6 +157,11 @@ pub(crate) async fn list(client: &Client, svm: &str, comment: &str) -> Result<Ve
     client.list(PATH, &[("comment", comment), ("svm.name", svm), ("fields", FIELDS)]).await
 }
 
+/// Those of these UUIDs.
+pub(crate) async fn these(client: &Client, svm: &str, uuids: &[String]) -> Result<Vec<Volume>> {
+    client.list(PATH, &[("uuid", &uuids.join("|")), ("svm.name", svm), ("fields", FIELDS)]).await
+}
+
 /// Names of the clones that depend on a snapshot.
 pub(crate) async fn children(client: &Client, svm: &str, volume: &str, snapshot: &str) -> Result<Vec<Named>> {
     let query = [

@@ -158,3 +158,104 @@ async fn backends_on_one_svm_do_not_take_each_others_volumes_for_their_own() {
     let prefixed = array.beside("ontap-nas", "storagePrefix: other_").await;
     assert_eq!(prefixed.list().await.unwrap(), []);
 }
+
+/// Trident #1179: a restart, or the account given anew, emptied the shared policy and cut every node.
+#[tokio::test]
+async fn a_restart_or_another_password_takes_no_right() {
+    let array = Array::with("ontap-nas", "", |sim| sim.user("second", "netapp456")).await;
+    let driver = array.driver();
+    let volumes: Vec<_> = (0..5).map(|n| request(driver.as_ref(), &format!("v{n}"))).collect();
+    let permits = array.nodes().map_shared();
+    for volume in &volumes {
+        driver.create(volume).await.unwrap();
+        for permit in &permits {
+            driver.permit(&volume.handle, permit).await.unwrap();
+        }
+    }
+    let rules = |array: &Array| -> Vec<Value> { array.sim.state().list("export_rules").cloned().collect() };
+    let before = rules(&array);
+    let changing = array.sim.calls().total();
+    array.reopen().await;
+    array.driver().list().await.unwrap();
+    array.driver().pools().await.unwrap();
+    let again = array.as_user("second", "netapp456", "").await.unwrap();
+    again.list().await.unwrap();
+    assert!(array.sim.calls().total() > changing);
+    assert_eq!(rules(&array), before, "opening a backend has changed rules");
+    for volume in &volumes {
+        let seen = again.observe(&volume.handle).await.unwrap().unwrap();
+        assert_eq!(seen.permitted.len(), permits.len());
+    }
+}
+
+/// Trident #1181: a rule that went was never made again.
+#[tokio::test]
+async fn a_right_that_went_is_seen_and_given_again() {
+    for (kind, rest) in [("ontap-nas", ""), ("ontap-san", "sanType: iscsi"), ("ontap-san-economy", "")] {
+        let array = Array::new(kind, rest).await;
+        let driver = array.driver();
+        let volume = request(driver.as_ref(), "v");
+        driver.create(&volume).await.unwrap();
+        let permit = Permit::exclusive(array.nodes()[0].clone());
+        let route = driver.permit(&volume.handle, &permit).await.unwrap().into_inner();
+        {
+            let mut state = array.sim.edit();
+            for table in ["export_rules", "lun_maps"] {
+                let keys: Vec<String> = state.entries(table, "").map(|(key, _)| key.to_owned()).collect();
+                for key in keys {
+                    state.remove(table, &key);
+                }
+            }
+        }
+        let seen = driver.list().await.unwrap();
+        assert!(seen[0].permitted.is_empty(), "{kind}: what is gone is still shown");
+        let again = driver.permit(&volume.handle, &permit).await.unwrap();
+        assert!(again.is_changed() && again.into_inner() == route, "{kind}");
+        assert_eq!(driver.observe(&volume.handle).await.unwrap().unwrap().permitted.len(), 1, "{kind}");
+    }
+}
+
+/// What a person took out of an igroup is put back by the next permit, and what was put in goes.
+#[tokio::test]
+async fn an_igroup_lets_in_its_node_and_nobody_else() {
+    let array = Array::new("ontap-san", "sanType: iscsi").await;
+    let driver = array.driver();
+    let volume = request(driver.as_ref(), "v");
+    driver.create(&volume).await.unwrap();
+    let permit = Permit::exclusive(array.nodes()[0].clone());
+    driver.permit(&volume.handle, &permit).await.unwrap();
+    let group = {
+        let state = array.sim.state();
+        state.list("igroups").next().unwrap()["uuid"].as_str().unwrap().to_owned()
+    };
+    let own = permit.node.initiator.clone().unwrap();
+    let path = format!("/protocols/san/igroups/{group}/initiators");
+    array.ask(&path, json!({"name": "iqn.2020-01.example:stranger"})).await;
+    assert!(driver.permit(&volume.handle, &permit).await.unwrap().is_changed());
+    assert!(!driver.permit(&volume.handle, &permit).await.unwrap().is_changed());
+    let state = array.sim.state();
+    let members: Vec<_> = state.list("igroup_initiators").map(|member| member["name"].clone()).collect();
+    assert_eq!(members, [json!(own)]);
+}
+
+/// Trident #1086: a right taken from a clone took the source's too.
+#[tokio::test]
+async fn a_right_taken_from_a_clone_leaves_its_source_alone() {
+    for (kind, rest) in [("ontap-nas", ""), ("ontap-san", "sanType: iscsi"), ("ontap-san-economy", "")] {
+        let array = Array::new(kind, rest).await;
+        let driver = array.driver();
+        let source = request(driver.as_ref(), "source");
+        driver.create(&source).await.unwrap();
+        let permit = Permit::exclusive(array.nodes()[0].clone());
+        driver.permit(&source.handle, &permit).await.unwrap();
+        let create = request(driver.as_ref(), "copy");
+        let handle = create.handle.clone();
+        let clone = driver::CloneVolume { create, source: source.handle.clone(), snapshot: None };
+        let clones = driver.snapshots().and_then(|snapshots| snapshots.clones()).unwrap();
+        clones.clone_volume(&clone).await.unwrap();
+        driver.permit(&handle, &permit).await.unwrap();
+        driver.forbid(&handle, &permit.node).await.unwrap();
+        driver.delete(&handle).await.unwrap();
+        assert_eq!(driver.observe(&source.handle).await.unwrap().unwrap().permitted.len(), 1, "{kind}");
+    }
+}

@@ -11,7 +11,7 @@ use model::{
     VolumeId, VolumeOptions, VolumeSpec,
 };
 use serde_json::{Value, json};
-use sim_ontap::{Builder, Sim};
+use sim_ontap::{Builder, Sim, State};
 
 pub(crate) struct Array {
     pub(crate) sim: Sim,
@@ -39,7 +39,10 @@ impl Array {
             Route::Nfs(route) => route.path.trim_start_matches('/').to_owned(),
             Route::Iscsi(route) => {
                 let (_, lun) = state.find_by("luns", "serial_number", &route.serial).unwrap();
-                in_volume(lun)
+                match self.shared() {
+                    Some(_) => lun["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned(),
+                    None => in_volume(lun),
+                }
             }
             Route::Nvme(route) => {
                 let model::NamespaceId::Uuid(uuid) = &route.namespace else { panic!("{route:?}") };
@@ -49,18 +52,41 @@ impl Array {
         }
     }
 
+    /// The table of what shares a volume.
+    fn shared(&self) -> Option<&'static str> {
+        match self.file.driver_name() {
+            "ontap-san-economy" => Some("luns"),
+            _ => None,
+        }
+    }
+
+    fn find_shared<'a>(&self, state: &'a State, table: &str, name: &str) -> Option<(&'a str, &'a Value)> {
+        let base = |record: &Value| record["name"].as_str().unwrap().rsplit('/').next().unwrap() == name;
+        state.entries(table, "").find(|(_, record)| base(record))
+    }
+
     fn is_nvme(&self) -> bool {
         self.file.section().text("sanType").unwrap().as_deref() == Some("nvme")
     }
 
+    /// Where an application's number is kept: with the LUN where LUNs share a volume, else with the volume.
     fn content(&self, volume: &str) -> Option<u64> {
         let state = self.sim.state();
+        if let Some(table) = self.shared() {
+            let (_, record) = self.find_shared(&state, table, volume)?;
+            return Some(record["_content"].as_u64().unwrap_or(0));
+        }
         let (_, record) = state.find_by("volumes", "name", volume)?;
         Some(record["_used"].as_u64().unwrap_or(0))
     }
 
     fn fill(&self, volume: &str, content: u64) {
         let mut state = self.sim.edit();
+        if let Some(table) = self.shared() {
+            let key = self.find_shared(&state, table, volume).unwrap().0.to_owned();
+            assert!(state.change(table, &key, |record| record["_content"] = json!(content)));
+            return;
+        }
         let key = state.find_by("volumes", "name", volume).unwrap().0.to_owned();
         assert!(state.change("volumes", &key, |record| record["_used"] = json!(content)));
     }
@@ -68,6 +94,23 @@ impl Array {
     /// Another backend of the same instance on the same SVM.
     pub(crate) async fn beside(&self, driver: &str, rest: &str) -> Arc<dyn Driver> {
         open(&file(&self.sim, driver, rest)).await
+    }
+
+    /// The same backend under another account.
+    pub(crate) async fn as_user(
+        &self,
+        user: &str,
+        password: &str,
+        rest: &str,
+    ) -> driver::Result<Arc<dyn Driver>> {
+        let text = format!(
+            "version: 1\nstorageDriverName: {}\nbackendName: gold\nmanagementLIF: {}\nsvm: svm1\nusername: {user}\n\
+             password: {password}\n{rest}\n",
+            self.file.driver_name(),
+            self.sim.address()
+        );
+        let file = BackendFile::parse(&text, "gold.yaml").unwrap();
+        ontap::open(&file, InstanceId::new("ours").unwrap()).await
     }
 
     /// Volumes of ours, made past the wire.
@@ -143,7 +186,7 @@ impl Fixture for Array {
     }
 
     fn layout(&self) -> Layout {
-        if self.file.driver_name() == "ontap-san" { Layout::Block } else { Layout::File }
+        if self.file.driver_name().starts_with("ontap-san") { Layout::Block } else { Layout::File }
     }
 
     fn nodes(&self) -> Vec<NodeIdentity> {
@@ -169,6 +212,24 @@ impl Fixture for Array {
         let name = if name == "original" { name.to_owned() } else { name.replace('-', "_") };
         let comment =
             owner.map(|owner| json!({"leister": {"instance": owner, "volume": "somebodys"}}).to_string());
+        if self.shared() == Some("luns") {
+            let shelf = format!("shelf_{name}");
+            let volume = json!({
+                "name": shelf, "svm": {"name": "svm1"}, "size": size.get() * 2, "aggregates": [{"name": "aggr1"}],
+            });
+            self.ask("/storage/volumes", volume).await;
+            let owner = owner.map(|owner| {
+                json!({"leister": {"instance": owner, "volume": "somebodys", "holds": "sharedlun"}})
+                    .to_string()
+            });
+            let lun = json!({
+                "name": format!("/vol/{shelf}/{name}"), "svm": {"name": "svm1"}, "os_type": "linux",
+                "space": {"size": size.get()}, "comment": owner.unwrap_or_default(),
+            });
+            self.ask("/storage/luns", lun).await;
+            self.fill(&name, content);
+            return true;
+        }
         let group = self.file.driver_name() == "ontap-nas-flexgroup";
         let mut volume = json!({
             "name": name, "svm": {"name": "svm1"}, "size": size.get() * 2, "aggregates": [{"name": "aggr1"}],

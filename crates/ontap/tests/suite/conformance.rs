@@ -21,3 +21,8 @@ mod nvme {
     use super::Array;
     driver::conformance!(Array::new("ontap-san", "sanType: nvme").await);
 }
+
+mod san_economy {
+    use super::Array;
+    driver::conformance!(Array::new("ontap-san-economy", "").await);
+}

@@ -8,11 +8,12 @@ use sim_ontap::{Body, Effect, Fault, JobFault};
 
 use crate::array::{Array, request};
 
-const DRIVERS: [(&str, &str); 4] = [
+const DRIVERS: [(&str, &str); 5] = [
     ("ontap-nas", ""),
     ("ontap-nas-flexgroup", ""),
     ("ontap-san", "sanType: iscsi"),
     ("ontap-san", "sanType: nvme"),
+    ("ontap-san-economy", ""),
 ];
 /// More changing calls than any operation makes.
 const MOST: usize = 12;

@@ -7,4 +7,5 @@ mod array;
 mod calls;
 mod conformance;
 mod faults;
+mod inputs;
 mod opening;

@@ -58,7 +58,7 @@ fn mistakes_name_the_key_and_the_way_out() {
         (format!("{san}chapUsername: a\n"), ["chapUsername", "useCHAP"]),
         (format!("{nas}{account}limitAggregateUsage: 120%\n"), ["limitAggregateUsage", "no share"]),
         (format!("{nas}{account}autoExportCIDRs: [10.0.0.0]\n"), ["autoExportCIDRs", "no range"]),
-        (format!("{nas}{account}qtreesPerFlexvol: 100\n"), ["qtreesPerFlexvol", "of its own"]),
+        (format!("{nas}{account}qtreesPerFlexvol: 100\n"), ["qtreesPerFlexvol", "share no FlexVol"]),
         (format!("{nas}{account}aws: {{apiRegion: x}}\n"), ["aws", "cloud"]),
         (format!("{nas}{account}aggregat: x\n"), ["aggregat", "did you mean `aggregate`"]),
         (format!("{nas}{account}storagePrefix: 1x\n"), ["storagePrefix", "not a digit first"]),
@@ -84,7 +84,7 @@ fn mistakes_name_the_key_and_the_way_out() {
     }
 }
 
-async fn opened(sim: &Sim, rest: &str) -> Result<(), (ErrorKind, String)> {
+pub(crate) async fn opened(sim: &Sim, rest: &str) -> Result<(), (ErrorKind, String)> {
     let text = format!("{HEAD}managementLIF: {}\n{rest}\n", sim.address());
     let file = BackendFile::parse(&text, "gold.yaml").unwrap();
     let opened = ontap::open(&file, InstanceId::new("ours").unwrap()).await;

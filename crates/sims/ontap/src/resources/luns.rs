@@ -124,8 +124,9 @@ fn create(change: &mut Change, _: &[String], body: Value) -> Result<String> {
     if !limit.is_null() {
         lun["qos_policy"] = limit;
     }
-    if source.is_some() {
+    if let Some(source) = &source {
         lun["clone"] = json!({"created_as_clone": true});
+        lun["_content"] = source["_content"].clone();
     }
     set_default(&mut lun, "enabled", true);
     set_default(&mut lun, "class", "regular");
@@ -152,6 +153,18 @@ fn source(change: &Change, body: &Value, svm: &Value, place: &Place) -> Result<V
     Ok(source)
 }
 
+/// The content and the size of another LUN of the volume; what the LUN is and who sees it stay.
+fn overwrite(change: &Change, lun: &mut Value, body: &Value) -> Result<()> {
+    let source = paths::named(change, "luns", body, "clone.source", &lun["svm"], 5_374_876)?;
+    if source["location"]["volume"]["uuid"] != lun["location"]["volume"]["uuid"] {
+        let message = "A LUN can only be overwritten by a LUN of its volume.";
+        return Err(Refusal::new(400, 5_374_157, message).at("clone.source"));
+    }
+    lun["_content"] = source["_content"].clone();
+    set(lun, "space.size", source["space"]["size"].clone());
+    Ok(())
+}
+
 fn check_count(change: &Change, volume: Option<&(String, Value)>) -> Result<()> {
     let Some((key, volume)) = volume else { return Ok(()) };
     let count = change.state.below("luns", key).count();
@@ -170,6 +183,9 @@ fn modify(change: &mut Change, key: &str, body: Value) -> Result<()> {
         lun["name"] = json!(place.path);
         lun["location"] = place.location;
         super::lun_maps::rename(change.state, key, &lun["name"]);
+    }
+    if get(&body, "clone.source").is_some() {
+        overwrite(change, &mut lun, &body)?;
     }
     if let Some(size) = number(&body, "space.size") {
         paths::grow(change, &mut lun, size)?;

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use crate::record::{get, merge};
 use crate::refusal::{self, Result};
 use crate::resource::{Change, Resource};
+use crate::resources::volumes::space;
+use crate::state::State;
 
 pub(crate) static SVMS: Resource = Resource {
     path: "svm/svms",
@@ -12,9 +14,18 @@ pub(crate) static SVMS: Resource = Resource {
     schema: "svm",
     svm: Some("uuid"),
     jobs: true,
+    view,
     patch: Some(modify),
     ..Resource::PLAIN
 };
+
+fn view(state: &State, stored: &Value) -> Value {
+    let mut svm = stored.clone();
+    for aggregate in svm["aggregates"].as_array_mut().into_iter().flatten() {
+        aggregate["available_size"] = json!(space::free_of_aggregate(state, aggregate));
+    }
+    svm
+}
 
 fn modify(change: &mut Change, key: &str, body: Value) -> Result<()> {
     for field in body.as_object().into_iter().flatten().map(|(field, _)| field) {
