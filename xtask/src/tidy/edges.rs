@@ -80,7 +80,7 @@ const ALLOWED: &[Allowed] = &[
     },
     Allowed {
         place: "tests/",
-        uses: &["rig"],
+        uses: &["rig", "filer-suite"],
         tests_use: &["api"],
         why: "whole-system tests know the product as a user does",
     },

@@ -1,0 +1,180 @@
+//! A host that uses the storage.
+
+use anyhow::{Context as _, Result};
+use rig::{Guest, Output, Rig, services};
+use serde_json::{Value, json};
+
+use crate::filer::Filer;
+use crate::process::{LIMIT, Process, program};
+
+const CERTIFICATES: &str = "/etc/leister/trust";
+const CONFIG: &str = "/etc/leister/backends";
+
+/// How a node shall use a filer.
+#[derive(Debug, Clone)]
+pub struct NodeSpec {
+    /// Whose volumes: the name in its certificate.
+    pub tenant: String,
+    /// More lines of the backend's file.
+    pub backend: String,
+    /// More words of `leister run`.
+    pub arguments: String,
+}
+
+impl NodeSpec {
+    pub fn new(tenant: &str) -> Self {
+        Self { tenant: tenant.to_owned(), backend: String::new(), arguments: String::new() }
+    }
+}
+
+/// `leister run` in a guest, with one backend `filer`. There is no engine: [`Node::plugin`] says what one would.
+#[derive(Debug)]
+pub struct Node<'a> {
+    process: Process<'a>,
+    spec: NodeSpec,
+}
+
+impl<'a> Node<'a> {
+    /// Starts what a node needs for NFS and iSCSI, gives it its certificate and its backend, starts `leister run` and
+    /// waits until it is ready.
+    ///
+    /// # Errors
+    /// When the program is not there, or a guest is down.
+    ///
+    /// # Panics
+    /// When something in the guest fails; the message has what it said.
+    pub fn up(rig: &'a Rig, guest: &str, filer: &Filer<'_>, spec: NodeSpec) -> Result<Self> {
+        let guest = rig.guest(guest);
+        services::nfs_client(guest).ok("a node that mounts NFS");
+        let settings = "defaults {\n find_multipaths strict\n polling_interval 2\n}\n";
+        services::block_client(guest, settings).ok("a node that uses blocks");
+        let node = Self { process: Process { guest, name: "leister".to_owned() }, spec };
+        let files = ["client.crt", "client.key", "ca.crt"];
+        for (file, content) in files.iter().zip(filer.issue(&node.spec.tenant)?) {
+            guest.put(&format!("{CERTIFICATES}/{file}"), content)?;
+        }
+        let backend = format!(
+            "version: 1\nstorageDriverName: linux\nbackendName: filer\nremote:\n  url: {}\n  \
+             certificate: {CERTIFICATES}/client.crt\n  key: {CERTIFICATES}/client.key\n  ca: {CERTIFICATES}/ca.crt\n{}",
+            filer.url(),
+            node.spec.backend
+        );
+        guest.put(&format!("{CONFIG}/filer.yaml"), backend)?;
+        node.start()?;
+        Ok(node)
+    }
+
+    pub fn guest(&self) -> &'a Guest {
+        self.process.guest
+    }
+
+    /// Starts `leister run` and waits until its backend can be used.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    ///
+    /// # Panics
+    /// When it does not become ready in time; the message has its log.
+    pub fn start(&self) -> Result<()> {
+        let words = format!("run --config {CONFIG} {}", self.spec.arguments);
+        self.process.start(&words)?.ok("start");
+        let look = "kill -0 $(cat /run/leister.pid) || exit 1
+            curl -sSf -m 10 --unix-socket /run/leister/leister.sock http://leister/readyz";
+        let ready = self.guest().wait_for(look, LIMIT);
+        assert!(ready.is_ok(), "leister is not ready: {ready:?}\n{}", self.log());
+        Ok(())
+    }
+
+    /// Kills the process as `kill -9` does.
+    ///
+    /// # Panics
+    /// When it was not running.
+    pub fn kill(&self) {
+        self.process.end("KILL").ok("kill");
+    }
+
+    /// Asks the process to end, and waits for that.
+    ///
+    /// # Panics
+    /// When it was not running.
+    pub fn stop(&self) {
+        self.process.end("TERM").ok("stop");
+    }
+
+    /// What the engine asks a volume plugin, such as `Create`; its answer, with `Err` in it when it is refused.
+    ///
+    /// # Errors
+    /// When the plugin does not answer.
+    pub fn plugin(&self, call: &str, body: &Value) -> Result<Value> {
+        let script = format!(
+            "curl -sS -m 100 --unix-socket /run/docker/plugins/leister.sock -d @- \
+             http://plugin/VolumeDriver.{call} <<'BODY'\n{body}\nBODY"
+        );
+        let said = self.guest().exec_within(LIMIT, &script);
+        anyhow::ensure!(said.is_ok(), "{call} {body}: {}", said.stderr.trim());
+        serde_json::from_str(&said.stdout).with_context(|| format!("{call} {body}: {}", said.stdout))
+    }
+
+    /// Creates a volume with options as `docker volume create -o` has them.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    pub fn create(&self, volume: &str, options: &[(&str, &str)]) {
+        let options: serde_json::Map<_, _> =
+            options.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+        done(self.plugin("Create", &json!({ "Name": volume, "Opts": options })));
+    }
+
+    /// Mounts a volume for a container of this name; where it is.
+    ///
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    pub fn mount(&self, volume: &str, container: &str) -> String {
+        let answer = done(self.plugin("Mount", &json!({ "Name": volume, "ID": container })));
+        answer["Mountpoint"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    pub fn unmount(&self, volume: &str, container: &str) {
+        done(self.plugin("Unmount", &json!({ "Name": volume, "ID": container })));
+    }
+
+    /// # Panics
+    /// When it is refused.
+    #[track_caller]
+    pub fn remove(&self, volume: &str) {
+        done(self.plugin("Remove", &json!({ "Name": volume })));
+    }
+
+    /// Runs `leister` with these words against this node's.
+    ///
+    /// # Errors
+    /// When the program is not there.
+    pub fn cli(&self, words: &str) -> Result<Output> {
+        let program = program()?;
+        let script = format!("LEISTER_SERVER=unix:///run/leister/leister.sock {} {words}", program.display());
+        Ok(self.exec(&script))
+    }
+
+    /// As [`Guest::exec_within`], on the node.
+    pub fn exec(&self, script: &str) -> Output {
+        self.guest().exec_within(LIMIT, script)
+    }
+
+    /// Everything it has logged, over all its starts.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+}
+
+#[track_caller]
+fn done(answer: Result<Value>) -> Value {
+    match answer {
+        Ok(answer) if answer["Err"].as_str().is_none_or(str::is_empty) => answer,
+        refused => panic!("{refused:?}"),
+    }
+}
