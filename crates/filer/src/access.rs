@@ -108,6 +108,17 @@ impl Access {
         Ok(Access { ledger: Mutex::new(ledger), nfs, iscsi, nvme })
     }
 
+    /// Makes anew what no volume needs alone and is not there any more: a service that died, the target, a portal.
+    ///
+    /// # Errors
+    /// What the kernel says, with the file it said it about.
+    pub fn prepare(&self) -> Result<()> {
+        let _turn = self.ledger();
+        self.nfs.as_ref().map_or(Ok(()), Nfs::prepare)?;
+        self.iscsi.as_ref().map_or(Ok(()), Iscsi::prepare)?;
+        self.nvme.as_ref().map_or(Ok(()), Nvme::prepare)
+    }
+
     /// Lets clients in, where they are not let in yet.
     ///
     /// # Errors

@@ -107,7 +107,9 @@ impl Service {
                 tracing::info!("the filer is ready");
                 loop {
                     tokio::time::sleep(period).await;
-                    work.repair().await;
+                    if let Err(error) = work.repair().await {
+                        tracing::error!(error = %error, "cannot compare the kernel with the records");
+                    }
                 }
             }
         });

@@ -8,6 +8,8 @@
 mod filer;
 mod node;
 mod process;
+mod writer;
 
 pub use filer::{Filer, FilerSpec};
 pub use node::{Node, NodeSpec};
+pub use writer::{Writer, Written};

@@ -46,7 +46,9 @@ impl<'a> Node<'a> {
     pub fn up(rig: &'a Rig, guest: &str, filer: &Filer<'_>, spec: NodeSpec) -> Result<Self> {
         let guest = rig.guest(guest);
         services::nfs_client(guest).ok("a node that mounts NFS");
-        let settings = "defaults {\n find_multipaths strict\n polling_interval 2\n}\n";
+        // What has lost all its paths waits for them, as a hard mount of NFS does.
+        let settings = "defaults {\n find_multipaths strict\n polling_interval 2\n max_polling_interval 2\n}\n\
+            overrides {\n no_path_retry queue\n}\n";
         services::block_client(guest, settings).ok("a node that uses blocks");
         let node = Self { process: Process { guest, name: "leister".to_owned() }, spec };
         let files = ["client.crt", "client.key", "ca.crt"];

@@ -42,17 +42,23 @@ impl Iscsi {
             chap: wish.chap.clone(),
             accounts: wish.accounts.clone(),
         };
-        directory(&iscsi.group)?;
-        let attributes = iscsi.group.join("attrib");
-        let proof = iscsi.chap.is_some() || !iscsi.accounts.is_empty();
+        iscsi.prepare()?;
+        iscsi.sweep()?;
+        Ok(iscsi)
+    }
+
+    /// The target and its portals.
+    pub(super) fn prepare(&self) -> Result<()> {
+        directory(&self.group)?;
+        let attributes = self.group.join("attrib");
+        let proof = self.chap.is_some() || !self.accounts.is_empty();
         value(&attributes.join("authentication"), if proof { "1" } else { "0" })?;
         // Who has no ACL does not come in.
         value(&attributes.join("generate_node_acls"), "0")?;
-        for portal in &iscsi.portals {
-            directory(&iscsi.group.join("np").join(portal))?;
+        for portal in &self.portals {
+            directory(&self.group.join("np").join(portal))?;
         }
-        iscsi.sweep()?;
-        Ok(iscsi)
+        Ok(())
     }
 
     pub(super) fn answer(&self) -> Result<()> {

@@ -37,6 +37,10 @@ impl Nfs {
         Ok(Nfs { server, address: portals.first().map(ToString::to_string).unwrap_or_default() })
     }
 
+    pub(super) fn prepare(&self) -> Result<()> {
+        self.server.prepare()
+    }
+
     pub(super) fn answer(&self) -> Result<()> {
         self.server.start()
     }

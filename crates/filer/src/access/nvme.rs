@@ -35,8 +35,13 @@ impl Nvme {
         machine::kernel_has("NVMe target", &["nvmet"], &root)?;
         machine::kernel_has("NVMe target over TCP", &["nvmet-tcp"], Path::new("/sys/module/nvmet_tcp"))?;
         let nvme = Nvme { root, base: wish.base.clone(), portals: portals.to_vec(), port: wish.port };
-        nvme.portals.iter().try_for_each(|&address| nvme.door(address).map(drop))?;
+        nvme.prepare()?;
         Ok(nvme)
+    }
+
+    /// A port for each portal.
+    pub(super) fn prepare(&self) -> Result<()> {
+        self.portals.iter().try_for_each(|&address| self.door(address).map(drop))
     }
 
     pub(super) fn check(&self, served: &Served) -> Result<()> {

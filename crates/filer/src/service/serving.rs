@@ -98,6 +98,11 @@ impl Serving {
         Ok(access.list()?.into_keys().map(String::from).collect())
     }
 
+    /// What every volume needs to be served.
+    pub(super) fn prepare(&self) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), Access::prepare)
+    }
+
     /// Lets clients in.
     pub(super) fn answer(&self) -> Result<()> {
         self.0.as_ref().map_or(Ok(()), Access::answer)

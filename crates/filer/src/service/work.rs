@@ -211,24 +211,20 @@ impl Work {
 
     /// Restores what nodes may reach, then lets them in.
     pub(super) async fn begin(self: &Arc<Self>) -> Result<()> {
-        self.repair().await;
-        let work = self.clone();
-        tokio::task::spawn_blocking(move || work.serving.answer()).await.map_err(ended)??;
+        self.repair().await?;
         self.ready.store(true, Ordering::Release);
         Ok(())
     }
 
-    /// Makes the kernel serve what the records say, one volume after another.
-    pub(super) async fn repair(self: &Arc<Self>) {
+    /// Makes the kernel serve what the records say, one volume after another, and lets clients in. A volume that cannot
+    /// be served keeps none of the others.
+    pub(super) async fn repair(self: &Arc<Self>) -> Result<()> {
         let work = self.clone();
-        let listed = tokio::task::spawn_blocking(move || work.to_serve()).await.map_err(ended);
-        let handles = match listed.and_then(|listed| listed) {
-            Ok(handles) => handles,
-            Err(error) => {
-                return tracing::error!(error = %error, "cannot compare the kernel with the records");
-            }
-        };
-        for handle in handles {
+        let listed = tokio::task::spawn_blocking(move || {
+            work.serving.prepare()?;
+            work.to_serve()
+        });
+        for handle in listed.await.map_err(ended)?? {
             let alone = self.order.lock(&handle).await;
             let (work, name) = (self.clone(), handle.clone());
             let done = tokio::task::spawn_blocking(move || {
@@ -239,6 +235,8 @@ impl Work {
                 tracing::error!(volume = handle, error = %error, "a volume cannot be served as its record says");
             }
         }
+        let work = self.clone();
+        tokio::task::spawn_blocking(move || work.serving.answer()).await.map_err(ended)?
     }
 
     /// Names of volumes that somebody may reach, or that the kernel knows of.

@@ -27,6 +27,8 @@ const CONFIG: &str = "/etc/nfs.conf.d/leister.conf";
 #[derive(Debug)]
 pub(super) struct Server {
     exportfs: PathBuf,
+    /// Our directory in memory.
+    own: PathBuf,
     /// What nfsd takes for `/`.
     root: PathBuf,
     /// How paths of ours begin, as clients see them.
@@ -40,6 +42,17 @@ impl Server {
         kernel_has("NFS server", &["nfsd"], Path::new("/proc/net/rpc/nfsd.export"))?;
         let exportfs = tool("exportfs", PACKAGE)?;
         tool("rpc.nfsd", PACKAGE)?;
+        let (root, prefix) = roots(wish)?;
+        let (threads, grace_seconds) = (wish.threads, wish.grace_seconds);
+        let server = Server { exportfs, own: wish.root.clone(), root, prefix, threads, grace_seconds };
+        server.prepare()?;
+        // Who died between a change of the table and this left the kernel with what was before.
+        server.flush()?;
+        Ok(server)
+    }
+
+    /// What nfsd needs, with the services around it.
+    pub(super) fn prepare(&self) -> Result<()> {
         mounted("nfsd", Path::new(NFSD))?;
         for folder in ["sm", "sm.bak", "v4recovery", "nfsdcld", "rpc_pipefs"] {
             directory(&Path::new(STATE).join(folder))?;
@@ -48,24 +61,17 @@ impl Server {
             fs::OpenOptions::new().create(true).append(true).open(table).while_doing("create", table)?;
         }
         mounted("rpc_pipefs", &Path::new(STATE).join("rpc_pipefs"))?;
-        let (root, prefix) = roots(wish)?;
-        let place = below(&root, &prefix);
-        if !is_mount(&wish.root)? {
-            directory(&wish.root)?;
+        if !is_mount(&self.own)? {
+            directory(&self.own)?;
             step();
-            mount("leister-nfs", &wish.root, "tmpfs", MountFlags::empty(), Some(c"mode=755,size=4m"))
-                .while_doing("mount", &wish.root)?;
+            mount("leister-nfs", &self.own, "tmpfs", MountFlags::empty(), Some(c"mode=755,size=4m"))
+                .while_doing("mount", &self.own)?;
         }
-        directory(&place)?;
+        directory(&below(&self.root, &self.prefix))?;
         service("rpcbind", "rpcbind", &["-w"])?;
         service("rpc.statd", "nfs-common", &[])?;
         service("nfsdcld", PACKAGE, &[])?;
-        service("rpc.mountd", PACKAGE, &[])?;
-        let server =
-            Server { exportfs, root, prefix, threads: wish.threads, grace_seconds: wish.grace_seconds };
-        // Who died between a change of the table and this left the kernel with what was before.
-        server.flush()?;
-        Ok(server)
+        service("rpc.mountd", PACKAGE, &[])
     }
 
     /// Starts nfsd, unless it runs.
