@@ -52,13 +52,15 @@ pub struct Saw {
     pub errors: usize,
     /// The first error, and the seconds from the application's question to it.
     pub first_error: Option<(String, f64)>,
+    /// Whether it ended with its machine; another went on where it had stopped.
+    pub died: bool,
     /// Seconds until it went on; see [`Row::recovery`].
     recovery: Option<f64>,
 }
 
 impl Saw {
     pub(crate) fn of(seen: &[(Instant, Said)], began: Instant, ended: Instant, undone: bool) -> Self {
-        let mut saw = Self { longest_wait: 0.0, errors: 0, first_error: None, recovery: None };
+        let mut saw = Self { longest_wait: 0.0, errors: 0, first_error: None, died: false, recovery: None };
         let mut last = None;
         for (at, said) in seen {
             match said {
@@ -97,6 +99,7 @@ impl Saw {
                 let times = if *errors == 1 { String::new() } else { format!(", {errors} times") };
                 format!("{text} after {after:.1} s{times}")
             }
+            None if self.died => format!("its end; the next one wrote {wait:.1} s later"),
             None if *wait < NOTICED => "nothing".to_owned(),
             None => format!("waited {wait:.1} s"),
         }
@@ -107,11 +110,12 @@ impl Row {
     pub(crate) fn of(
         fault: &Fault,
         plan: &Plan,
-        saw: Saw,
+        mut saw: Saw,
         (lasted, recovered): (bool, bool),
         checked: Checked,
         said: Vec<String>,
     ) -> Self {
+        saw.died = plan.expected.sees == Sees::Death;
         let mut reasons = Vec::new();
         if !lasted {
             reasons.push("the fault had no effect".to_owned());

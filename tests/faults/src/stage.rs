@@ -120,6 +120,8 @@ fn node<'a>(rig: &'a Rig, filer: &Filer<'_>) -> Result<Node<'a>> {
     let mut spec = NodeSpec::new("faults");
     // Files by link 1 alone, blocks by both; management by link 0.
     spec.backend = format!("dataAddresses: [{}, {}]\n", storage.address(1), storage.address(0));
+    // What each tool took stands in the log that is kept of a failure.
+    "--log-level info,host=debug".clone_into(&mut spec.arguments);
     let node = Node::up(rig, "node1", filer, spec)?;
     let queue = format!("printf '{MULTIPATH}' >/etc/multipath.conf && multipathd reconfigure");
     guest.exec_within(LIMIT, &queue).ok("multipath waits");
