@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use comfy_table::{ContentArrangement, Table, presets};
 use serde::Serialize;
 
-use crate::fault::{Fault, Plan, Sees, Wire};
+use crate::fault::{Fault, Lasts, Plan, Sees, Wire};
 use crate::writer::{Checked, Said};
 
 /// A shorter pause than this nobody calls waiting; the machine may be loaded.
@@ -118,7 +118,10 @@ impl Row {
         saw.died = plan.expected.sees == Sees::Death;
         let mut reasons = Vec::new();
         if !lasted {
-            reasons.push("the fault had no effect".to_owned());
+            reasons.push(match plan.lasts {
+                Lasts::UntilWritten => "nothing was written while it lasted".to_owned(),
+                _ => "the fault had no effect".to_owned(),
+            });
         }
         if checked.lost > 0 {
             reasons.push(format!("lost: {}", checked.flaws.join("; ")));
@@ -236,7 +239,7 @@ pub fn table(rows: &[Row]) -> Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::{Expected, Lasts};
+    use crate::fault::Expected;
 
     fn at(zero: Instant, seconds: f64) -> Instant {
         zero + Duration::from_secs_f64(seconds)
