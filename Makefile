@@ -9,7 +9,7 @@ export CARGO_INCREMENTAL := 0
 
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help test demo run bench clean packages
+.PHONY: help test demo run bench faults clean packages
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -25,6 +25,9 @@ run: packages ## serve the instance `leister` in the foreground, its data in ./v
 
 bench: packages ## measure, beside Docker's local driver and bare btrfs (docs/limits-and-numbers.md)
 	@$(XTASK) bench
+
+faults: packages ## cut cables, kill machines and services, fill disks: a table of what came of it (ARGS="-o json node")
+	@$(XTASK) faults $(ARGS)
 
 clean: ## remove ./var (with the data of `make run`) and the cache
 	@$(XTASK) clean

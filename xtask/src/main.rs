@@ -30,6 +30,12 @@ enum Command {
     Run,
     /// Measure
     Bench,
+    /// Do faults to storage and node, and say in a table what came of them
+    Faults {
+        /// For the program `faults`
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// List mounts, loop devices and processes that are still here
     Leftovers,
     /// Undo mounts and loop devices under ./var, and remove it
@@ -44,6 +50,7 @@ fn main() -> anyhow::Result<()> {
         Command::Demo => run::demo(&checkout),
         Command::Run => run::serve(&checkout),
         Command::Bench => run::bench(&checkout),
+        Command::Faults { arguments } => run::faults(&checkout, &arguments),
         Command::Leftovers => leftovers::command(&checkout),
         Command::Clean => leftovers::clean(&checkout),
     }

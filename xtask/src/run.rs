@@ -1,4 +1,4 @@
-//! `make demo`, `make run`, `make bench`: builds what they need and hands over.
+//! `make demo`, `make run`, `make bench`, `make faults`: builds what they need and hands over.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
@@ -46,5 +46,15 @@ pub(crate) fn bench(checkout: &Checkout) -> Result<()> {
         ensure!(status.success(), "the benchmark `{what}` failed");
     }
     leftovers::none(&leftovers::find(&[checkout.temporary()]))?;
+    leftovers::sweep(&checkout.temporary())
+}
+
+pub(crate) fn faults(checkout: &Checkout, arguments: &[String]) -> Result<()> {
+    build::programs(checkout, Profile::Dev, &["leister", "faults", "writer"])?;
+    test::prepare(checkout)?;
+    let mut faults = Command::new(checkout.bin("faults"));
+    let status = environment(faults.args(arguments), checkout).status().context("faults did not start")?;
+    leftovers::none(&leftovers::find(&[checkout.temporary()]))?;
+    ensure!(status.success(), "a fault had another end than it should have");
     leftovers::sweep(&checkout.temporary())
 }

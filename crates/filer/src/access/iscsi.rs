@@ -157,15 +157,11 @@ impl Iscsi {
         let path = served.path().display();
         let (kind, controls) = match &served.content {
             Content::Device(_) => ("iblock", vec![format!("udev_path={path},readonly=0")]),
-            // Written through the page cache, and said so: initiators flush (SYNCHRONIZE CACHE, FUA), which is fsync.
-            _ => (
-                "fileio",
-                vec![
-                    format!("fd_dev_name={path}"),
-                    format!("fd_dev_size={}", served.size.get()),
-                    "fd_buffered_io=1".to_owned(),
-                ],
-            ),
+            // Never `fd_buffered_io`: an initiator whose flush is under way when our power fails repeats the flush
+            // afterwards and not the writes before it, which were answered and would be gone.
+            _ => {
+                ("fileio", vec![format!("fd_dev_name={path}"), format!("fd_dev_size={}", served.size.get())])
+            }
         };
         let store = self.adapter(kind).join(&entry.serial);
         let mut changed = directory(&store)?;

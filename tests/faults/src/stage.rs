@@ -1,0 +1,129 @@
+//! The two machines of a trial.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use filer_suite::{Filer, FilerSpec, Node, NodeSpec};
+use rig::{Guest, Limit, Output, Rig, Size};
+
+use crate::fault::{Machine, Wire};
+
+/// Generous: the machine may be slow and loaded.
+pub(crate) const LIMIT: Limit = Limit::from_secs(120);
+
+/// The soft mount's answer is due after `timeo` × 2 and what the transport adds.
+const CLASSES: &str = "\
+name: nfs-hard\nmountOptions: [hard, vers=4.2]\n---\n\
+name: nfs-soft\nmountOptions: [soft, timeo=10, retrans=1, vers=3, nolock]\n";
+
+/// Without a path what is to be written waits, as on a hard mount; the usual setting makes it fail.
+const MULTIPATH: &str =
+    "defaults {\\n find_multipaths strict\\n polling_interval 2\\n no_path_retry queue\\n}\\n";
+
+/// A storage and a node on one rig.
+pub struct Stage<'a> {
+    rig: &'a Rig,
+    pub(crate) filer: Filer<'a>,
+    pub(crate) node: Node<'a>,
+    writer: PathBuf,
+}
+
+impl<'a> Stage<'a> {
+    /// What a rig for a stage is made of.
+    #[must_use]
+    pub fn rig() -> rig::Builder {
+        Rig::builder()
+            .guest("storage", |g| g.memory(Size::mib(512)).disk(Size::gib(1)).disk(Size::mib(128)))
+            .guest("node1", |g| g.disk(Size::mib(128)))
+    }
+
+    /// Makes the storage serve and the node use it; `writer` is the program of that name.
+    ///
+    /// # Errors
+    /// When a guest is down, or the programs are not there.
+    ///
+    /// # Panics
+    /// When something in a guest fails; the message has what it said.
+    pub fn up(rig: &'a Rig, writer: &Path) -> Result<Self> {
+        let filer = Filer::up(rig, "storage", FilerSpec::default())?;
+        let node = node(rig, &filer)?;
+        for wire in [Wire::NfsHard, Wire::NfsSoft, Wire::Iscsi] {
+            node.create(volume(wire), &[("size", "256MiB"), kind(wire)]);
+        }
+        Ok(Self { rig, filer, node, writer: writer.to_path_buf() })
+    }
+
+    pub(crate) fn guest(&self, machine: Machine) -> &'a Guest {
+        self.rig.guest(match machine {
+            Machine::Storage => "storage",
+            Machine::Node => "node1",
+        })
+    }
+
+    pub(crate) fn exec(&self, machine: Machine, script: &str) -> Output {
+        self.guest(machine).exec_within(LIMIT, script)
+    }
+
+    /// Powers a machine on, with all that an init would start there.
+    pub(crate) fn start(&mut self, machine: Machine) -> Result<()> {
+        self.guest(machine).start()?;
+        match machine {
+            Machine::Storage => {
+                self.filer.prepare()?;
+                self.filer.start()
+            }
+            Machine::Node => {
+                self.node = node(self.rig, &self.filer)?;
+                Ok(())
+            }
+        }
+    }
+
+    /// The words that start the writer in the node.
+    pub(crate) fn writer(&self, verb: &str, file: &str, account: &str) -> String {
+        format!("echo $BASHPID >/run/writer.pid; exec {} {verb} {file} /rig/{account}", self.writer.display())
+    }
+
+    pub(crate) fn account(&self, name: &str) -> PathBuf {
+        self.guest(Machine::Node).share().join(name)
+    }
+}
+
+/// The volume of a wire.
+pub(crate) fn volume(wire: Wire) -> &'static str {
+    match wire {
+        Wire::NfsHard => "hard",
+        Wire::NfsSoft => "soft",
+        Wire::Iscsi => "unit",
+        Wire::Nvme => "namespace",
+    }
+}
+
+/// What makes it one of its wire.
+fn kind(wire: Wire) -> (&'static str, &'static str) {
+    match wire {
+        Wire::NfsHard => ("class", "nfs-hard"),
+        Wire::NfsSoft => ("class", "nfs-soft"),
+        Wire::Iscsi | Wire::Nvme => ("fstype", "ext4"),
+    }
+}
+
+/// Records outlive the power of a node, as on any machine.
+fn node<'a>(rig: &'a Rig, filer: &Filer<'_>) -> Result<Node<'a>> {
+    let guest = rig.guest("node1");
+    let disk = "disk=/dev/ubda; [ -b $disk ] || disk=/dev/vda
+        blkid $disk >/dev/null || mkfs.ext4 -q $disk
+        mkdir -p /var/lib/leister && mount $disk /var/lib/leister";
+    guest.exec_within(LIMIT, disk).ok("a disk for records");
+    guest.put("/etc/leister/backends/classes.yaml", CLASSES).context("classes")?;
+    let storage = filer.guest();
+    let mut spec = NodeSpec::new("faults");
+    // Files by link 1 alone, blocks by both; management by link 0.
+    spec.backend = format!("dataAddresses: [{}, {}]\n", storage.address(1), storage.address(0));
+    // What each tool took stands in the log that is kept of a failure.
+    "--log-level info,host=debug".clone_into(&mut spec.arguments);
+    let node = Node::up(rig, "node1", filer, spec)?;
+    let queue = format!("printf '{MULTIPATH}' >/etc/multipath.conf && multipathd reconfigure");
+    guest.exec_within(LIMIT, &queue).ok("multipath waits");
+    Ok(node)
+}
