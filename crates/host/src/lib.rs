@@ -5,6 +5,7 @@
 //! begun (`stage/format.rs`), because a half-made filesystem cannot be told from a stranger's data.
 
 mod device;
+mod encryption;
 mod error;
 pub mod exec;
 mod filesystem;
@@ -16,6 +17,7 @@ mod socket;
 mod stage;
 mod wire;
 
+pub use encryption::{Passphrase, Passphrases};
 pub use error::HostError;
 pub use host::{Attached, Attachment, Finding, Host, HostConfig, Limits, Usage};
 pub use identity::{IdentityFiles, identity, identity_from};

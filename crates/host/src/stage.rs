@@ -2,6 +2,7 @@
 
 mod content;
 mod directory;
+mod encryption;
 pub(crate) mod format;
 mod image;
 pub(crate) mod nfs;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use model::{Bytes, LocalSource, Route, VolumeId};
 
 use crate::device::busy;
+use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
@@ -98,6 +100,7 @@ pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<Strin
     })
     .await?;
     if !is_directory {
+        encryption::close(places, tools).await?;
         unit::release(places, tools, targets).await?;
     }
     let at = places.clone();
@@ -111,10 +114,15 @@ pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<Strin
 }
 
 /// Extends the device of a volume, and the filesystem on it if one is mounted, to `size`.
-pub(crate) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<()> {
+pub(crate) async fn grow(
+    places: &Places,
+    size: Bytes,
+    passphrases: Option<&Passphrases>,
+    tools: &Tools,
+) -> Result<()> {
     match unit::marked(places)? {
-        Some(device) => unit::grow(places, &device, size, tools).await,
-        None => image::grow(places, size, tools).await,
+        Some(device) => unit::grow(places, &device, size, passphrases, tools).await,
+        None => image::grow(places, size, passphrases, tools).await,
     }
 }
 

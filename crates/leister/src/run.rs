@@ -139,6 +139,7 @@ async fn claim_rest(args: &RunArgs) -> Result<Server, Failure> {
 async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
     let mut settings = DockerSettings::new(args.name.clone());
     settings.plugin_dir.clone_from(&args.plugin_dir);
+    settings.luks_secrets.clone_from(&args.luks_secrets);
     Plugin::claim(&settings).await.map_err(|e| of_docker(&e))
 }
 

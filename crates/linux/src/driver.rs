@@ -115,6 +115,9 @@ impl LinuxDriver {
             let message = format!("driver `{DRIVER}` has no option {option}");
             return Err(DriverError::new(ErrorKind::Unsupported, operation, message));
         }
+        if let Some(flag) = spec.options.get(&VolumeOption::LuksEncryption) {
+            file::flag(flag).map_err(|e| invalid(format!("{}: {e}", VolumeOption::LuksEncryption)))?;
+        }
         let mut labels = spec.labels.clone();
         labels.insert(POOL_LABEL.to_owned(), request.pool.to_string());
         let made_as = serde_json::to_string(spec).map_err(|e| invalid(e.to_string()))?;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use host::{Attached, Attachment, Host, HostConfig, HostError, Limits};
+use host::{Attached, Attachment, Host, HostConfig, HostError, Limits, Passphrases};
 use model::{Bytes, Filesystem, NodeName, Route, VolumeId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -30,6 +30,7 @@ pub enum Deed {
     Unmount { volume: VolumeId, reference: String },
     Detach { volume: VolumeId },
     Grow { volume: VolumeId, size: Bytes },
+    GrowEncrypted { volume: VolumeId, size: Bytes, passphrases: Passphrases },
     Usage { volume: VolumeId },
     References { volume: VolumeId },
     Identity { name: NodeName },
@@ -50,6 +51,8 @@ pub struct Attach {
     pub mount_options: Vec<String>,
     #[serde(default)]
     pub staged_before: bool,
+    #[serde(default)]
+    pub encryption: Option<Passphrases>,
 }
 
 /// What came of it.
@@ -86,14 +89,23 @@ impl Order {
         let host = Host::open(HostConfig { mounts_root: self.mounts_root, limits }).await?;
         Ok(match self.deed {
             Deed::Attach(attach) => {
-                let Attach { volume, route, size, filesystem, read_only, mount_options, staged_before } =
-                    *attach;
+                let Attach {
+                    volume,
+                    route,
+                    size,
+                    filesystem,
+                    read_only,
+                    mount_options,
+                    staged_before,
+                    encryption,
+                } = *attach;
                 let wanted = Attachment {
                     filesystem,
                     size,
                     read_only,
                     mount_options,
                     staged_before,
+                    encryption,
                     ..Attachment::default()
                 };
                 match host.attach(&volume, &route, &wanted).await? {
@@ -104,7 +116,10 @@ impl Order {
             Deed::Mount { volume, reference } => json!(host.mount(&volume, &reference).await?),
             Deed::Unmount { volume, reference } => json!(host.unmount(&volume, &reference).await?),
             Deed::Detach { volume } => json!(host.detach(&volume).await?),
-            Deed::Grow { volume, size } => json!(host.grow(&volume, size).await?),
+            Deed::Grow { volume, size } => json!(host.grow(&volume, size, None).await?),
+            Deed::GrowEncrypted { volume, size, passphrases } => {
+                json!(host.grow(&volume, size, Some(&passphrases)).await?)
+            }
             Deed::Usage { volume } => {
                 let usage = host.usage(&volume).await?;
                 json!({"total": usage.total.get(), "used": usage.used.get()})

@@ -10,6 +10,7 @@ pub mod options;
 mod permissions;
 mod plugin;
 mod protocol;
+mod secrets;
 mod status;
 mod upkeep;
 mod volumes;
@@ -21,6 +22,7 @@ use model::InstanceId;
 
 pub use error::DockerError;
 pub use plugin::Plugin;
+pub use secrets::Secrets;
 
 /// How one instance of the plugin serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,6 +32,8 @@ pub struct DockerSettings {
     /// Where the engine looks for plugins.
     pub plugin_dir: PathBuf,
     pub deadlines: Deadlines,
+    /// Where the passphrases of encrypted volumes are; see [`Secrets`].
+    pub luks_secrets: Option<PathBuf>,
 }
 
 /// How long a call may take before it is answered with an error. The work itself goes on.
@@ -49,6 +53,7 @@ impl DockerSettings {
             name,
             plugin_dir: PathBuf::from("/run/docker/plugins"),
             deadlines: Deadlines::default(),
+            luks_secrets: None,
         }
     }
 }

@@ -5,14 +5,15 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use host::{Attached, Attachment, Host};
-use model::{Layout, NodeName, VolumeId, VolumeOption};
+use host::{Attached, Attachment, Host, Passphrases};
+use model::{Layout, NodeName, VolumeId, VolumeOption, is_encrypted_by_node};
 use orchestrator::{Error, ErrorKind, Goal, Orchestrator, Origin, Request, Result, VolumeRecord};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::keyed::Locks;
 use crate::permissions;
+use crate::secrets::Secrets;
 use crate::status::on_node;
 
 /// The volumes of this node. Who has what mounted is read from the mount table each time.
@@ -20,6 +21,7 @@ pub(crate) struct Mounts {
     pub(crate) orchestrator: Orchestrator,
     pub(crate) host: Host,
     pub(crate) node: NodeName,
+    pub(crate) secrets: Secrets,
     locks: Locks,
     /// Volumes that could not be brought in order when they should have been.
     owed: Mutex<BTreeSet<VolumeId>>,
@@ -36,9 +38,9 @@ pub(crate) struct Held {
 const FREEING: Duration = Duration::from_secs(5);
 
 impl Mounts {
-    pub(crate) fn new(orchestrator: Orchestrator, host: Host) -> Mounts {
+    pub(crate) fn new(orchestrator: Orchestrator, host: Host, secrets: Secrets) -> Mounts {
         let node = orchestrator.settings().node.name.clone();
-        Mounts { orchestrator, host, node, locks: Locks::default(), owed: Mutex::default() }
+        Mounts { orchestrator, host, node, secrets, locks: Locks::default(), owed: Mutex::default() }
     }
 
     pub(crate) async fn hold(&self, volume: &VolumeId) -> Held {
@@ -183,7 +185,8 @@ impl Mounts {
         let route = self.run(self.publish(&record), until).await?.route()?;
         // What it was when it was asked for may have changed while a create or restore was waited for.
         let record = self.record(volume)?;
-        let attached = self.host.attach(volume, &route, &attachment(&record)).await;
+        let wanted = Attachment { encryption: self.passphrases(&record).await?, ..attachment(&record) };
+        let attached = self.host.attach(volume, &route, &wanted).await;
         match attached.map_err(|e| on_node("attach", volume, e))? {
             Attached::Directory { formatted, .. } => {
                 if formatted {
@@ -238,6 +241,14 @@ impl Mounts {
         }
     }
 
+    /// What opens a volume, if it is encrypted on its node.
+    pub(crate) async fn passphrases(&self, record: &VolumeRecord) -> Result<Option<Passphrases>> {
+        if !is_encrypted_by_node(&record.spec.options) {
+            return Ok(None);
+        }
+        self.secrets.passphrases(&record.id).await.map(Some)
+    }
+
     fn publish(&self, record: &VolumeRecord) -> Request {
         let read_only = is_read_only(record);
         Request::Publish { volume: record.id.clone(), node: self.node.clone(), read_only, force: false }
@@ -270,6 +281,7 @@ fn attachment(record: &VolumeRecord) -> Attachment {
         permissions: mode.and_then(|text| permissions::parse(text)),
         staged_before: record.staged,
         may_hold_data,
+        encryption: None,
     }
 }
 

@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use host::{Host, Socket, SocketError};
-use model::VolumeId;
+use model::{VolumeId, is_encrypted_by_node};
 use orchestrator::{Error, ErrorKind, Orchestrator, Result};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
@@ -20,6 +20,7 @@ use tracing::{Instrument, Level};
 
 use crate::mounts::{Mounts, too_slow};
 use crate::protocol::{Answer, CONTENT_TYPE, Capabilities, Create, Named, Reference};
+use crate::secrets::Secrets;
 use crate::status::{self, log};
 use crate::upkeep::{self, NodeInspector};
 use crate::{Deadlines, DockerError, DockerSettings, options, volumes};
@@ -31,6 +32,7 @@ pub struct Plugin {
     socket: Socket,
     listener: UnixListener,
     deadlines: Deadlines,
+    secrets: Secrets,
 }
 
 /// What every call needs.
@@ -51,7 +53,8 @@ impl Plugin {
             SocketError::Runs { path } => DockerError::Runs { name: settings.name.to_string(), socket: path },
             SocketError::Occupied { .. } | SocketError::System { .. } => DockerError::Socket(error),
         })?;
-        Ok(Plugin { socket, listener, deadlines: settings.deadlines })
+        let secrets = Secrets::new(settings.luks_secrets.clone());
+        Ok(Plugin { socket, listener, deadlines: settings.deadlines, secrets })
     }
 
     pub fn socket(&self) -> &Path {
@@ -76,7 +79,7 @@ impl Plugin {
     ) -> Result<(), DockerError> {
         const FAREWELL: Duration = Duration::from_secs(10);
         host.mounted().map_err(DockerError::Node)?;
-        let mounts = Arc::new(Mounts::new(orchestrator, host));
+        let mounts = Arc::new(Mounts::new(orchestrator, host, self.secrets));
         mounts.orchestrator.add_inspector(Arc::new(NodeInspector(Arc::downgrade(&mounts))));
         let mut background = JoinSet::new();
         background.spawn(upkeep::keep_order(mounts.clone()));
@@ -161,6 +164,10 @@ impl Server {
     async fn create(&self, Create { name, opts }: Create) -> Result<Answer> {
         let volume = volume(&name)?;
         let request = options::read(volume, &opts.unwrap_or_default())?;
+        if is_encrypted_by_node(&request.options) {
+            // Before there is a volume that nobody could use.
+            self.mounts.secrets.passphrases(&request.volume).await?;
+        }
         volumes::create(&self.mounts, request, self.deadlines.long).await?;
         Ok(Answer::default())
     }

@@ -1,18 +1,20 @@
 //! A block device of either kind, as what lies on it needs it.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use model::Bytes;
+use model::{Bytes, VolumeId};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::busy;
 use super::image::{Identity, Image};
 use super::r#loop::{Loop, SECTOR};
-use crate::error::{Doing, Result};
+use crate::error::{Doing, HostError, Result};
 
 #[derive(Debug)]
 pub(crate) enum Block {
@@ -20,6 +22,8 @@ pub(crate) enum Block {
     Image { device: Loop, image: Image },
     /// A unit of an array; `name` is the kernel's (`sdb`, `dm-2`).
     Unit { name: String, serial: String },
+    /// The content of an encrypted one, decrypted; `name` is the kernel's, `uuid` its header's.
+    Decrypted { name: String, uuid: String, below: Arc<Block> },
 }
 
 /// What makes a device itself, whatever the kernel calls it.
@@ -34,7 +38,7 @@ impl Block {
     pub(crate) fn path(&self) -> PathBuf {
         match self {
             Block::Image { device, .. } => device.path(),
-            Block::Unit { name, .. } => Path::new("/dev").join(name),
+            Block::Unit { name, .. } | Block::Decrypted { name, .. } => Path::new("/dev").join(name),
         }
     }
 
@@ -42,13 +46,22 @@ impl Block {
         match self {
             Block::Image { image, .. } => Subject::Image(image.identity.clone()),
             Block::Unit { serial, .. } => Subject::Unit { serial: serial.clone() },
+            Block::Decrypted { below, .. } => below.subject(),
         }
     }
 
     pub(crate) fn size(&self) -> Result<Bytes> {
         match self {
             Block::Image { device, .. } => device.size(),
-            Block::Unit { name, .. } => size(name),
+            Block::Unit { name, .. } | Block::Decrypted { name, .. } => size(name),
+        }
+    }
+
+    /// The UUID of the header behind which this lies, where it is encrypted.
+    pub(crate) fn luks(&self) -> Option<&str> {
+        match self {
+            Block::Decrypted { uuid, .. } => Some(uuid),
+            Block::Image { .. } | Block::Unit { .. } => None,
         }
     }
 
@@ -62,7 +75,7 @@ impl Block {
     pub(crate) fn image(&self) -> Option<&File> {
         match self {
             Block::Image { image, .. } => Some(&image.file),
-            Block::Unit { .. } => None,
+            Block::Unit { .. } | Block::Decrypted { .. } => None,
         }
     }
 
@@ -70,7 +83,7 @@ impl Block {
     pub(crate) fn open_alone(&self) -> Result<Option<File>> {
         match self {
             Block::Image { device, .. } => device.open_alone(),
-            Block::Unit { .. } => open_alone(&self.path()),
+            Block::Unit { .. } | Block::Decrypted { .. } => open_alone(&self.path()),
         }
     }
 }
@@ -89,5 +102,22 @@ pub(crate) fn open_alone(path: &Path) -> Result<Option<File>> {
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(e) if Errno::from_io_error(&e) == Some(Errno::BUSY) => Ok(None),
         opened => Ok(Some(opened.doing(|| format!("open {} alone", path.display()))?)),
+    }
+}
+
+/// Writes out what the kernel keeps of a device.
+///
+/// # Errors
+/// `Busy` with who holds it.
+pub(crate) fn flush(volume: VolumeId, device: &Path) -> Result<()> {
+    match open_alone(device)? {
+        Some(alone) => alone.sync_all().doing(|| format!("flush {}", device.display())),
+        None => {
+            let number = fs::metadata(device).doing(|| format!("look at {}", device.display()))?.rdev();
+            let name = device.file_name().unwrap_or_default().to_string_lossy();
+            let pair = (rustix::fs::major(number), rustix::fs::minor(number));
+            let holders = busy::describe(&busy::of_device(pair, &name));
+            Err(HostError::Busy { volume, subject: device.display().to_string(), holders })
+        }
     }
 }

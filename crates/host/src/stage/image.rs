@@ -10,6 +10,7 @@ use super::content::{self, Volume};
 use crate::device::block::Block;
 use crate::device::r#loop::{self, Loop, Purpose, Tag};
 use crate::device::{busy, image::Image};
+use crate::encryption::Passphrases;
 use crate::error::{HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
@@ -24,6 +25,12 @@ pub(super) async fn attach(
     images: &Locks<(u64, u64)>,
 ) -> Result<Attached> {
     let options = Options::parse(&wanted.mount_options, wanted.read_only)?;
+    if wanted.filesystem.is_none() && wanted.encryption.is_some() {
+        return Err(HostError::Unsupported {
+            volume: places.volume.clone(),
+            problem: "a raw device cannot be encrypted on the node; give the volume a filesystem".to_owned(),
+        });
+    }
     let image = {
         let (volume, path, read_only) = (places.volume.clone(), path.to_owned(), wanted.read_only);
         let size = wanted.size;
@@ -94,7 +101,12 @@ pub(super) fn release(places: &Places) -> Result<()> {
 }
 
 /// Extends the loop device, and the filesystem on it if one is mounted, to `size`.
-pub(super) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<()> {
+pub(super) async fn grow(
+    places: &Places,
+    size: Bytes,
+    passphrases: Option<&Passphrases>,
+    tools: &Tools,
+) -> Result<()> {
     let (device, staged) = {
         let places = places.clone();
         blocking(&tools.hold, move || {
@@ -110,7 +122,7 @@ pub(super) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<
         .await?
     };
     let (Some(device), Some((filesystem, false))) = (device, staged) else { return Ok(()) };
-    content::grow(places, &filesystem, &device.path(), size, tools).await
+    content::grow(places, &filesystem, &device.path(), size, passphrases, tools).await
 }
 
 fn attach_loop(places: &Places, image: &Image, wanted: &Attachment) -> Result<Loop> {

@@ -15,9 +15,10 @@ use model::{Bytes, IscsiRoute};
 use super::content::{self, Volume};
 use super::{Places, make_directory};
 use crate::device::block::{self, Block};
+use crate::device::iscsi;
 use crate::device::multipath::{self, Map};
 use crate::device::scsi::{self, Disk, Session};
-use crate::device::{busy, iscsi};
+use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
@@ -99,11 +100,17 @@ pub(super) async fn release(places: &Places, tools: &Tools, targets: &Locks<Stri
 }
 
 /// Extends the device, and the filesystem on it if one is mounted, to `size`.
-pub(super) async fn grow(places: &Places, device: &str, size: Bytes, tools: &Tools) -> Result<()> {
+pub(super) async fn grow(
+    places: &Places,
+    device: &str,
+    size: Bytes,
+    passphrases: Option<&Passphrases>,
+    tools: &Tools,
+) -> Result<()> {
     see_size(places, device, size, tools).await?;
     let staged = Table::read()?.at(&places.stage()).map(|e| (e.filesystem.clone(), e.is_read_only()));
     let Some((filesystem, false)) = staged else { return Ok(()) };
-    content::grow(places, &filesystem, &Path::new("/dev").join(device), size, tools).await
+    content::grow(places, &filesystem, &Path::new("/dev").join(device), size, passphrases, tools).await
 }
 
 /// The kernel's name of the device that a volume has here.
@@ -209,7 +216,7 @@ async fn take_down(places: &Places, device: &str, tools: &Tools, targets: &Locks
     let map = multipath::named(device);
     let disks = paths(device, map.as_ref())?;
     let (volume, at) = (places.volume.clone(), Path::new("/dev").join(device));
-    blocking(&tools.hold, move || flush(volume, &at)).await?;
+    blocking(&tools.hold, move || block::flush(volume, &at)).await?;
     let Some(first) = disks.first() else { return Ok(()) };
     let _target = targets.hold(first.session.target.clone()).await;
     if let Some(map) = map {
@@ -223,19 +230,6 @@ async fn take_down(places: &Places, device: &str, tools: &Tools, targets: &Locks
         leave(places, &disk.session, tools).await;
     }
     Ok(())
-}
-
-fn flush(volume: model::VolumeId, device: &Path) -> Result<()> {
-    match block::open_alone(device)? {
-        Some(alone) => alone.sync_all().doing(|| format!("flush {}", device.display())),
-        None => {
-            let number = fs::metadata(device).doing(|| format!("look at {}", device.display()))?.rdev();
-            let name = device.file_name().unwrap_or_default().to_string_lossy();
-            let pair = (rustix::fs::major(number), rustix::fs::minor(number));
-            let holders = busy::describe(&busy::of_device(pair, &name));
-            Err(HostError::Busy { volume, subject: device.display().to_string(), holders })
-        }
-    }
 }
 
 /// A session that stays does no harm: the volume's own device is gone.

@@ -4,7 +4,9 @@
 
 mod hands;
 mod iscsi;
+mod luks;
 mod nfs;
+mod safety;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
