@@ -15,7 +15,8 @@ use async_trait::async_trait;
 use filer::{Client, PoolStats, Wire};
 use model::{
     Attribute, Bytes, Capacity, Filesystem, Handle, InstanceId, Layout, NodeIdentity, NodeName, Offer,
-    Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOptions, VolumeState,
+    Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOption, VolumeOptions,
+    VolumeState,
 };
 
 use crate::array::{Array, Limits, Space, Trouble, died, the_pool};

@@ -14,7 +14,7 @@ const IMAGE: &str = "/run/luks-image";
 fn prepare(rig: &Rig) -> &Guest {
     let node = rig.guest("node1");
     let script = format!(
-        "modprobe dm_crypt; umount -R {MOUNTS}/*/.stage {MOUNTS}/*/app 2>/dev/null
+        "modprobe -a loop dm_crypt; umount -R {MOUNTS}/*/.stage {MOUNTS}/*/app 2>/dev/null
         for m in $(dmsetup ls | grep -o '^leister-[^[:space:]]*'); do cryptsetup close $m; done
         for l in $(losetup -nO NAME -j {IMAGE}); do losetup -d $l; done
         rm -rf {MOUNTS} {IMAGE}; truncate -s 64M {IMAGE}"
