@@ -8,5 +8,6 @@ pub(crate) mod r#loop;
 pub(crate) mod luks;
 pub(crate) mod mapping;
 pub(crate) mod multipath;
+pub(crate) mod nvme;
 pub(crate) mod proof;
 pub(crate) mod scsi;

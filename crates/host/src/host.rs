@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use model::{Bytes, Route, VolumeId};
@@ -13,13 +13,15 @@ use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::lock::{Hold, Locks, blocking};
 use crate::mount::{self, Depth, Table};
-use crate::stage::{self, Places};
+use crate::sessions::Sessions;
+use crate::stage::{self, Patience, Places};
+use crate::wire::Wire;
 
 mod attachment;
 mod doctor;
 
 pub use attachment::{Attached, Attachment, Usage};
-pub use doctor::Finding;
+pub use doctor::{Finding, Healing};
 
 /// A node's hands. Clones are the same hands.
 ///
@@ -35,6 +37,17 @@ pub struct HostConfig {
     /// also keeps the record of a format that has begun.
     pub mounts_root: PathBuf,
     pub limits: Limits,
+    pub paths: Paths,
+}
+
+/// By how many portals a unit is reached that has several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Paths {
+    /// By all of them: iSCSI needs multipathd for that, NVMe its kernel's own multipath.
+    #[default]
+    All,
+    /// By the first that lets us in: needs no multipathd, and waits while that one is away.
+    One,
 }
 
 /// How long tools may take.
@@ -48,6 +61,8 @@ pub struct Limits {
     pub network: Duration,
     /// For a whole detach.
     pub detach: Duration,
+    /// For what is wrong with a session to mend itself, before [`Host::heal`] does something about it.
+    pub patience: Duration,
 }
 
 #[derive(Debug)]
@@ -58,8 +73,10 @@ struct Inner {
     looks: Locks<VolumeId>,
     /// By device and inode of the file.
     images: Locks<(u64, u64)>,
-    /// iSCSI targets: nobody logs out while another logs in.
-    targets: Locks<String>,
+    sessions: Sessions,
+    patience: Patience,
+    /// What the last healing could not mend.
+    unhealed: Mutex<Vec<Finding>>,
 }
 
 const LONGEST_REFERENCE: usize = 128;
@@ -71,6 +88,7 @@ impl Default for Limits {
             long: Duration::from_secs(30 * 60),
             network: Duration::from_secs(60),
             detach: Duration::from_secs(2 * 60),
+            patience: Duration::from_secs(60),
         }
     }
 }
@@ -97,12 +115,15 @@ impl Host {
             Ok(root)
         })
         .await?;
+        let sessions = Sessions::open(&config.mounts_root, config.paths)?;
         Ok(Host(Arc::new(Inner {
             config,
             volumes: Locks::new(),
             looks: Locks::new(),
             images: Locks::new(),
-            targets: Locks::new(),
+            sessions,
+            patience: Patience::default(),
+            unhealed: Mutex::default(),
         })))
     }
 
@@ -118,7 +139,7 @@ impl Host {
     /// what it is attached now.
     pub async fn attach(&self, volume: &VolumeId, route: &Route, wanted: &Attachment) -> Result<Attached> {
         let tools = self.tools(volume).await;
-        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.images, &self.0.targets).await
+        stage::attach(&self.places(volume), route, wanted, &tools, &self.0.images, &self.0.sessions).await
     }
 
     /// Mounts an attached volume once for `reference` and says where.
@@ -194,7 +215,7 @@ impl Host {
             if !references.is_empty() {
                 return Err(HostError::InUse { volume: volume.clone(), references });
             }
-            stage::detach(&self.places(volume), &tools, &self.0.targets).await
+            stage::detach(&self.places(volume), &tools, &self.0.sessions).await
         };
         within(self.0.config.limits.detach, volume, "detach it", work).await
     }
@@ -300,14 +321,44 @@ impl Host {
         Ok(mounted)
     }
 
-    /// What looks wrong on this node, with advice. Changes nothing.
-    pub async fn doctor(&self) -> Vec<Finding> {
+    /// Mends the sessions with storages of the network; to be called every now and then.
+    ///
+    /// # Behavior
+    /// Joins portals that were away, proving that they lead to the same unit; makes sessions anew that hang although
+    /// their portal answers, as long as no device in use would lose its last path; removes devices and sessions of
+    /// ours that no volume has. All but the first only after the limit `patience`. What it cannot mend
+    /// [`Host::doctor`] tells, too.
+    ///
+    /// # Errors
+    /// The mount table cannot be read.
+    pub async fn heal(&self) -> Result<Healing> {
+        let config = &self.0.config;
+        let healed =
+            stage::heal(&config.mounts_root, config.limits, &self.0.sessions, &self.0.patience).await?;
+        for mended in &healed.mended {
+            tracing::info!(mended, "healed");
+        }
+        self.0.unhealed.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&healed.findings);
+        Ok(healed)
+    }
+
+    /// What looks wrong on this node, with advice. Changes nothing. `wires` are those that its backends have.
+    pub async fn doctor(&self, wires: &BTreeSet<Wire>) -> Vec<Finding> {
         let hold: Hold = Arc::new(());
         let root = self.0.config.mounts_root.clone();
-        match blocking(&hold, move || doctor::examine(&root)).await {
+        let mut findings = match blocking(&hold, move || doctor::examine(&root)).await {
             Ok(findings) => findings,
             Err(error) => vec![Finding::unreadable(&error)],
+        };
+        findings.extend(self.0.unhealed.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned());
+        let mut wires = wires.clone();
+        if self.0.config.paths == Paths::One {
+            wires.remove(&Wire::Multipath);
         }
+        for wire in wires {
+            findings.extend(wire.examine().await);
+        }
+        findings
     }
 
     fn places(&self, volume: &VolumeId) -> Places {
@@ -323,13 +374,14 @@ impl Host {
 fn not_mountable(places: &Places) -> Result<HostError> {
     let device = r#loop::find_volume(&places.mounts_root, &places.volume)?;
     let raw = device.filter(|d| d.tag.as_ref().is_some_and(|t| t.purpose == Purpose::Raw));
+    let raw = raw.map(|device| device.path()).or(stage::raw(places)?);
     Ok(match raw {
         Some(device) => HostError::Unsupported {
             volume: places.volume.clone(),
             problem: format!(
                 "it is a raw device ({}) and has no files to mount; give the volume a filesystem to use it as a \
                  directory",
-                device.path().display()
+                device.display()
             ),
         },
         None => HostError::NotAttached(places.volume.clone()),

@@ -17,6 +17,10 @@ pub struct IdentityFiles {
     pub nqn: PathBuf,
 }
 
+/// # Source
+/// NVMe Base 2.0, section 4.5.
+const LONGEST_NQN: usize = 223;
+
 impl Default for IdentityFiles {
     fn default() -> Self {
         IdentityFiles {
@@ -39,6 +43,22 @@ impl Default for IdentityFiles {
 /// RFC 7143, section 4.2.7.1 (iSCSI names); NVMe Base 2.0, section 4.5 (NQNs).
 pub fn identity(name: NodeName) -> Result<NodeIdentity> {
     identity_from(name, &IdentityFiles::default())
+}
+
+/// Gives this node an NVMe name if it has none.
+///
+/// # Behavior
+/// Made at random and written down, with the host id that goes with it, so that it stays. Only where the kernel can
+/// connect by NVMe: elsewhere nobody needs one.
+///
+/// # Errors
+/// The file cannot be written.
+///
+/// # Source
+/// NVMe Base 2.0, section 4.5: the form `nqn.2014-08.org.nvmexpress:uuid:…`.
+pub fn ensure_nqn(files: &IdentityFiles) -> Result<()> {
+    let able = ["/dev/nvme-fabrics", "/sys/module/nvme_tcp"].iter().any(|sign| Path::new(sign).exists());
+    if able { make_nqn(files) } else { Ok(()) }
 }
 
 /// As [`identity`], from other files.
@@ -79,7 +99,7 @@ fn is_global(address: &IpAddr) -> bool {
     }
 }
 
-fn initiator(path: &Path) -> Result<Option<String>> {
+pub(crate) fn initiator(path: &Path) -> Result<Option<String>> {
     let Some(text) = read(path)? else { return Ok(None) };
     let name = text.lines().find_map(|line| line.trim().strip_prefix("InitiatorName=")).map(str::trim);
     let legal = |name: &&str| ["iqn.", "eui.", "naa."].iter().any(|kind| name.starts_with(kind));
@@ -89,12 +109,66 @@ fn initiator(path: &Path) -> Result<Option<String>> {
     }
 }
 
-fn nqn(path: &Path) -> Result<Option<String>> {
+pub(crate) fn nqn(path: &Path) -> Result<Option<String>> {
     let Some(text) = read(path)? else { return Ok(None) };
-    match text.lines().map(str::trim).find(|line| line.starts_with("nqn.")) {
-        Some(name) => Ok(Some(name.to_owned())),
-        None => Err(nameless(path, "holds no `nqn.…`; make one with `nvme gen-hostnqn`")),
+    let name = text.lines().map(str::trim).find(|line| !line.is_empty() && !line.starts_with('#'));
+    let Some(name) = name else {
+        return Err(nameless(path, "holds no `nqn.…`; remove it, and leister makes one when it starts"));
+    };
+    match check_nqn(name) {
+        Ok(()) => Ok(Some(name.to_owned())),
+        Err(problem) => Err(HostError::Invalid {
+            what: "NVMe host name",
+            value: name.chars().take(80).collect::<String>().escape_default().to_string(),
+            problem: format!(
+                "{problem}; correct {} or remove it, and leister makes one when it starts",
+                path.display()
+            ),
+        }),
     }
+}
+
+/// What goes with the NQN, from the file beside it.
+pub(crate) fn host_id(nqn: &Path) -> Result<Option<String>> {
+    let path = nqn.with_file_name("hostid");
+    let Some(text) = read(&path)? else { return Ok(None) };
+    let id = text.trim();
+    let legal = id.len() == 36 && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    if legal { Ok(Some(id.to_owned())) } else { Err(nameless(&path, "holds no UUID; correct or remove it")) }
+}
+
+/// What is wrong with an NQN.
+pub(crate) fn check_nqn(name: &str) -> Result<(), String> {
+    let legal = |c: char| c.is_ascii_alphanumeric() || ".-:_+~".contains(c);
+    if name.len() > LONGEST_NQN {
+        return Err(format!("has {} bytes, and an NVMe name has at most {LONGEST_NQN}", name.len()));
+    }
+    if !name.starts_with("nqn.") || !name.chars().all(legal) {
+        return Err("is no NVMe name (`nqn.…`)".to_owned());
+    }
+    Ok(())
+}
+
+fn make_nqn(files: &IdentityFiles) -> Result<()> {
+    if files.nqn.exists() {
+        return Ok(());
+    }
+    let doing = || format!("give this node an NVMe name in {}", files.nqn.display());
+    let id = match host_id(&files.nqn)? {
+        Some(id) => id,
+        None => std::fs::read_to_string("/proc/sys/kernel/random/uuid").doing(doing)?.trim().to_owned(),
+    };
+    if let Some(directory) = files.nqn.parent() {
+        std::fs::create_dir_all(directory).doing(doing)?;
+    }
+    // The name comes last and whole: with it all is there.
+    std::fs::write(files.nqn.with_file_name("hostid"), format!("{id}\n")).doing(doing)?;
+    let fresh = files.nqn.with_extension("new");
+    let name = format!("nqn.2014-08.org.nvmexpress:uuid:{id}");
+    std::fs::write(&fresh, format!("{name}\n")).doing(doing)?;
+    std::fs::rename(&fresh, &files.nqn).doing(doing)?;
+    tracing::info!(name, file = %files.nqn.display(), "this node has an NVMe name now");
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<Option<String>> {
@@ -157,7 +231,31 @@ mod tests {
         let error = identity(Some("GenerateName=yes\n"), None).unwrap_err().to_string();
         assert!(error.contains("iscsi-iname"), "{error}");
         let error = identity(None, Some("\n")).unwrap_err().to_string();
-        assert!(error.contains("gen-hostnqn"), "{error}");
+        assert!(error.contains("leister makes one"), "{error}");
+    }
+
+    #[test]
+    fn a_name_that_storage_would_refuse_is_refused_here() {
+        let long = format!("nqn.2014-08.org.test:{}", "a".repeat(203));
+        for (nqn, named) in
+            [(long.as_str(), "224 bytes"), ("iqn.2014-08.a", "no NVMe name"), ("nqn.a b", "a b")]
+        {
+            let error = identity(None, Some(nqn)).unwrap_err().to_string();
+            assert!(error.contains(named), "{error}");
+        }
+        assert!(identity(None, Some(&long[..223])).is_ok());
+    }
+
+    #[test]
+    fn a_node_gets_an_nvme_name_once_and_keeps_it() {
+        let (folder, files) = files(None, None);
+        make_nqn(&files).unwrap();
+        let name = nqn(&files.nqn).unwrap().unwrap();
+        let id = host_id(&files.nqn).unwrap().unwrap();
+        assert_eq!(name, format!("nqn.2014-08.org.nvmexpress:uuid:{id}"));
+        make_nqn(&files).unwrap();
+        assert_eq!(nqn(&files.nqn).unwrap(), Some(name));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
     }
 
     #[test]

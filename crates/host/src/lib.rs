@@ -13,13 +13,14 @@ mod host;
 mod identity;
 mod lock;
 mod mount;
+mod sessions;
 mod socket;
 mod stage;
 mod wire;
 
 pub use encryption::{Passphrase, Passphrases};
 pub use error::HostError;
-pub use host::{Attached, Attachment, Finding, Host, HostConfig, Limits, Usage};
-pub use identity::{IdentityFiles, identity, identity_from};
+pub use host::{Attached, Attachment, Finding, Healing, Host, HostConfig, Limits, Paths, Usage};
+pub use identity::{IdentityFiles, ensure_nqn, identity, identity_from};
 pub use socket::{Socket, SocketError};
 pub use wire::Wire;

@@ -22,6 +22,10 @@ use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
 use crate::lock::{Locks, blocking};
 use crate::mount::{self, Table};
+use crate::sessions::Sessions;
+use unit::Way;
+
+pub(crate) use unit::{Patience, heal};
 
 /// Where things of one volume lie.
 #[derive(Clone, Debug)]
@@ -34,6 +38,8 @@ pub(crate) struct Places {
 const STAGE: &str = ".stage";
 /// Where the device of a unit is kept.
 const MARKER: &str = ".device";
+/// Says that the device is given as it is.
+const RAW: &str = ".raw";
 /// Where snapshots are shown inside a volume.
 pub(crate) const SNAPSHOTS: &str = ".snapshot";
 
@@ -50,6 +56,10 @@ impl Places {
         self.directory().join(MARKER)
     }
 
+    pub(crate) fn raw(&self) -> PathBuf {
+        self.directory().join(RAW)
+    }
+
     pub(crate) fn reference(&self, reference: &str) -> PathBuf {
         self.directory().join(reference)
     }
@@ -62,8 +72,11 @@ pub(crate) async fn attach(
     wanted: &Attachment,
     tools: &Tools,
     images: &Locks<(u64, u64)>,
-    targets: &Locks<String>,
+    sessions: &Sessions,
 ) -> Result<Attached> {
+    if wanted.encryption.is_some() {
+        check_encryptable(places, route, wanted)?;
+    }
     match route {
         Route::Local { source: LocalSource::Directory { path, snapshots } } => {
             let (places, path, snapshots) = (places.clone(), path.clone(), snapshots.clone());
@@ -75,16 +88,27 @@ pub(crate) async fn attach(
             image::attach(places, path, wanted, tools, images).await
         }
         Route::Nfs(route) => nfs::attach(places, route, wanted, tools).await,
-        Route::Iscsi(route) => unit::attach(places, route, wanted, tools, targets).await,
-        Route::Nvme(_) => Err(HostError::Unsupported {
-            volume: places.volume.clone(),
-            problem: "its storage is reached over a wire that this node cannot use".to_owned(),
-        }),
+        Route::Iscsi(route) => unit::attach(places, Way::Disk(route), wanted, tools, sessions).await,
+        Route::Nvme(route) => unit::attach(places, Way::Namespace(route), wanted, tools, sessions).await,
     }
 }
 
+/// What would come out in the open is refused.
+fn check_encryptable(places: &Places, route: &Route, wanted: &Attachment) -> Result<()> {
+    let is_directory =
+        matches!(route, Route::Nfs(_) | Route::Local { source: LocalSource::Directory { .. } });
+    let problem = if is_directory {
+        "a directory cannot be encrypted on the node; make it a block volume"
+    } else if wanted.filesystem.is_none() {
+        "a raw device cannot be encrypted on the node; give the volume a filesystem"
+    } else {
+        return Ok(());
+    };
+    Err(HostError::Unsupported { volume: places.volume.clone(), problem: problem.to_owned() })
+}
+
 /// Takes down the stage and what is behind it. The caller has seen that no reference is left.
-pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<String>) -> Result<()> {
+pub(crate) async fn detach(places: &Places, tools: &Tools, sessions: &Sessions) -> Result<()> {
     let at = places.clone();
     let is_directory = blocking(&tools.hold, move || {
         let table = Table::read()?;
@@ -101,7 +125,7 @@ pub(crate) async fn detach(places: &Places, tools: &Tools, targets: &Locks<Strin
     .await?;
     if !is_directory {
         encryption::close(places, tools).await?;
-        unit::release(places, tools, targets).await?;
+        unit::release(places, tools, sessions).await?;
     }
     let at = places.clone();
     blocking(&tools.hold, move || {
@@ -124,6 +148,12 @@ pub(crate) async fn grow(
         Some(device) => unit::grow(places, &device, size, passphrases, tools).await,
         None => image::grow(places, size, passphrases, tools).await,
     }
+}
+
+/// The device of a unit that a volume was given as.
+pub(crate) fn raw(places: &Places) -> Result<Option<PathBuf>> {
+    let device = unit::marked(places)?.filter(|_| places.raw().exists());
+    Ok(device.map(|device| Path::new("/dev").join(device)))
 }
 
 /// Unmounts with all that lies below, and says who is in the way.

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::device::nvme;
+use crate::error::Result;
 use crate::exec::Tool;
 use crate::host::Finding;
+use crate::identity::{self, IdentityFiles};
 
 /// A way by which storage is reached over a network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +16,8 @@ pub enum Wire {
     Iscsi,
     /// Several paths to one iSCSI unit.
     Multipath,
+    /// Over TCP.
+    Nvme,
 }
 
 /// Shows that a part of the kernel is there: what sysfs has when it is loaded, and the module that brings it.
@@ -27,6 +32,8 @@ impl Wire {
             Wire::Nfs => &["mount.nfs"],
             Wire::Iscsi => &["iscsiadm", "iscsid"],
             Wire::Multipath => &["multipath", "multipathd"],
+            // The kernel's own files suffice.
+            Wire::Nvme => &[],
         }
     }
 
@@ -36,20 +43,50 @@ impl Wire {
             Wire::Nfs => &[],
             Wire::Iscsi => &[Part { shown_at: "sys/class/iscsi_transport/tcp", module: "iscsi_tcp" }],
             Wire::Multipath => &[Part { shown_at: "sys/module/dm_multipath", module: "dm_multipath" }],
+            Wire::Nvme => &[Part { shown_at: "sys/module/nvme_tcp", module: "nvme_tcp" }],
         }
     }
 
     /// What this node lacks to use the wire, with the package or module that brings it. Changes nothing.
     pub async fn examine(self) -> Vec<Finding> {
         let mut findings = missing(self, Path::new("/"));
-        if self == Wire::Multipath
-            && findings.is_empty()
-            && let Err(error) = Tool::new("multipathd").args(["show", "daemon"]).run().await
-        {
-            let advice = "start it: `systemctl enable --now multipathd`";
-            findings.push(self.finding("multipathd", format!("does not answer: {error}"), advice.to_owned()));
+        if !findings.is_empty() {
+            return findings;
+        }
+        match self {
+            Wire::Nfs => {}
+            Wire::Iscsi => {
+                findings.extend(name(self, identity::initiator(&IdentityFiles::default().initiator)))
+            }
+            Wire::Multipath => findings.extend(self.multipath().await),
+            Wire::Nvme => {
+                findings.extend(name(self, identity::nqn(&IdentityFiles::default().nqn)));
+                if !nvme::has_multipath() {
+                    let problem =
+                        "the kernel's own multipath is off: a subsystem is reached by one portal only";
+                    let advice = "start the kernel with `nvme_core.multipath=Y`";
+                    findings.push(self.finding("nvme_core", problem.to_owned(), advice.to_owned()));
+                }
+            }
         }
         findings
+    }
+
+    async fn multipath(self) -> Option<Finding> {
+        match Tool::new("multipathd").args(["show", "config"]).run().await {
+            Ok(output) => greedy(&output.stdout).map(|setting| {
+                let problem = format!(
+                    "find_multipaths is `{setting}`: multipathd takes disks with a single path, too, before their \
+                     owners can use them"
+                );
+                let advice = "write `find_multipaths strict` into the defaults of /etc/multipath.conf".to_owned();
+                self.finding("multipathd", problem, advice)
+            }),
+            Err(error) => {
+                let advice = "start it: `systemctl enable --now multipathd`";
+                Some(self.finding("multipathd", format!("does not answer: {error}"), advice.to_owned()))
+            }
+        }
     }
 
     fn finding(self, subject: &str, problem: String, advice: String) -> Finding {
@@ -63,8 +100,32 @@ impl fmt::Display for Wire {
             Wire::Nfs => "NFS",
             Wire::Iscsi => "iSCSI",
             Wire::Multipath => "multipath",
+            Wire::Nvme => "NVMe/TCP",
         })
     }
+}
+
+/// The setting of `find_multipaths` that takes whatever disk there is.
+///
+/// # Source
+/// multipath.conf(5) of multipath-tools 0.9: `off` (also written `no`) and `greedy`.
+fn greedy(config: &str) -> Option<&str> {
+    let mut settings = config.lines().filter_map(|line| line.trim().strip_prefix("find_multipaths"));
+    let setting = settings.next()?.trim().trim_matches('"');
+    matches!(setting, "off" | "no" | "greedy").then_some(setting)
+}
+
+fn name(wire: Wire, name: Result<Option<String>>) -> Option<Finding> {
+    let (problem, advice) = match (name, wire) {
+        (Ok(Some(_)), _) => return None,
+        (Err(error), _) => (error.to_string(), "correct the file"),
+        (Ok(None), Wire::Nvme) => ("it has no NVMe name".to_owned(), "start leister anew, and it makes one"),
+        (Ok(None), _) => (
+            "it has no initiator name".to_owned(),
+            "write `InitiatorName=` and what `iscsi-iname` says into /etc/iscsi/initiatorname.iscsi",
+        ),
+    };
+    Some(wire.finding("this node", problem, advice.to_owned()))
 }
 
 fn missing(wire: Wire, root: &Path) -> Vec<Finding> {
@@ -92,6 +153,7 @@ mod tests {
             (Wire::Nfs, &["nfs-common"][..]),
             (Wire::Iscsi, &["open-iscsi", "open-iscsi", "modprobe iscsi_tcp"]),
             (Wire::Multipath, &["multipath-tools", "multipath-tools", "modprobe dm_multipath"]),
+            (Wire::Nvme, &["modprobe nvme_tcp"]),
         ] {
             let found = missing(wire, root.path());
             assert_eq!(found.len(), expected.len(), "{found:?}");
@@ -104,14 +166,27 @@ mod tests {
     #[test]
     fn a_node_that_has_them_is_told_nothing() {
         let root = tempfile::tempdir().unwrap();
-        for directory in ["usr/sbin", "sys/class/iscsi_transport/tcp", "sys/module/dm_multipath"] {
+        for directory in
+            ["usr/sbin", "sys/class/iscsi_transport/tcp", "sys/module/dm_multipath", "sys/module/nvme_tcp"]
+        {
             fs::create_dir_all(root.path().join(directory)).unwrap();
         }
         for tool in ["mount.nfs", "iscsiadm", "iscsid", "multipath", "multipathd"] {
             fs::write(root.path().join("usr/sbin").join(tool), "").unwrap();
         }
-        for wire in [Wire::Nfs, Wire::Iscsi, Wire::Multipath] {
+        for wire in [Wire::Nfs, Wire::Iscsi, Wire::Multipath, Wire::Nvme] {
             assert_eq!(missing(wire, root.path()), []);
         }
+    }
+
+    #[test]
+    fn a_setting_that_steals_disks_is_told_from_one_that_does_not() {
+        for (setting, expected) in
+            [("strict", None), ("yes", None), ("smart", None), ("no", Some("no")), ("greedy", Some("greedy"))]
+        {
+            let config = format!("defaults {{\n\tverbosity 2\n\tfind_multipaths \"{setting}\"\n}}\n");
+            assert_eq!(greedy(&config), expected);
+        }
+        assert_eq!(greedy("defaults {\n}\n"), None);
     }
 }

@@ -37,6 +37,9 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some(pool) = &args.pool {
         config.embed(pool, args.pool_size.as_deref())?;
     }
+    if let Err(error) = host::ensure_nqn(&host::IdentityFiles::default()) {
+        tracing::warn!(%error, "this node cannot use NVMe over TCP");
+    }
     let node = host::identity(args.node()?).map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
     let usher = Usher::listen()?;
 
@@ -51,9 +54,10 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     let instance = instance(&state, args.name.as_str(), args.instance_id.as_ref(), has_records)?;
     let server = claim_rest(&args).await?;
     let plugin = claim_plugin(&args).await?;
-    let host = Host::open(HostConfig { mounts_root: state.join(MOUNTS), limits: host::Limits::default() })
-        .await
-        .map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
+    let paths = if args.single_path { host::Paths::One } else { host::Paths::All };
+    let config_of_host =
+        HostConfig { mounts_root: state.join(MOUNTS), limits: host::Limits::default(), paths };
+    let host = Host::open(config_of_host).await.map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
 
     let families = AllFamilies::new(instance.clone(), node.name.clone());
     let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node.clone()) };

@@ -1,9 +1,9 @@
 //! What the program `hands` is told, and what it answers.
 
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use host::{Attached, Attachment, Host, HostConfig, HostError, Limits, Passphrases};
+use host::{Attached, Attachment, Host, HostConfig, HostError, Limits, Passphrases, Paths, Wire};
 use model::{Bytes, Filesystem, NodeName, Route, VolumeId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -19,6 +19,11 @@ pub struct Order {
     /// Milliseconds for a detach, instead of the usual limit.
     #[serde(default)]
     pub detach: Option<u64>,
+    /// Milliseconds before something is mended, instead of the usual limit.
+    #[serde(default)]
+    pub patience: Option<u64>,
+    #[serde(default)]
+    pub single_path: bool,
     pub deed: Deed,
 }
 
@@ -26,15 +31,45 @@ pub struct Order {
 #[serde(rename_all = "camelCase")]
 pub enum Deed {
     Attach(Box<Attach>),
-    Mount { volume: VolumeId, reference: String },
-    Unmount { volume: VolumeId, reference: String },
-    Detach { volume: VolumeId },
-    Grow { volume: VolumeId, size: Bytes },
-    GrowEncrypted { volume: VolumeId, size: Bytes, passphrases: Passphrases },
-    Usage { volume: VolumeId },
-    References { volume: VolumeId },
-    Identity { name: NodeName },
-    Doctor,
+    Mount {
+        volume: VolumeId,
+        reference: String,
+    },
+    Unmount {
+        volume: VolumeId,
+        reference: String,
+    },
+    Detach {
+        volume: VolumeId,
+    },
+    Grow {
+        volume: VolumeId,
+        size: Bytes,
+    },
+    GrowEncrypted {
+        volume: VolumeId,
+        size: Bytes,
+        passphrases: Passphrases,
+    },
+    Usage {
+        volume: VolumeId,
+    },
+    References {
+        volume: VolumeId,
+    },
+    Identity {
+        name: NodeName,
+    },
+    Doctor {
+        wires: Vec<String>,
+    },
+    /// Heals again and again until this is mended or found, or the milliseconds are over.
+    Heal {
+        until: String,
+        millis: u64,
+    },
+    /// All of them at the same time.
+    AtOnce(Vec<Deed>),
 }
 
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,25 +104,39 @@ pub enum Answer {
 
 impl Order {
     pub async fn obey(self) -> Answer {
-        match self.call().await {
-            Ok(value) => Answer::Done(value),
-            Err(error) => {
-                let shown = format!("{error:?}");
-                let kind = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
-                Answer::Failed { kind, text: error.to_string() }
-            }
-        }
-    }
-
-    async fn call(self) -> Result<Value, HostError> {
         let usual = Limits::default();
         let limits = Limits {
             network: self.network.map_or(usual.network, Duration::from_millis),
             detach: self.detach.map_or(usual.detach, Duration::from_millis),
+            patience: self.patience.map_or(usual.patience, Duration::from_millis),
             ..usual
         };
-        let host = Host::open(HostConfig { mounts_root: self.mounts_root, limits }).await?;
-        Ok(match self.deed {
+        let paths = if self.single_path { Paths::One } else { Paths::All };
+        match Host::open(HostConfig { mounts_root: self.mounts_root, limits, paths }).await {
+            Ok(host) => self.deed.answer(&host).await,
+            Err(error) => Answer::of(&error),
+        }
+    }
+}
+
+impl Answer {
+    fn of(error: &HostError) -> Answer {
+        let shown = format!("{error:?}");
+        let kind = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
+        Answer::Failed { kind, text: error.to_string() }
+    }
+}
+
+impl Deed {
+    async fn answer(self, host: &Host) -> Answer {
+        match self.call(host).await {
+            Ok(value) => Answer::Done(value),
+            Err(error) => Answer::of(&error),
+        }
+    }
+
+    async fn call(self, host: &Host) -> Result<Value, HostError> {
+        Ok(match self {
             Deed::Attach(attach) => {
                 let Attach {
                     volume,
@@ -126,8 +175,32 @@ impl Order {
             }
             Deed::References { volume } => json!(host.references(&volume)?),
             Deed::Identity { name } => json!(host::identity(name)?),
-            Deed::Doctor => {
-                json!(host.doctor().await.iter().map(ToString::to_string).collect::<Vec<_>>())
+            Deed::Heal { until, millis } => {
+                let end = Instant::now() + Duration::from_millis(millis);
+                let mut mended = Vec::new();
+                loop {
+                    let healing = host.heal().await?;
+                    mended.extend(healing.mended);
+                    let found: Vec<String> = healing.findings.iter().map(ToString::to_string).collect();
+                    let is_seen = mended.iter().chain(&found).any(|text| text.contains(&until));
+                    if is_seen || Instant::now() > end {
+                        return Ok(json!({"mended": mended, "found": found}));
+                    }
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+            }
+            Deed::AtOnce(deeds) => {
+                let since = Instant::now();
+                let each = deeds.into_iter().map(|deed| async move {
+                    let answer = Box::pin(deed.answer(host)).await;
+                    json!({"answer": answer, "ms": since.elapsed().as_millis()})
+                });
+                futures::future::join_all(each).await.into_iter().collect()
+            }
+            Deed::Doctor { wires } => {
+                let all = [Wire::Nfs, Wire::Iscsi, Wire::Multipath, Wire::Nvme];
+                let wires = all.into_iter().filter(|wire| wires.contains(&wire.to_string())).collect();
+                json!(host.doctor(&wires).await.iter().map(ToString::to_string).collect::<Vec<_>>())
             }
         })
     }

@@ -4,15 +4,10 @@
 //! table; so a restart, however rude, loses no count.
 
 mod error;
-mod keyed;
-mod mounts;
 pub mod options;
-mod permissions;
 mod plugin;
 mod protocol;
-mod secrets;
 mod status;
-mod upkeep;
 mod volumes;
 
 use std::path::PathBuf;
@@ -21,8 +16,8 @@ use std::time::Duration;
 use model::InstanceId;
 
 pub use error::DockerError;
+pub use node::Secrets;
 pub use plugin::Plugin;
-pub use secrets::Secrets;
 
 /// How one instance of the plugin serves.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,20 +1,19 @@
 //! A block device of either kind, as what lies on it needs it.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use model::{Bytes, VolumeId};
+use model::Bytes;
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
-use super::busy;
 use super::image::{Identity, Image};
 use super::r#loop::{Loop, SECTOR};
-use crate::error::{Doing, HostError, Result};
+use crate::error::{Doing, Result};
 
 #[derive(Debug)]
 pub(crate) enum Block {
@@ -102,22 +101,5 @@ pub(crate) fn open_alone(path: &Path) -> Result<Option<File>> {
     match OpenOptions::new().read(true).custom_flags(flags).open(path) {
         Err(e) if Errno::from_io_error(&e) == Some(Errno::BUSY) => Ok(None),
         opened => Ok(Some(opened.doing(|| format!("open {} alone", path.display()))?)),
-    }
-}
-
-/// Writes out what the kernel keeps of a device.
-///
-/// # Errors
-/// `Busy` with who holds it.
-pub(crate) fn flush(volume: VolumeId, device: &Path) -> Result<()> {
-    match open_alone(device)? {
-        Some(alone) => alone.sync_all().doing(|| format!("flush {}", device.display())),
-        None => {
-            let number = fs::metadata(device).doing(|| format!("look at {}", device.display()))?.rdev();
-            let name = device.file_name().unwrap_or_default().to_string_lossy();
-            let pair = (rustix::fs::major(number), rustix::fs::minor(number));
-            let holders = busy::describe(&busy::of_device(pair, &name));
-            Err(HostError::Busy { volume, subject: device.display().to_string(), holders })
-        }
     }
 }

@@ -60,6 +60,29 @@ pub(crate) fn of_device((major, minor): (u32, u32), name: &str) -> Vec<Holder> {
     holders
 }
 
+/// Processes that have a block device open. The daemon that watches paths is none: it lets go of one that goes.
+pub(crate) fn openers((major, minor): (u32, u32)) -> Vec<Holder> {
+    let number = rustix::fs::makedev(major, minor);
+    let mut holders = Vec::new();
+    for process in processes() {
+        if fs::read_to_string(process.directory.join("comm")).is_ok_and(|name| name.trim() == "multipathd") {
+            continue;
+        }
+        let mut away = None;
+        let mut is_it = |link: &PathBuf| {
+            // A file of a server that is gone must not be looked at: the look would wait for it.
+            let path = fs::read_link(link).ok()?;
+            let away = away.get_or_insert_with(|| network_mounts(&process.directory));
+            let is_near = path.is_absolute() && !away.iter().any(|point| path.starts_with(point));
+            (is_near && fs::metadata(link).ok()?.rdev() == number).then_some(())
+        };
+        if open_files(&process.directory).iter().find_map(&mut is_it).is_some() {
+            holders.push(process.holder("open".to_owned()));
+        }
+    }
+    holders
+}
+
 /// The holders in one line; who it is may well be unknown, as the kernel counts users that have no process.
 pub(crate) fn describe(holders: &[Holder]) -> String {
     const SHOWN: usize = 4;
@@ -76,6 +99,22 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.who, self.how)
     }
+}
+
+fn network_mounts(process: &Path) -> Vec<PathBuf> {
+    let table = fs::read(process.join("mountinfo")).unwrap_or_default();
+    let table = crate::mount::Table::parse(&table).unwrap_or_default();
+    let is_far = |e: &&crate::mount::Entry| {
+        matches!(e.filesystem.as_str(), "nfs" | "nfs4" | "cifs" | "smb3" | "ceph" | "9p")
+            || e.filesystem.starts_with("fuse")
+    };
+    table
+        .entries()
+        .iter()
+        .filter(is_far)
+        .map(|e| e.point.clone())
+        .filter(|point| point != Path::new("/"))
+        .collect()
 }
 
 struct Process {

@@ -12,9 +12,11 @@ use model::{Chap, IscsiRoute, VolumeId};
 
 use super::scsi::{self, Session};
 use crate::error::{Doing, HostError, Result};
-use crate::exec::ExecError;
+use crate::exec::{ExecError, Tool};
 use crate::filesystem::Tools;
+use crate::host::Paths;
 use crate::lock::blocking;
+use crate::sessions::{Protocol, Sessions};
 
 const RECORDS: &str = "/etc/iscsi/nodes";
 /// Exit codes of iscsiadm that are answers. Source: iscsiadm(8) of open-iscsi 2.1.
@@ -56,24 +58,29 @@ pub(crate) fn check(route: &IscsiRoute) -> Result<()> {
     Ok(())
 }
 
-/// Logs in by each portal that has no session yet, and returns all sessions with the target by these portals.
+/// Logs in by the portals that have no session yet, and returns all sessions with the target by these portals.
 ///
 /// # Behavior
 /// One that succeeds is enough; the others are told of.
 ///
 /// # Errors
 /// What the first portal said when none succeeded.
-pub(crate) async fn login(volume: &VolumeId, route: &IscsiRoute, tools: &Tools) -> Result<Vec<Session>> {
-    let mut first = None;
-    for portal in &route.portals {
-        if sessions(route)?.iter().any(|s| same_portal(&s.portal, portal)) {
-            continue;
-        }
-        if let Err(error) = login_by(volume, route, portal, tools).await {
-            tracing::warn!(%volume, portal, %error, "no login by this portal");
-            first.get_or_insert(error);
-        }
-    }
+pub(crate) async fn login(
+    volume: &VolumeId,
+    route: &IscsiRoute,
+    ours: &Sessions,
+    tools: &Tools,
+) -> Result<Vec<Session>> {
+    ours.want(Protocol::Iscsi, &route.target, &route.portals)?;
+    let known = sessions(route)?;
+    let missing = missing_of(&route.target, &route.portals, &known);
+    let several = ours.paths == Paths::All && route.portals.len() > 1;
+    let login = |portal: String| {
+        let (volume, route, tools) = (volume.clone(), route.clone(), tools.clone());
+        async move { login_by(&volume, &route, &portal, several, &tools).await }
+    };
+    let is_in = known.iter().any(Session::is_logged_in);
+    let first = ours.join(volume, (Protocol::Iscsi, &route.target), missing, is_in, login).await;
     let sessions = sessions(route)?;
     match first {
         Some(error) if sessions.is_empty() => Err(error),
@@ -81,28 +88,70 @@ pub(crate) async fn login(volume: &VolumeId, route: &IscsiRoute, tools: &Tools) 
     }
 }
 
-/// Ends a session that has no unit left, and removes the record of its portal.
-pub(crate) async fn logout(session: &Session, tools: &Tools) -> Result<()> {
-    if !session.disks().is_empty() {
-        return Ok(());
+/// Logs in by a portal whose record an attach has made; says whether there is one.
+pub(crate) async fn login_again(target: &str, portal: &str, tools: &Tools) -> Result<bool> {
+    if find_record(target, portal).is_none() {
+        return Ok(false);
     }
-    let node = |operation: &str| {
-        let tool =
-            tools.network("iscsiadm").args(["-m", "node", "-T", &session.target, "-p", &session.portal]);
-        tool.arg(operation)
-    };
-    node("--logout").accept(&[0, NO_OBJECT]).run().await?;
-    node("--op=delete").accept(&[0, NO_OBJECT]).run().await?;
+    let tool = node(target, portal, tools).arg("--login");
+    tool.accept(&[0, SESSION_EXISTS]).run().await?;
+    Ok(true)
+}
+
+/// Ends a session of ours that has no unit left.
+pub(crate) async fn logout(session: &Session, ours: &Sessions, tools: &Tools) -> Result<()> {
+    if session.disks().is_empty() && ours.is_ours(&session.target, &session.portal) {
+        end(session, tools).await?;
+    }
     Ok(())
 }
 
-async fn login_by(volume: &VolumeId, route: &IscsiRoute, portal: &str, tools: &Tools) -> Result<()> {
-    let node = || tools.network("iscsiadm").args(["-m", "node", "-T", &route.target, "-p", portal]);
+/// Removes our records of a target that has no session of ours left: they hold secrets.
+pub(crate) async fn forget(target: &str, ours: &Sessions, tools: &Tools) -> Result<()> {
+    let Some(record) = ours.find(target) else { return Ok(()) };
+    let is_left = |s: &Session| s.target == target && record.is_ours(&s.portal);
+    if scsi::sessions()?.iter().any(is_left) {
+        return Ok(());
+    }
+    for portal in record.ours().filter(|portal| find_record(target, portal).is_some()) {
+        node(target, portal, tools).arg("--op=delete").accept(&[0, NO_OBJECT]).run().await?;
+    }
+    ours.forget(target)
+}
+
+/// Ends a session; its record stays.
+pub(crate) async fn end(session: &Session, tools: &Tools) -> Result<()> {
+    let tool = node(&session.target, &session.portal, tools).arg("--logout");
+    tool.accept(&[0, NO_OBJECT]).run().await?;
+    Ok(())
+}
+
+/// Which of these portals have no session.
+pub(crate) fn missing_of<'a>(
+    target: &str,
+    portals: impl IntoIterator<Item = &'a String>,
+    sessions: &[Session],
+) -> Vec<String> {
+    let has = |portal: &String| sessions.iter().any(|s| s.target == target && same_portal(&s.portal, portal));
+    portals.into_iter().filter(|portal| !has(portal)).cloned().collect()
+}
+
+fn node(target: &str, portal: &str, tools: &Tools) -> Tool {
+    tools.network("iscsiadm").args(["-m", "node", "-T", target, "-p", portal])
+}
+
+async fn login_by(
+    volume: &VolumeId,
+    route: &IscsiRoute,
+    portal: &str,
+    several: bool,
+    tools: &Tools,
+) -> Result<()> {
+    let node = || node(&route.target, portal, tools);
     if find_record(&route.target, portal).is_none() {
         node().arg("--op=new").run().await?;
     }
     let (target, at, chap) = (route.target.clone(), portal.to_owned(), route.chap.clone());
-    let several = route.portals.len() > 1;
     blocking(&tools.hold, move || {
         let record = find_record(&target, &at).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
         let path = record.doing(|| format!("find the record of portal {at} in {RECORDS}"))?;
@@ -159,7 +208,10 @@ fn complete(path: &Path, target: &str, chap: Option<&Chap>, several: bool) -> Re
     let text = completed(&fs::read_to_string(path).doing(doing)?, chap, several);
     // Not among the records: iscsiadm takes every file there for one.
     let records = fs::canonicalize(RECORDS).doing(doing)?;
-    let fresh = records.with_file_name(format!(".leister-{target}"));
+    let portal = path.parent().filter(|_| path.ends_with("default")).unwrap_or(path).file_name();
+    let portal = portal.unwrap_or_default().to_string_lossy();
+    // The name of a file may have 255 bytes, that of a target 223.
+    let fresh = records.with_file_name(format!(".{portal}-{}", &target[target.len().saturating_sub(160)..]));
     let mut options = OpenOptions::new();
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(&fresh).doing(doing)?;
     file.write_all(text.as_bytes()).doing(doing)?;
@@ -171,6 +223,8 @@ fn completed(record: &str, chap: Option<&Chap>, several: bool) -> String {
     let mut wanted = vec![
         ("node.startup", "manual"),
         ("node.session.scan", "manual"),
+        // A portal that is away shall not keep us; it is tried again when it may be back.
+        ("node.session.initial_login_retry_max", "1"),
         ("node.session.auth.authmethod", if chap.is_some() { "CHAP" } else { "None" }),
     ];
     if several {

@@ -53,8 +53,7 @@ pub(crate) async fn ensure(volume: &VolumeId, disks: &[Disk], tools: &Tools) -> 
         return Ok(map);
     }
     for disk in disks {
-        tools.quick("multipath").arg("-a").arg(format!("/dev/{}", disk.name)).accept(&[0, 1]).run().await?;
-        tools.quick("multipathd").args(["add", "path", &disk.name]).accept(&[0, 1]).run().await?;
+        add(disk, tools).await?;
     }
     loop {
         if let Some(map) = whole() {
@@ -72,6 +71,20 @@ pub(crate) async fn ensure(volume: &VolumeId, disks: &[Disk], tools: &Tools) -> 
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+}
+
+/// Tells multipathd of a path that is wanted.
+pub(crate) async fn add(disk: &Disk, tools: &Tools) -> Result<(), ExecError> {
+    tools.quick("multipath").arg("-a").arg(format!("/dev/{}", disk.name)).accept(&[0, 1]).run().await?;
+    tools.quick("multipathd").args(["add", "path", &disk.name]).accept(&[0, 1]).run().await.map(drop)
+}
+
+/// Takes a path out of its map, if it is in one.
+pub(crate) async fn leave_out(disk: &Disk, tools: &Tools) -> Result<(), ExecError> {
+    if over(&disk.name).is_none() {
+        return Ok(());
+    }
+    tools.quick("multipathd").args(["del", "path", &disk.name]).accept(&[0, 1]).run().await.map(drop)
 }
 
 impl Map {

@@ -52,6 +52,12 @@ fn session(name: &str) -> Option<Session> {
 }
 
 impl Session {
+    /// Whether commands go through; else it recovers, or nobody sees to it any more.
+    pub(crate) fn is_logged_in(&self) -> bool {
+        let state = Path::new(SESSIONS).join(format!("session{}", self.id)).join("state");
+        value(&state).as_deref() == Some("LOGGED_IN")
+    }
+
     /// Lets the kernel look for one unit and no other.
     pub(crate) fn scan(&self, lun: u16) -> Result<()> {
         let path = format!("/sys/class/scsi_host/host{}/scan", self.host);
@@ -77,11 +83,21 @@ impl Disk {
     pub(crate) fn serial(&self) -> Result<String> {
         // The kernel keeps what a former unit of the same number said.
         self.rescan()?;
+        self.known_serial()
+    }
+
+    /// What the unit said its serial number is when it was last asked.
+    pub(crate) fn known_serial(&self) -> Result<String> {
         let path = self.attribute("vpd_pg80");
         let page =
             fs::read(&path).doing(|| format!("read the unit's serial number in {}", path.display()))?;
         let strange = || io::Error::other("the page is not one of serial numbers");
         serial(&page).ok_or_else(strange).doing(|| format!("understand {}", path.display()))
+    }
+
+    /// Whether the kernel sends it commands.
+    pub(crate) fn is_running(&self) -> bool {
+        value(&self.attribute("state")).as_deref() == Some("running")
     }
 
     /// Takes over what the unit says of itself now: its names, its size.

@@ -23,6 +23,13 @@ pub struct Finding {
     pub advice: String,
 }
 
+/// What a round of [`Host::heal`](crate::Host::heal) came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Healing {
+    pub mended: Vec<String>,
+    pub findings: Vec<Finding>,
+}
+
 impl Finding {
     pub(super) fn unreadable(error: &HostError) -> Finding {
         Finding {

@@ -86,7 +86,13 @@ impl Drop for Rig {
 }
 
 async fn open(directory: &Path) -> Host {
-    Host::open(HostConfig { mounts_root: directory.join("mounts"), limits: Limits::default() }).await.unwrap()
+    Host::open(HostConfig {
+        mounts_root: directory.join("mounts"),
+        limits: Limits::default(),
+        paths: Paths::All,
+    })
+    .await
+    .unwrap()
 }
 
 fn volume(name: &str) -> VolumeId {

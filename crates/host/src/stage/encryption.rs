@@ -11,7 +11,7 @@ use model::Bytes;
 
 use super::content::{self, Volume};
 use super::format::{self, Content, Evidence, FormatRecord, Next, Phase};
-use super::{Places, make_directory};
+use super::{Places, make_directory, unit};
 use crate::device::block::{self, Block};
 use crate::device::luks::{self, Guard, Header};
 use crate::device::mapping::{self, Mapping};
@@ -86,7 +86,7 @@ pub(super) async fn close(places: &Places, tools: &Tools) -> Result<()> {
 async fn close_alone(places: &Places, tools: &Tools) -> Result<()> {
     let Some(mapping) = mapping::find(&name(places)) else { return Ok(()) };
     let (volume, device) = (places.volume.clone(), mapping.path());
-    blocking(&tools.hold, move || block::flush(volume, &device)).await?;
+    blocking(&tools.hold, move || unit::flush(volume, &device)).await?;
     luks::close(&mapping.name, tools).await?;
     Ok(())
 }

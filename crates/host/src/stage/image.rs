@@ -25,12 +25,6 @@ pub(super) async fn attach(
     images: &Locks<(u64, u64)>,
 ) -> Result<Attached> {
     let options = Options::parse(&wanted.mount_options, wanted.read_only)?;
-    if wanted.filesystem.is_none() && wanted.encryption.is_some() {
-        return Err(HostError::Unsupported {
-            volume: places.volume.clone(),
-            problem: "a raw device cannot be encrypted on the node; give the volume a filesystem".to_owned(),
-        });
-    }
     let image = {
         let (volume, path, read_only) = (places.volume.clone(), path.to_owned(), wanted.read_only);
         let size = wanted.size;

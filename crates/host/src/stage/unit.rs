@@ -1,79 +1,113 @@
-//! Volumes that are units of an iSCSI target.
+//! Volumes that are units of a storage on the network: disks by iSCSI, namespaces by NVMe.
 //!
 //! Which device is a volume's is kept by the kernel: its node is bound to a file in the directory of the volume, from
 //! before it is used until it is gone.
 
+mod disk;
+mod heal;
+mod namespace;
+
 use std::fs::{self, File};
-use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use model::{Bytes, IscsiRoute};
+use model::{Bytes, IscsiRoute, NamespaceId, NvmeRoute};
 
 use super::content::{self, Volume};
 use super::{Places, make_directory};
 use crate::device::block::{self, Block};
-use crate::device::iscsi;
-use crate::device::multipath::{self, Map};
-use crate::device::scsi::{self, Disk, Session};
+use crate::device::busy::{self, Holder};
+use crate::device::{iscsi, nvme};
 use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
-use crate::lock::{Locks, blocking};
+use crate::lock::blocking;
 use crate::mount::{self, Options, Table};
+use crate::sessions::Sessions;
+
+pub(crate) use heal::{Patience, heal};
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How long a unit may take to appear: the array may have mapped it a moment ago.
 const APPEARANCE: Duration = Duration::from_secs(10);
 
-pub(super) async fn attach(
-    places: &Places,
-    route: &IscsiRoute,
-    wanted: &Attachment,
-    tools: &Tools,
-    targets: &Locks<String>,
-) -> Result<Attached> {
-    iscsi::check(route)?;
-    let options = Options::parse(&wanted.mount_options, wanted.read_only)?;
-    let Some(filesystem) = wanted.filesystem else {
-        return Err(HostError::Unsupported {
-            volume: places.volume.clone(),
-            problem: "a raw device over iSCSI cannot be given out yet; give the volume a filesystem"
-                .to_owned(),
-        });
-    };
-    let device = {
-        let _target = targets.hold(route.target.clone()).await;
-        let sessions = iscsi::login(&places.volume, route, tools).await?;
-        let found = match marked(places)? {
-            // What is in use stays, whatever paths there are by now.
-            Some(device) => prove_all(places, route, &device, tools).await.map(|()| device),
-            None => find(places, route, &sessions, tools).await,
-        };
-        match found {
-            Ok(device) => device,
-            Err(error) => {
-                for session in &sessions {
-                    leave(places, session, tools).await;
-                }
-                return Err(error);
+/// A route to a unit.
+#[derive(Clone, Copy)]
+pub(super) enum Way<'a> {
+    Disk(&'a IscsiRoute),
+    Namespace(&'a NvmeRoute),
+}
+
+impl Way<'_> {
+    fn check(self) -> Result<()> {
+        match self {
+            Way::Disk(route) => iscsi::check(route),
+            Way::Namespace(route) => nvme::check(route),
+        }
+    }
+
+    /// What its sessions are with.
+    fn target(&self) -> &str {
+        match self {
+            Way::Disk(route) => &route.target,
+            Way::Namespace(route) => &route.subsystem,
+        }
+    }
+
+    /// What makes its device itself.
+    fn serial(self) -> String {
+        match self {
+            Way::Disk(route) => route.serial.clone(),
+            Way::Namespace(route) => {
+                let (NamespaceId::Nguid(id) | NamespaceId::Uuid(id)) = &route.namespace;
+                nvme::plain(id)
             }
         }
+    }
+}
+
+pub(super) async fn attach(
+    places: &Places,
+    way: Way<'_>,
+    wanted: &Attachment,
+    tools: &Tools,
+    sessions: &Sessions,
+) -> Result<Attached> {
+    way.check()?;
+    let options = Options::parse(&wanted.mount_options, wanted.read_only)?;
+    if wanted.filesystem.is_none() && Table::read()?.at(&places.stage()).is_some() {
+        let problem = "it is attached as a filesystem; unmount all of it and detach it first".to_owned();
+        return Err(HostError::Conflict { volume: places.volume.clone(), problem });
+    }
+    let was_marked = marked(places)?.is_some();
+    let device = {
+        // Until it is marked, whoever leaves the target could take it for unused.
+        let _alone = sessions.hold(way.target()).await;
+        let device = match way {
+            Way::Disk(route) => disk::find(places, route, tools, sessions).await?,
+            Way::Namespace(route) => namespace::find(places, route, tools, sessions).await?,
+        };
+        let (at, name, is_raw) = (places.clone(), device.clone(), wanted.filesystem.is_none());
+        blocking(&tools.hold, move || mark(&at, &name, is_raw)).await?;
+        device
     };
     let ready = async {
         see_size(places, &device, wanted.size, tools).await?;
-        let (at, name) = (places.clone(), device.clone());
-        blocking(&tools.hold, move || mark(&at, &name)).await?;
-        let device = Arc::new(Block::Unit { name: device.clone(), serial: route.serial.clone() });
+        let Some(filesystem) = wanted.filesystem else {
+            return raw_device(&device, wanted.read_only, tools).await;
+        };
+        let device = Arc::new(Block::Unit { name: device.clone(), serial: way.serial() });
         Volume { places, wanted, filesystem, device, tools }.stage(options).await
     };
-    let staged = ready.await;
-    if staged.is_err() && Table::read()?.at(&places.stage()).is_none() {
+    let ready = ready.await;
+    // A raw device that was there before may be in use by now.
+    let is_in_use = was_marked && wanted.filesystem.is_none();
+    if ready.is_err() && !is_in_use && Table::read()?.at(&places.stage()).is_none() {
         // A device that nothing came of does not stay behind; the error that matters is the one at hand.
-        if let Err(error) = take_down(places, &device, tools, targets).await {
+        if let Err(error) = take_down(places, &device, tools, sessions).await {
             tracing::warn!(volume = %places.volume, %error, "a device stays behind");
         } else {
             let places = places.clone();
@@ -84,16 +118,16 @@ pub(super) async fn attach(
             undone.await?;
         }
     }
-    staged
+    ready
 }
 
 /// Flushes and removes the device of a volume, if it has one.
 ///
 /// # Errors
 /// `Busy` with who holds it; a flush that fails. Nothing is torn down then.
-pub(super) async fn release(places: &Places, tools: &Tools, targets: &Locks<String>) -> Result<()> {
+pub(super) async fn release(places: &Places, tools: &Tools, sessions: &Sessions) -> Result<()> {
     if let Some(device) = marked(places)? {
-        take_down(places, &device, tools, targets).await?;
+        take_down(places, &device, tools, sessions).await?;
     }
     let places = places.clone();
     blocking(&tools.hold, move || unmark(&places)).await
@@ -110,7 +144,7 @@ pub(super) async fn grow(
     see_size(places, device, size, tools).await?;
     let staged = Table::read()?.at(&places.stage()).map(|e| (e.filesystem.clone(), e.is_read_only()));
     let Some((filesystem, false)) = staged else { return Ok(()) };
-    content::grow(places, &filesystem, &Path::new("/dev").join(device), size, passphrases, tools).await
+    content::grow(places, &filesystem, &path_of(device), size, passphrases, tools).await
 }
 
 /// The kernel's name of the device that a volume has here.
@@ -126,151 +160,115 @@ pub(super) fn marked(places: &Places) -> Result<Option<String>> {
     Ok(device.ok().and_then(|d| Some(d.file_name()?.to_string_lossy().into_owned())))
 }
 
-/// The device of a unit: a disk, or the map over several.
-async fn find(places: &Places, route: &IscsiRoute, sessions: &[Session], tools: &Tools) -> Result<String> {
-    let until = Instant::now() + APPEARANCE;
-    let mut disks: Vec<Disk> = Vec::new();
-    for session in sessions {
-        let disk = |s: &Session| s.disks().into_iter().find(|disk| disk.lun == u64::from(route.lun));
-        let (known, mut found) = (disk(session), disk(session));
-        while found.is_none() && Instant::now() < until {
-            let (at, lun) = (session.clone(), route.lun);
-            blocking(&tools.hold, move || at.scan(lun)).await?;
-            found = disk(session);
-            if found.is_none() {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        }
-        let Some(found) = found else { continue };
-        if let Err(error) = prove(places, route, &found, tools).await {
-            if known.is_none() {
-                blocking(&tools.hold, move || found.delete()).await?;
-            }
-            return Err(error);
-        }
-        disks.push(found);
+async fn raw_device(device: &str, read_only: bool, tools: &Tools) -> Result<Attached> {
+    let shown = Path::new("/sys/class/block").join(device).join("ro");
+    let is_read_only =
+        fs::read_to_string(&shown).doing(|| format!("read {}", shown.display()))?.trim() == "1";
+    if is_read_only != read_only {
+        let order = if read_only { "--setro" } else { "--setrw" };
+        tools.quick("blockdev").arg(order).path(&path_of(device)).run().await?;
     }
-    match disks.as_slice() {
-        [] => Err(HostError::Missing {
-            volume: places.volume.clone(),
-            problem: format!(
-                "the target {} shows no unit {} to this node; see that it is mapped to this node's initiator name",
-                route.target, route.lun
-            ),
-        }),
-        [only] => match multipath::over(&only.name) {
-            Some(map) => prove_all(places, route, &map.name, tools).await.map(|()| map.name),
-            None => Ok(only.name.clone()),
-        },
-        several => {
-            let map = multipath::ensure(&places.volume, several, tools).await?;
-            prove_all(places, route, &map.name, tools).await?;
-            Ok(map.name)
-        }
-    }
-}
-
-/// Sees that all disks of a device are the volume: a map may have more than those of this route.
-async fn prove_all(places: &Places, route: &IscsiRoute, device: &str, tools: &Tools) -> Result<()> {
-    for disk in paths(device, multipath::named(device).as_ref())? {
-        prove(places, route, &disk, tools).await?;
-    }
-    Ok(())
-}
-
-/// Sees that a disk is the volume, before anything else is done with it.
-async fn prove(places: &Places, route: &IscsiRoute, disk: &Disk, tools: &Tools) -> Result<()> {
-    let asked = disk.clone();
-    let serial = blocking(&tools.hold, move || asked.serial()).await?;
-    if serial == route.serial {
-        return Ok(());
-    }
-    let reason = format!(
-        "its serial number is {serial} and the volume's is {}: unit {} of {} at {} is another volume",
-        route.serial, route.lun, route.target, disk.session.portal
-    );
-    Err(refused(places, &disk.name, reason))
+    Ok(Attached::Device { path: path_of(device) })
 }
 
 /// Sees that the kernel gives a device this size, taking over what its unit has grown to.
 async fn see_size(places: &Places, device: &str, wanted: Bytes, tools: &Tools) -> Result<()> {
     if block::size(device)? != wanted {
-        let map = multipath::named(device);
-        for disk in paths(device, map.as_ref())? {
-            blocking(&tools.hold, move || disk.rescan()).await?;
-        }
-        if let Some(map) = map {
-            map.resize(tools).await?;
+        match nvme::of(device) {
+            Some(subsystem) => namespace::resize(&subsystem, device, wanted, tools).await?,
+            None => disk::resize(device, tools).await?,
         }
     }
     let found = block::size(device)?;
     if found == wanted {
         return Ok(());
     }
-    let at = Path::new("/dev").join(device);
-    Err(HostError::Size { volume: places.volume.clone(), wanted, found, at })
+    Err(HostError::Size { volume: places.volume.clone(), wanted, found, at: path_of(device) })
 }
 
-/// Flush, map, disks, session: in this order, and nothing of it while somebody uses the device.
-async fn take_down(places: &Places, device: &str, tools: &Tools, targets: &Locks<String>) -> Result<()> {
-    let map = multipath::named(device);
-    let disks = paths(device, map.as_ref())?;
-    let (volume, at) = (places.volume.clone(), Path::new("/dev").join(device));
-    blocking(&tools.hold, move || block::flush(volume, &at)).await?;
-    let Some(first) = disks.first() else { return Ok(()) };
-    let _target = targets.hold(first.session.target.clone()).await;
-    if let Some(map) = map {
-        map.remove(tools).await?;
-    }
-    for disk in &disks {
-        let disk = disk.clone();
-        blocking(&tools.hold, move || disk.delete()).await?;
-    }
-    for disk in &disks {
-        leave(places, &disk.session, tools).await;
-    }
-    Ok(())
-}
-
-/// A session that stays does no harm: the volume's own device is gone.
-async fn leave(places: &Places, session: &Session, tools: &Tools) {
-    if let Err(error) = iscsi::logout(session, tools).await {
-        tracing::warn!(volume = %places.volume, session = session.id, %error, "a session stays behind");
+/// Flush, device, session: in this order, and nothing of it while somebody uses the device.
+async fn take_down(places: &Places, device: &str, tools: &Tools, sessions: &Sessions) -> Result<()> {
+    let (volume, at) = (places.volume.clone(), path_of(device));
+    blocking(&tools.hold, move || flush(volume, &at)).await?;
+    match nvme::of(device) {
+        Some(subsystem) => namespace::leave(places, &subsystem, tools, sessions).await,
+        None => disk::take_down(places, device, tools, sessions).await,
     }
 }
 
-/// The disks of a device, all of them by iSCSI.
-fn paths(device: &str, map: Option<&Map>) -> Result<Vec<Disk>> {
-    let names = map.map_or_else(|| std::iter::once(device.to_owned()).collect(), Map::disks);
-    let disks = names.iter().map(|name| {
-        let missing = || io::Error::other("it is no disk of an iSCSI session");
-        scsi::find(name)?.ok_or_else(missing).doing(|| format!("find the session of {name}"))
-    });
-    disks.collect()
+pub(super) fn flush(volume: model::VolumeId, device: &Path) -> Result<()> {
+    /// The rules of udev look into a device that was just closed.
+    const PASSING: Duration = Duration::from_secs(5);
+    let number = fs::metadata(device).doing(|| format!("look at {}", device.display()))?.rdev();
+    let name = device.file_name().unwrap_or_default().to_string_lossy();
+    let pair = (rustix::fs::major(number), rustix::fs::minor(number));
+    let busy = |holders: &[Holder]| {
+        let (volume, subject) = (volume.clone(), device.display().to_string());
+        Err(HostError::Busy { volume, subject, holders: busy::describe(holders) })
+    };
+    let until = Instant::now() + PASSING;
+    loop {
+        // A raw device may be open without being held.
+        let openers = busy::openers(pair);
+        if openers.is_empty() {
+            break;
+        }
+        if Instant::now() > until {
+            return busy(&openers);
+        }
+        std::thread::park_timeout(LOOK_EVERY);
+    }
+    match block::open_alone(device)? {
+        Some(alone) => alone.sync_all().doing(|| format!("flush {}", device.display())),
+        None => busy(&busy::of_device(pair, &name)),
+    }
 }
 
-fn mark(places: &Places, device: &str) -> Result<()> {
+/// Whether anybody but this volume uses a device: as a volume, by a mount, by another device, or by having it open.
+fn is_used_by_others(device: &str, own: &Path) -> Result<bool> {
+    let root = Path::new("/").join(device);
+    let is_marker = |e: &mount::Entry| e.root == root && e.point.ends_with(super::MARKER) && e.point != own;
+    if Table::read()?.entries().iter().any(is_marker) {
+        return Ok(true);
+    }
+    let path = path_of(device);
+    let Ok(found) = fs::metadata(&path) else { return Ok(false) };
+    let pair = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
+    Ok(!busy::openers(pair).is_empty() || block::open_alone(&path)?.is_none())
+}
+
+fn mark(places: &Places, device: &str, is_raw: bool) -> Result<()> {
     let marker = places.marker();
-    if marked(places)?.as_deref() == Some(device) {
+    if marked(places)?.as_deref() == Some(device) && places.raw().exists() == is_raw {
         return Ok(());
     }
     unmark(places)?;
     make_directory(&places.directory())?;
+    if is_raw {
+        File::create(places.raw()).doing(|| format!("make {}", places.raw().display()))?;
+    }
     File::create(&marker).doing(|| format!("make {}", marker.display()))?;
-    mount::bind_file(&Path::new("/dev").join(device), &marker)
+    mount::bind_file(&path_of(device), &marker)
 }
 
 fn unmark(places: &Places) -> Result<()> {
     let marker = places.marker();
     super::unmount(places, &marker)?;
-    match fs::remove_file(&marker) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => {
-            Err(e).doing(|| format!("remove {}", marker.display()))
+    for file in [places.raw(), marker] {
+        match fs::remove_file(&file) {
+            Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(e).doing(|| format!("remove {}", file.display()));
+            }
+            _ => {}
         }
-        _ => Ok(()),
     }
+    Ok(())
+}
+
+fn path_of(device: &str) -> PathBuf {
+    Path::new("/dev").join(device)
 }
 
 fn refused(places: &Places, device: &str, reason: String) -> HostError {
-    HostError::Refused { volume: places.volume.clone(), device: Path::new("/dev").join(device), reason }
+    HostError::Refused { volume: places.volume.clone(), device: path_of(device), reason }
 }

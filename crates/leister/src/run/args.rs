@@ -52,6 +52,10 @@ pub(crate) struct RunArgs {
     /// on the backends holds, over what this host has recorded
     #[arg(long, env = "LEISTER_SHARED_BACKENDS", requires = "instance_id")]
     pub(crate) shared_backends: bool,
+    /// Reach a volume by one portal of its backend, though it has several: iSCSI then needs no multipathd, and waits
+    /// while that portal is away
+    #[arg(long, env = "LEISTER_SINGLE_PATH")]
+    pub(crate) single_path: bool,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

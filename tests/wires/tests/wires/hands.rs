@@ -11,17 +11,26 @@ use crate::LIMIT;
 
 pub(crate) const MOUNTS: &str = "/run/leister-mounts";
 
+/// An order with the usual limits.
+pub(crate) fn order(deed: Deed) -> Order {
+    let mounts_root = PathBuf::from(MOUNTS);
+    Order { mounts_root, network: None, detach: None, patience: None, single_path: false, deed }
+}
+
 /// Calls the hands of a guest. Limits are milliseconds.
 pub(crate) fn obey_within(node: &Guest, network: Option<u64>, detach: Option<u64>, deed: Deed) -> Answer {
-    let order = Order { mounts_root: PathBuf::from(MOUNTS), network, detach, deed };
-    let order = serde_json::to_string(&order).unwrap();
+    give(node, &Order { network, detach, ..order(deed) })
+}
+
+pub(crate) fn give(node: &Guest, order: &Order) -> Answer {
+    let order = serde_json::to_string(order).unwrap();
     let script = format!("{} <<'ORDER'\n{order}\nORDER", env!("CARGO_BIN_EXE_hands"));
     let said = node.exec_within(LIMIT, &script).ok("hands");
     serde_json::from_str(&said).unwrap()
 }
 
 pub(crate) fn obey(node: &Guest, deed: Deed) -> Answer {
-    obey_within(node, None, None, deed)
+    give(node, &order(deed))
 }
 
 #[track_caller]

@@ -4,13 +4,14 @@ use std::sync::Once;
 
 use model::{Bytes, Chap, ChapAccount, Filesystem, IscsiRoute, NodeName, Route, Secret};
 use rig::{Guest, Rig, services};
-use wires::{Attach, Deed};
+use wires::{Attach, Deed, Order};
 
-use crate::hands::{MOUNTS, attach, detach, done, failed, mount, obey, unmount, volume};
+use crate::hands::{MOUNTS, attach, detach, done, failed, give, mount, obey, order, unmount, volume};
 use crate::{LIMIT, on_rig};
 
 pub(crate) const OPEN: &str = "iqn.2026-01.test.rig:open";
 const CHAP: &str = "iqn.2026-01.test.rig:chap";
+const MUTUAL: &str = "iqn.2026-01.test.rig:mutual";
 
 /// Brings the targets up with blank units.
 pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
@@ -23,7 +24,7 @@ pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
     let name = NodeName::new("node1").unwrap();
     let identity = done(obey(node, Deed::Identity { name }));
     let script = format!(
-        "initiator={} link0={} link1={}\n{}",
+        "initiator={} link0={} link1={} disk_a=/dev/ubdb disk_b=/dev/ubdc\n{}",
         identity["initiator"].as_str().unwrap(),
         storage.address(0),
         storage.address(1),
@@ -127,6 +128,10 @@ fn a_unit_on_two_portals_is_one_map_that_lives_on_one_path() {
         written.ok("write by the other path");
         assert_eq!(node.exec(&format!("cat {point}/f")).ok("read"), "kept");
         node.wait_for("! grep -vq running /sys/block/sd*/device/state", LIMIT).ok("both paths are back");
+        set_size(storage, 96);
+        done(obey(node, Deed::Grow { volume: volume("a"), size: Bytes::mib(96) }));
+        let usage = done(obey(node, Deed::Usage { volume: volume("a") }));
+        assert!(usage["total"].as_u64().unwrap() > 70 << 20, "{usage}");
         unmount(node, "a", "app");
         done(detach(node, "a"));
         nothing_is_left(node);
@@ -194,7 +199,7 @@ fn a_detach_that_was_hindered_is_finished_by_the_next_one() {
         node.exec("dmsetup remove holder").ok("it goes");
         let (kind, text) = failed(answer);
         assert!(kind == "Busy" && text.contains("built on it"), "{kind}: {text}");
-        let findings = done(obey(node, Deed::Doctor)).to_string();
+        let findings = done(obey(node, Deed::Doctor { wires: Vec::new() })).to_string();
         assert!(findings.contains("attached but not mounted"), "{findings}");
         done(detach(node, "a"));
         nothing_is_left(node);
@@ -219,5 +224,118 @@ fn a_target_that_asks_for_chap_lets_in_who_knows_the_secret() {
         unmount(node, "b", "app");
         done(detach(node, "b"));
         nothing_is_left(node);
+    });
+}
+
+#[test]
+fn a_target_has_to_prove_itself_where_it_is_asked_to() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        let account =
+            |user: &str, secret: &str| ChapAccount { user: user.to_owned(), secret: Secret::new(secret) };
+        let mutual = |secret: &str| {
+            let mut route = unit(storage, MUTUAL, &[0], 0, "rig-unit-b");
+            let target = Some(account("storage", secret));
+            route.chap = Some(Chap { initiator: account("user", "secret-of-node"), target });
+            Deed::Attach(Box::new(wanted("b", route)))
+        };
+        let (kind, text) = failed(obey(node, mutual("not-its-secret")));
+        assert!(!text.contains("secret-of") && !text.contains("not-its"), "{kind}: {text}");
+        nothing_is_left(node);
+        done(obey(node, mutual("secret-of-storage")));
+        mount(node, "b", "app");
+        unmount(node, "b", "app");
+        done(detach(node, "b"));
+        nothing_is_left(node);
+    });
+}
+
+#[test]
+fn a_portal_that_was_away_is_joined_when_it_is_back() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        storage.cut(1).unwrap();
+        let route = unit(storage, OPEN, &[0, 1], 0, "rig-unit-a");
+        let answer = obey(node, Deed::Attach(Box::new(wanted("a", route))));
+        let heal = |until: &str| {
+            done(obey(node, Deed::Heal { until: until.to_owned(), millis: 90_000 })).to_string()
+        };
+        let away = heal("no session by its portal");
+        storage.join(1).unwrap();
+        done(answer);
+        assert!(away.contains(&format!("{}:3260", storage.address(1))), "{away}");
+        let joined = heal("joined its path");
+        assert!(joined.contains("joined its path"), "{joined}");
+        node.wait_for("[ $(ls /sys/block/dm-*/slaves | grep -c sd) = 2 ]", LIMIT).ok("two paths");
+        let point = mount(node, "a", "app");
+        storage.cut(0).unwrap();
+        let written = node.exec_within(LIMIT, &format!("echo kept >{point}/f && sync {point}/f"));
+        storage.join(0).unwrap();
+        written.ok("write by the portal that came later");
+        unmount(node, "a", "app");
+        done(detach(node, "a"));
+        nothing_is_left(node);
+    });
+}
+
+#[test]
+fn a_raw_unit_by_one_path_needs_no_multipath_and_a_strangers_session_stays() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        let by_hand = format!(
+            "iscsiadm -m node -o new -T {OPEN} -p {0}:3260 && iscsiadm -m node -T {OPEN} -p {0}:3260 -o update \\
+             -n node.session.scan -v manual && iscsiadm -m node -T {OPEN} -p {0}:3260 -l",
+            storage.address(0)
+        );
+        node.exec_within(LIMIT, &by_hand).ok("somebody logs in by hand");
+        let route = unit(storage, OPEN, &[0, 1], 0, "rig-unit-a");
+        let raw = Attach { filesystem: None, ..wanted("a", route) };
+        let single = Order { single_path: true, ..order(Deed::Attach(Box::new(raw))) };
+        let attached = done(give(node, &single));
+        let device = attached["device"].as_str().unwrap().to_owned();
+        assert!(device.starts_with("/dev/sd"), "{device}");
+        assert_eq!(node.exec("ls /sys/class/iscsi_session | wc -l").ok("sessions"), "1");
+        node.exec(&format!("printf kept | dd of={device} bs=4k conv=sync,fsync 2>&1")).ok("write");
+        done(detach(node, "a"));
+        assert_eq!(storage.exec("head -c 4 /dev/mapper/a").ok("written"), "kept");
+        assert_eq!(node.exec("ls /sys/block | grep -c ^sd").stdout.trim(), "0");
+        assert_eq!(node.exec("ls /sys/class/iscsi_session | wc -l").ok("sessions"), "1");
+        node.exec_within(LIMIT, "iscsiadm -m node -u && iscsiadm -m node -o delete").ok("it goes");
+        nothing_is_left(node);
+    });
+}
+
+#[test]
+fn a_device_that_an_attach_left_when_it_died_is_swept_and_one_in_use_is_not() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        done(obey(node, Deed::Attach(Box::new(wanted("b", unit(storage, OPEN, &[0], 1, "rig-unit-b"))))));
+        let scan = "for host in /sys/class/iscsi_host/host*; do echo '0 0 0' >/sys/class/scsi_host/${host##*/}/scan; done";
+        node.exec(scan).ok("as if an attach had died after its scan");
+        node.wait_for("[ $(ls /sys/block | grep -c ^sd) = 2 ]", LIMIT).ok("two disks");
+        let heal = Deed::Heal { until: "which no volume has".to_owned(), millis: 60_000 };
+        let healed = done(give(node, &Order { patience: Some(2_000), ..order(heal) })).to_string();
+        assert!(healed.contains("removed the device"), "{healed}");
+        assert_eq!(node.exec("ls /sys/block | grep -c ^sd").stdout.trim(), "1");
+        let point = mount(node, "b", "app");
+        node.exec(&format!("echo kept >{point}/f && sync {point}/f")).ok("the other goes on");
+        unmount(node, "b", "app");
+        done(detach(node, "b"));
+        nothing_is_left(node);
+    });
+}
+
+#[test]
+fn the_doctor_names_a_setting_that_steals_disks() {
+    on_rig(|rig| {
+        let (_, node) = serve(rig);
+        let doctor = |wire: &str| done(obey(node, Deed::Doctor { wires: vec![wire.to_owned()] })).to_string();
+        assert_eq!(doctor("multipath"), "[]");
+        node.exec("sed -i s/strict/off/ /etc/multipath.conf && multipathd reconfigure").ok("a setting");
+        let found = doctor("multipath");
+        node.exec("sed -i s/off/strict/ /etc/multipath.conf && multipathd reconfigure").ok("as it was");
+        assert!(found.contains("find_multipaths"), "{found}");
+        // User-mode Linux has none.
+        assert!(doctor("NVMe/TCP").contains("modprobe nvme_tcp"));
     });
 }

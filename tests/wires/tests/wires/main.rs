@@ -5,7 +5,9 @@
 mod hands;
 mod iscsi;
 mod luks;
+mod many;
 mod nfs;
+mod nvme;
 mod safety;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -13,26 +15,46 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use rig::{Backend, Limit, Rig, Size};
 
 /// Generous: the machine may be slow and loaded.
-const LIMIT: Limit = Limit::from_secs(120);
+const LIMIT: Limit = Limit::from_secs(300);
 
 static RIG: LazyLock<Rig> = LazyLock::new(|| {
     let rig = Rig::builder()
         .guest("storage", |g| {
             g.memory(Size::mib(256)).disk(Size::mib(256)).disk(Size::mib(128)).disk(Size::mib(128))
         })
-        .guest("node1", |g| g.memory(Size::mib(256)));
+        .guest("node1", |g| g.memory(Size::mib(384)));
     rig.up().unwrap()
 });
 static TURN: Mutex<()> = Mutex::new(());
 
+/// With the kernel of Debian, which has NVMe.
+static STOCK_RIG: LazyLock<Rig> = LazyLock::new(|| {
+    let rig = Rig::builder()
+        .backend(Backend::Tcg)
+        .guest("storage", |g| {
+            g.memory(Size::mib(512)).disk(Size::mib(256)).disk(Size::mib(128)).disk(Size::mib(128))
+        })
+        .guest("node1", |g| g.memory(Size::mib(512)));
+    rig.up().unwrap()
+});
+static STOCK_TURN: Mutex<()> = Mutex::new(());
+
 /// Gives a test its turn on the rig.
 fn on_rig(test: impl FnOnce(&Rig)) {
-    if let Err(reason) = Rig::available(Backend::Uml) {
+    on(Backend::Uml, &RIG, &TURN, test);
+}
+
+fn on_stock_rig(test: impl FnOnce(&Rig)) {
+    on(Backend::Tcg, &STOCK_RIG, &STOCK_TURN, test);
+}
+
+fn on(backend: Backend, rig: &LazyLock<Rig>, turn: &Mutex<()>, test: impl FnOnce(&Rig)) {
+    if let Err(reason) = Rig::available(backend) {
         println!("skipped: {reason}");
         return;
     }
     // Whoever failed had the turn, and the next one may find all well.
-    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    let _watch = RIG.watch();
-    test(&RIG);
+    let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
+    let _watch = rig.watch();
+    test(rig);
 }

@@ -1,4 +1,4 @@
-# A target of two units on two portals, and one that asks for CHAP. Wants $initiator, $link0 and $link1.
+# A target of two units on two portals, one that asks for CHAP, and one that answers to it, too. Wants $initiator, $link0, $link1, $disk_a and $disk_b.
 set -e
 [ ! -d /sys/kernel/config/target/iscsi/iqn.2026-01.test.rig:chap ] || exit 0
 modprobe -qa dm_mod target_core_mod iscsi_target_mod target_core_iblock || true
@@ -22,8 +22,8 @@ target() { # IQN UNIT…
         n=$((n + 1))
     done
 }
-unit a /dev/ubdb rig-unit-a
-unit b /dev/ubdc rig-unit-b
+unit a $disk_a rig-unit-a
+unit b $disk_b rig-unit-b
 mkdir -p $iscsi
 target iqn.2026-01.test.rig:open a b
 echo 0 >$group/attrib/authentication
@@ -37,4 +37,13 @@ mkdir -p $group/acls/$initiator/lun_0
 ln -s $group/lun/lun_0 $group/acls/$initiator/lun_0/b
 printf user >$group/acls/$initiator/auth/userid
 printf secret-of-node >$group/acls/$initiator/auth/password
+echo 1 >$group/enable
+target iqn.2026-01.test.rig:mutual b
+echo 1 >$group/attrib/authentication
+mkdir -p $group/acls/$initiator/lun_0
+ln -s $group/lun/lun_0 $group/acls/$initiator/lun_0/b
+printf user >$group/acls/$initiator/auth/userid
+printf secret-of-node >$group/acls/$initiator/auth/password
+printf storage >$group/acls/$initiator/auth/userid_mutual
+printf secret-of-storage >$group/acls/$initiator/auth/password_mutual
 echo 1 >$group/enable

@@ -112,7 +112,11 @@ impl Rig {
         };
         let store = self.store.clone();
         let (name, sharing) = (self.host.unwrap_or("here"), self.host.is_some());
-        let config = HostConfig { mounts_root: self.path().join("mounts"), limits: host::Limits::default() };
+        let config = HostConfig {
+            mounts_root: self.path().join("mounts"),
+            limits: host::Limits::default(),
+            paths: host::Paths::All,
+        };
         let mut settings = DockerSettings::new(InstanceId::new("leister").unwrap());
         settings.plugin_dir = self.path().join("plugins");
         settings.deadlines = Deadlines { long: LIMIT, ..Deadlines::default() };

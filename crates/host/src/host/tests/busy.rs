@@ -128,10 +128,10 @@ async fn a_mounted_loop_device_detached_behind_our_back_is_found_and_kept() {
     rig.host.attach(&v, &route, &first).await.unwrap();
     rig.host.mount(&v, "a").await.unwrap();
     run("losetup", &["-d", rig.loops()[0].path().to_str().unwrap()]);
-    let findings = rig.host.doctor().await;
+    let findings = rig.host.doctor(&BTreeSet::new()).await;
     assert!(findings.iter().any(|f| f.problem.contains("behind our back")), "{findings:?}");
     rig.host.attach(&v, &route, &staged_before(&first)).await.unwrap();
-    assert_eq!(rig.host.doctor().await, []);
+    assert_eq!(rig.host.doctor(&BTreeSet::new()).await, []);
     rig.host.unmount(&v, "a").await.unwrap();
     rig.host.detach(&v).await.unwrap();
     rig.assert_clean();
@@ -143,12 +143,12 @@ async fn the_doctor_finds_a_device_without_its_mount_and_a_deleted_image() {
     let (v, size) = (volume("v"), Bytes::mib(64));
     rig.host.attach(&v, &rig.image("image", size), &wanted(Filesystem::Ext4, size)).await.unwrap();
     fs::remove_file(rig.path("image")).unwrap();
-    let findings = rig.host.doctor().await;
+    let findings = rig.host.doctor(&BTreeSet::new()).await;
     assert!(findings.iter().any(|f| f.problem.contains("deleted while attached")), "{findings:?}");
     rustix::mount::unmount(rig.path("mounts/v/.stage"), UnmountFlags::empty()).unwrap();
-    let findings = rig.host.doctor().await;
+    let findings = rig.host.doctor(&BTreeSet::new()).await;
     assert!(findings.iter().any(|f| f.problem.contains("is not mounted")), "{findings:?}");
     rig.host.forget(&v).await.unwrap();
-    assert_eq!(rig.host.doctor().await, []);
+    assert_eq!(rig.host.doctor(&BTreeSet::new()).await, []);
     rig.assert_clean();
 }

@@ -33,7 +33,7 @@ async fn a_directory_is_mounted_once_for_each_reference_and_counted_after_a_rest
     assert!(
         matches!(host.detach(&v).await, Err(HostError::InUse { references, .. }) if references.len() == 2)
     );
-    assert_eq!(host.doctor().await, []);
+    assert_eq!(host.doctor(&BTreeSet::new()).await, []);
     assert_eq!(host.unmount(&v, "first").await.unwrap(), 1);
     assert_eq!(host.unmount(&v, "first").await.unwrap(), 1);
     assert_eq!(host.unmount(&v, "second").await.unwrap(), 0);
@@ -165,7 +165,7 @@ async fn empty_directories_of_a_crash_are_removed_and_others_are_found() {
     let host = rig.restarted().await;
     assert!(!rig.path("mounts/gone").exists());
     assert_eq!(fs::read_to_string(rig.path("mounts/stray/a/file")).unwrap(), "precious");
-    let findings = host.doctor().await;
+    let findings = host.doctor(&BTreeSet::new()).await;
     assert_eq!(findings.len(), 1);
     assert_eq!(findings[0].volume, Some(volume("stray")));
 }
@@ -177,10 +177,10 @@ async fn the_doctor_finds_a_deleted_source_and_a_lost_stage() {
     rig.host.attach(&v, &route, &Attachment::default()).await.unwrap();
     rig.host.mount(&v, "a").await.unwrap();
     fs::remove_dir(rig.path("source")).unwrap();
-    let findings = rig.host.doctor().await;
+    let findings = rig.host.doctor(&BTreeSet::new()).await;
     assert!(findings.iter().any(|f| f.problem.contains("deleted")), "{findings:?}");
     rustix::mount::unmount(rig.path("mounts/v/.stage"), UnmountFlags::empty()).unwrap();
-    let findings = rig.host.doctor().await;
+    let findings = rig.host.doctor(&BTreeSet::new()).await;
     assert!(findings.iter().any(|f| f.problem.contains("stage is not mounted")), "{findings:?}");
 }
 

@@ -20,7 +20,7 @@ async fn every_filesystem_is_made_once_and_keeps_its_files() {
         let a = rig.host.mount(&v, "a").await.unwrap();
         fs::write(a.join("file"), "kept").unwrap();
         assert_eq!(rig.loops().len(), 1, "{filesystem}");
-        assert_eq!(rig.host.doctor().await, []);
+        assert_eq!(rig.host.doctor(&BTreeSet::new()).await, []);
         let usage = rig.host.usage(&v).await.unwrap();
         assert!(usage.total <= SIZE && usage.total > Bytes::mib(150), "{filesystem}: {usage:?}");
         rig.host.unmount(&v, "a").await.unwrap();
@@ -52,7 +52,7 @@ async fn a_raw_device_is_attached_but_not_mounted() {
     assert!(error.to_string().contains("raw device"), "{error}");
     let error = rig.host.attach(&v, &route, &wanted(Filesystem::Ext4, Bytes::mib(8))).await.unwrap_err();
     assert!(matches!(error, HostError::Conflict { .. }), "{error}");
-    assert_eq!(rig.host.doctor().await, []);
+    assert_eq!(rig.host.doctor(&BTreeSet::new()).await, []);
     rig.host.detach(&v).await.unwrap();
     rig.assert_clean();
     assert!(fs::read(rig.path("image")).unwrap().starts_with(b"raw"), "flushed before it was detached");

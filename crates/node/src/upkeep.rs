@@ -1,27 +1,37 @@
 //! What nobody asks for: the order after a restart, debts, growth, and what the doctor sees of this node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use host::HostError;
-use model::{Bytes, Layout, VolumeId};
-use orchestrator::{Catalogue, Finding, Goal, Inspect, Severity};
+use host::{HostError, Wire};
+use model::{Bytes, Layout, Offer, VolumeId};
+use orchestrator::{BackendView, Catalogue, Finding, Goal, Inspect, Severity};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Level;
 
+use crate::log;
 use crate::mounts::Mounts;
-use crate::status::log;
 
 /// How often mounted block volumes are compared with their records.
 const PERIOD: Duration = Duration::from_secs(1);
 /// A volume that did not grow, or not get in order, is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(15);
 
+/// Adds what the doctor sees of this node, and starts what keeps it in order for as long as the set lives.
+pub fn keep(mounts: &Arc<Mounts>) -> JoinSet<()> {
+    mounts.orchestrator.add_inspector(Arc::new(NodeInspector(Arc::downgrade(mounts))));
+    let mut background = JoinSet::new();
+    background.spawn(keep_order(mounts.clone()));
+    background.spawn(follow_growth(mounts.clone()));
+    background.spawn(heal(mounts.clone()));
+    background
+}
+
 /// Brings the node in order after a start, then pays debts. Never ends.
-pub(crate) async fn keep_order(mounts: Arc<Mounts>) {
+async fn keep_order(mounts: Arc<Mounts>) {
     reconcile(&mounts).await;
     let mut ticks = tokio::time::interval(PAUSE);
     loop {
@@ -34,8 +44,20 @@ pub(crate) async fn keep_order(mounts: Arc<Mounts>) {
     }
 }
 
+/// Mends the sessions of this node with its storages. Never ends.
+async fn heal(mounts: Arc<Mounts>) {
+    let mut ticks = tokio::time::interval(PAUSE);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        if let Err(error) = mounts.host.heal().await {
+            tracing::warn!(%error, "the sessions of this node were not looked at");
+        }
+    }
+}
+
 /// Lets the file systems of mounted block volumes follow the sizes in their records. Never ends.
-pub(crate) async fn follow_growth(mounts: Arc<Mounts>) {
+async fn follow_growth(mounts: Arc<Mounts>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut growth = Growth::default();
@@ -143,14 +165,16 @@ impl Growth {
 /// Compares the mount table with the records, and lets the host look for itself.
 ///
 /// The orchestrator keeps it, and the mounts keep the orchestrator: a strong one would keep both for ever.
-pub(crate) struct NodeInspector(pub(crate) Weak<Mounts>);
+struct NodeInspector(Weak<Mounts>);
 
 #[async_trait]
 impl Inspect for NodeInspector {
     async fn inspect(&self, catalogue: &Catalogue) -> Vec<Finding> {
         let Some(mounts) = self.0.upgrade() else { return Vec::new() };
         let mut findings = compare(&mounts, catalogue);
-        findings.extend(mounts.host.doctor().await.into_iter().map(|finding| Finding {
+        findings.extend(twins(catalogue));
+        let wires = wires(&mounts.orchestrator.backends());
+        findings.extend(mounts.host.doctor(&wires).await.into_iter().map(|finding| Finding {
             severity: Severity::Warning,
             subject: finding.subject,
             problem: finding.problem,
@@ -158,6 +182,42 @@ impl Inspect for NodeInspector {
         }));
         findings
     }
+}
+
+/// The wires of the backends, and what their sort of wire needs beside them.
+fn wires(backends: &[BackendView]) -> BTreeSet<Wire> {
+    let offers = backends.iter().flat_map(|backend| &backend.pools).flat_map(|pool| pool.offers.values());
+    let words = offers.filter_map(|offer| if let Offer::Words(words) = offer { Some(words) } else { None });
+    let named = words.flatten().flat_map(|word| match word.as_str() {
+        "nfs" => &[Wire::Nfs][..],
+        "iscsi" => &[Wire::Iscsi, Wire::Multipath],
+        "nvme" => &[Wire::Nvme],
+        _ => &[],
+    });
+    named.copied().collect()
+}
+
+/// Nodes that storage cannot tell apart: each gets the other's volumes.
+fn twins(catalogue: &Catalogue) -> Vec<Finding> {
+    let mut names: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    let nodes: Vec<_> = catalogue.nodes().collect();
+    for identity in nodes.iter().map(|node| &node.identity) {
+        for name in identity.initiator.iter().chain(&identity.nqn) {
+            names.entry(name).or_default().push(identity.name.as_str());
+        }
+    }
+    let twins = names.into_iter().filter(|(_, nodes)| nodes.len() > 1);
+    twins
+        .map(|(name, nodes)| Finding {
+            severity: Severity::Error,
+            subject: format!("nodes {}", nodes.join(", ")),
+            problem: format!("they have one name, {name}: storage gives each what is meant for the other"),
+            advice:
+                "give all but one a name of its own (/etc/iscsi/initiatorname.iscsi by `iscsi-iname`, or \
+                     remove /etc/nvme/hostnqn and hostid) and start leister there anew"
+                    .to_owned(),
+        })
+        .collect()
 }
 
 fn compare(mounts: &Mounts, catalogue: &Catalogue) -> Vec<Finding> {

@@ -31,7 +31,7 @@ impl Secrets {
 
     /// # Errors
     /// `Invalid`: there is no directory or no passphrase in it, or others may read it. No message shows one.
-    pub(crate) async fn passphrases(&self, volume: &VolumeId) -> Result<Passphrases> {
+    pub async fn passphrases(&self, volume: &VolumeId) -> Result<Passphrases> {
         let Some(directory) = self.0.clone() else {
             let problem =
                 format!("volume `{volume}` is encrypted by its node, and this one has no passphrases");

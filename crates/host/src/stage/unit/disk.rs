@@ -1,0 +1,189 @@
+//! Units by iSCSI: a disk, or the map over several.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use model::IscsiRoute;
+
+use super::{APPEARANCE, LOOK_EVERY, Places, marked, refused};
+use crate::device::iscsi;
+use crate::device::multipath::{self, Map};
+use crate::device::scsi::{self, Disk, Session};
+use crate::error::{Doing, HostError, Result};
+use crate::filesystem::Tools;
+use crate::host::Paths;
+use crate::lock::blocking;
+use crate::sessions::Sessions;
+
+/// Logs in and finds the device of a unit. The caller holds the target.
+///
+/// # Errors
+/// Nothing of ours is left then.
+pub(super) async fn find(
+    places: &Places,
+    route: &IscsiRoute,
+    tools: &Tools,
+    ours: &Sessions,
+) -> Result<String> {
+    let found = async {
+        let sessions = iscsi::login(&places.volume, route, ours, tools).await?;
+        match marked(places)? {
+            // What is in use stays, whatever paths there are by now.
+            Some(device) => prove_all(places, route, &device, tools).await.map(|()| device),
+            None => find_by(places, route, &sessions, ours.paths, tools).await,
+        }
+    };
+    let found = found.await;
+    if found.is_err() {
+        leave(places, &route.target, tools, ours).await;
+    }
+    found
+}
+
+/// Takes over the size of the disks of a device.
+pub(super) async fn resize(device: &str, tools: &Tools) -> Result<()> {
+    let map = multipath::named(device);
+    for disk in paths(device, map.as_ref())? {
+        blocking(&tools.hold, move || disk.rescan()).await?;
+    }
+    if let Some(map) = map {
+        map.resize(tools).await?;
+    }
+    Ok(())
+}
+
+/// Removes the map, the disks, and sessions that nobody uses any more: in this order.
+pub(super) async fn take_down(places: &Places, device: &str, tools: &Tools, ours: &Sessions) -> Result<()> {
+    let map = multipath::named(device);
+    let disks = paths(device, map.as_ref())?;
+    let target = disks.first().map(|disk| disk.session.target.clone());
+    let _alone = match &target {
+        Some(target) => Some(ours.hold(target).await),
+        None => None,
+    };
+    if let Some(map) = map {
+        map.remove(tools).await?;
+    }
+    for disk in disks {
+        blocking(&tools.hold, move || disk.delete()).await?;
+    }
+    if let Some(target) = target {
+        leave(places, &target, tools, ours).await;
+    }
+    Ok(())
+}
+
+/// The disks of a device, all of them by iSCSI.
+pub(super) fn paths(device: &str, map: Option<&Map>) -> Result<Vec<Disk>> {
+    let names = map.map_or_else(|| std::iter::once(device.to_owned()).collect(), Map::disks);
+    let disks = names.iter().map(|name| {
+        let missing = || io::Error::other("it is no disk of an iSCSI session");
+        scsi::find(name)?.ok_or_else(missing).doing(|| format!("find the session of {name}"))
+    });
+    disks.collect()
+}
+
+/// Looks for a unit by a session, letting the kernel scan for it.
+pub(super) async fn scan(
+    session: &Session,
+    lun: u16,
+    patience: Duration,
+    tools: &Tools,
+) -> Result<Option<Disk>> {
+    let until = Instant::now() + patience;
+    loop {
+        let found = session.disks().into_iter().find(|disk| disk.lun == u64::from(lun));
+        if found.is_some() || Instant::now() > until {
+            return Ok(found);
+        }
+        let at = session.clone();
+        blocking(&tools.hold, move || at.scan(lun)).await?;
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// The device of a unit: a disk, or the map over several.
+async fn find_by(
+    places: &Places,
+    route: &IscsiRoute,
+    sessions: &[Session],
+    wanted: Paths,
+    tools: &Tools,
+) -> Result<String> {
+    let until = Instant::now() + APPEARANCE;
+    let mut disks: Vec<Disk> = Vec::new();
+    // A session that recovers cannot be asked for a unit, unless there is no other.
+    let mut sessions: Vec<&Session> = sessions.iter().collect();
+    if sessions.iter().any(|s| s.is_logged_in()) {
+        sessions.retain(|s| s.is_logged_in());
+    }
+    if wanted == Paths::One {
+        sessions.truncate(1);
+    }
+    for session in sessions {
+        let known = session.disks().into_iter().any(|disk| disk.lun == u64::from(route.lun));
+        let patience = until.saturating_duration_since(Instant::now());
+        let Some(found) = scan(session, route.lun, patience, tools).await? else { continue };
+        if let Err(error) = prove(places, route, &found, tools).await {
+            if !known {
+                blocking(&tools.hold, move || found.delete()).await?;
+            }
+            return Err(error);
+        }
+        disks.push(found);
+    }
+    match disks.as_slice() {
+        [] => Err(HostError::Missing {
+            volume: places.volume.clone(),
+            problem: format!(
+                "the target {} shows no unit {} to this node; see that it is mapped to this node's initiator name",
+                route.target, route.lun
+            ),
+        }),
+        [only] if wanted == Paths::One || route.portals.len() == 1 => match multipath::over(&only.name) {
+            Some(map) => prove_all(places, route, &map.name, tools).await.map(|()| map.name),
+            None => Ok(only.name.clone()),
+        },
+        // Also over one disk, where others may come later.
+        several => {
+            let map = multipath::ensure(&places.volume, several, tools).await?;
+            prove_all(places, route, &map.name, tools).await?;
+            Ok(map.name)
+        }
+    }
+}
+
+/// Sees that all disks of a device are the volume: a map may have more than those of this route.
+async fn prove_all(places: &Places, route: &IscsiRoute, device: &str, tools: &Tools) -> Result<()> {
+    for disk in paths(device, multipath::named(device).as_ref())? {
+        prove(places, route, &disk, tools).await?;
+    }
+    Ok(())
+}
+
+/// Sees that a disk is the volume, before anything else is done with it.
+async fn prove(places: &Places, route: &IscsiRoute, disk: &Disk, tools: &Tools) -> Result<()> {
+    let asked = disk.clone();
+    let serial = blocking(&tools.hold, move || asked.serial()).await?;
+    if serial == route.serial {
+        return Ok(());
+    }
+    let reason = format!(
+        "its serial number is {serial} and the volume's is {}: unit {} of {} at {} is another volume",
+        route.serial, route.lun, route.target, disk.session.portal
+    );
+    Err(refused(places, &disk.name, reason))
+}
+
+/// Ends our sessions with a target that have no unit. One that stays does no harm: the volume's own device is gone.
+async fn leave(places: &Places, target: &str, tools: &Tools, ours: &Sessions) {
+    let left = async {
+        for session in scsi::sessions()?.into_iter().filter(|s| s.target == target) {
+            iscsi::logout(&session, ours, tools).await?;
+        }
+        iscsi::forget(target, ours, tools).await
+    };
+    if let Err(error) = left.await {
+        tracing::warn!(volume = %places.volume, target, %error, "a session stays behind");
+    }
+}
