@@ -9,12 +9,12 @@ use wires::{Attach, Deed, Order};
 use crate::hands::{MOUNTS, attach, detach, done, failed, give, mount, obey, order, unmount, volume};
 use crate::{LIMIT, on_rig};
 
-pub(crate) const OPEN: &str = "iqn.2026-01.test.rig:open";
+const OPEN: &str = "iqn.2026-01.test.rig:open";
 const CHAP: &str = "iqn.2026-01.test.rig:chap";
 const MUTUAL: &str = "iqn.2026-01.test.rig:mutual";
 
 /// Brings the targets up with blank units.
-pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
+fn serve(rig: &Rig) -> (&Guest, &Guest) {
     static CLIENT: Once = Once::new();
     let (storage, node) = (rig.guest("storage"), rig.guest("node1"));
     CLIENT.call_once(|| {
@@ -44,7 +44,7 @@ pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
     (storage, node)
 }
 
-pub(crate) fn unit(storage: &Guest, target: &str, links: &[u8], lun: u16, serial: &str) -> IscsiRoute {
+fn unit(storage: &Guest, target: &str, links: &[u8], lun: u16, serial: &str) -> IscsiRoute {
     IscsiRoute {
         target: target.to_owned(),
         portals: links.iter().map(|link| format!("{}:3260", storage.address(*link))).collect(),
@@ -54,7 +54,7 @@ pub(crate) fn unit(storage: &Guest, target: &str, links: &[u8], lun: u16, serial
     }
 }
 
-pub(crate) fn wanted(name: &str, route: IscsiRoute) -> Attach {
+fn wanted(name: &str, route: IscsiRoute) -> Attach {
     Attach { filesystem: Some(Filesystem::Ext4), ..attach(name, Route::Iscsi(route), &[]) }
 }
 
@@ -73,7 +73,7 @@ fn left(node: &Guest) -> String {
 }
 
 #[track_caller]
-pub(crate) fn nothing_is_left(node: &Guest) {
+fn nothing_is_left(node: &Guest) {
     assert_eq!(left(node), "");
 }
 

@@ -8,7 +8,6 @@ mod luks;
 mod many;
 mod nfs;
 mod nvme;
-mod safety;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
