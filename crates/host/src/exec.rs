@@ -1,6 +1,7 @@
 //! The only way to run a tool: no shell, C locale, bounded time and output, killed with its request.
 
 use std::fmt;
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -22,6 +23,7 @@ pub struct Tool {
     limit: Duration,
     directories: Vec<PathBuf>,
     hold: Option<Hold>,
+    output: Option<File>,
 }
 
 /// What a tool said before it ended with one of the accepted exit codes.
@@ -80,6 +82,7 @@ impl Tool {
             limit: DEFAULT_LIMIT,
             directories: DIRECTORIES.iter().map(PathBuf::from).collect(),
             hold: None,
+            output: None,
         }
     }
 
@@ -141,6 +144,12 @@ impl Tool {
         self
     }
 
+    /// Where what it says goes, instead of into [`Output::stdout`]. The tool has the file as long as it lives.
+    pub(crate) fn output_to(mut self, file: File) -> Tool {
+        self.output = Some(file);
+        self
+    }
+
     /// Runs the tool to its end.
     ///
     /// # Behavior
@@ -161,7 +170,7 @@ impl Tool {
             .env("LC_ALL", "C")
             .current_dir("/")
             .stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() })
-            .stdout(Stdio::piped())
+            .stdout(self.output.take().map_or_else(Stdio::piped, Stdio::from))
             .stderr(Stdio::piped())
             .process_group(0)
             .kill_on_drop(true);
@@ -376,6 +385,8 @@ fn package(tool: &str) -> Option<&'static str> {
         "mount.nfs" => "nfs-common",
         "iscsiadm" | "iscsid" => "open-iscsi",
         "multipath" | "multipathd" => "multipath-tools",
+        "cryptsetup" => "cryptsetup-bin",
+        "modprobe" => "kmod",
         _ => return None,
     })
 }

@@ -28,7 +28,9 @@ pub(crate) struct Tools {
 pub(crate) enum Probe {
     Nothing,
     Filesystem(Filesystem),
-    /// A label of another kind: a partition table, LVM, LUKS, swap, another filesystem.
+    /// A LUKS2 header with this UUID.
+    Luks(String),
+    /// A label of another kind: a partition table, LVM, LUKS1, swap, another filesystem.
     Other(String),
     /// Several labels that contradict each other.
     Ambiguous,
@@ -153,6 +155,9 @@ fn label(export: &str) -> Probe {
     match (value("TYPE"), value("PTTYPE")) {
         (Some(kind), None) => match Filesystem::ALL.iter().find(|f| f.as_str() == kind) {
             Some(filesystem) => Probe::Filesystem(*filesystem),
+            None if kind == "crypto_LUKS" && value("VERSION").as_deref() == Some("2") => {
+                Probe::Luks(value("UUID").unwrap_or_default())
+            }
             None => Probe::Other(kind),
         },
         (None, Some(table)) => Probe::Other(format!("a partition table ({table})")),

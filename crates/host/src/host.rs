@@ -8,6 +8,7 @@ use model::{Bytes, Route, VolumeId};
 use rustix::mount::MountAttrFlags;
 
 use crate::device::r#loop::{self, Purpose};
+use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::lock::{Hold, Locks, blocking};
@@ -239,13 +240,19 @@ impl Host {
     /// Takes over the size that the backend gave a volume, while it is in use.
     ///
     /// # Behavior
-    /// Device first, then the filesystem; nothing to do for a directory. The new size is verified.
+    /// Device first, then its encryption, then the filesystem; nothing to do for a directory. The new size is
+    /// verified. Only an encrypted volume needs its passphrases.
     ///
     /// # Errors
     /// `Size` when the backend has not grown the volume to that size; `NotAttached`.
-    pub async fn grow(&self, volume: &VolumeId, size: Bytes) -> Result<()> {
+    pub async fn grow(
+        &self,
+        volume: &VolumeId,
+        size: Bytes,
+        passphrases: Option<&Passphrases>,
+    ) -> Result<()> {
         let tools = self.tools(volume).await;
-        stage::grow(&self.places(volume), size, &tools).await
+        stage::grow(&self.places(volume), size, passphrases, &tools).await
     }
 
     /// Space and inodes of an attached volume, as its filesystem counts them: a directory shows those of the

@@ -5,6 +5,7 @@
 //! begun (`stage/format.rs`), because a half-made filesystem cannot be told from a stranger's data.
 
 mod device;
+mod encryption;
 mod error;
 pub mod exec;
 mod filesystem;
@@ -17,6 +18,7 @@ mod socket;
 mod stage;
 mod wire;
 
+pub use encryption::{Passphrase, Passphrases};
 pub use error::HostError;
 pub use host::{Attached, Attachment, Finding, Healing, Host, HostConfig, Limits, Paths, Usage};
 pub use identity::{IdentityFiles, ensure_nqn, identity, identity_from};

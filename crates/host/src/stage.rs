@@ -2,6 +2,7 @@
 
 mod content;
 mod directory;
+mod encryption;
 pub(crate) mod format;
 mod image;
 pub(crate) mod nfs;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use model::{Bytes, LocalSource, Route, VolumeId};
 
 use crate::device::busy;
+use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
@@ -80,6 +82,9 @@ pub(crate) async fn attach(
     images: &Locks<(u64, u64)>,
     sessions: &Sessions,
 ) -> Result<Attached> {
+    if wanted.encryption.is_some() {
+        check_encryptable(places, route, wanted)?;
+    }
     match route {
         Route::Local { source: LocalSource::Directory { path, snapshots } } => {
             let (places, path, snapshots) = (places.clone(), path.clone(), snapshots.clone());
@@ -94,6 +99,20 @@ pub(crate) async fn attach(
         Route::Iscsi(route) => unit::attach(places, Way::Disk(route), wanted, tools, sessions).await,
         Route::Nvme(route) => unit::attach(places, Way::Namespace(route), wanted, tools, sessions).await,
     }
+}
+
+/// What would come out in the open is refused.
+fn check_encryptable(places: &Places, route: &Route, wanted: &Attachment) -> Result<()> {
+    let is_directory =
+        matches!(route, Route::Nfs(_) | Route::Local { source: LocalSource::Directory { .. } });
+    let problem = if is_directory {
+        "a directory cannot be encrypted on the node; make it a block volume"
+    } else if wanted.filesystem.is_none() {
+        "a raw device cannot be encrypted on the node; give the volume a filesystem"
+    } else {
+        return Ok(());
+    };
+    Err(HostError::Unsupported { volume: places.volume.clone(), problem: problem.to_owned() })
 }
 
 /// Takes down the stage and what is behind it. The caller has seen that no reference is left.
@@ -118,6 +137,7 @@ pub(crate) async fn detach(
     })
     .await?;
     if !is_directory {
+        encryption::close(places, unwritten, tools).await?;
         unit::release(places, unwritten, tools, sessions).await?;
     }
     let at = places.clone();
@@ -131,10 +151,15 @@ pub(crate) async fn detach(
 }
 
 /// Extends the device of a volume, and the filesystem on it if one is mounted, to `size`.
-pub(crate) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<()> {
+pub(crate) async fn grow(
+    places: &Places,
+    size: Bytes,
+    passphrases: Option<&Passphrases>,
+    tools: &Tools,
+) -> Result<()> {
     match unit::marked(places)? {
-        Some(device) => unit::grow(places, &device, size, tools).await,
-        None => image::grow(places, size, tools).await,
+        Some(device) => unit::grow(places, &device, size, passphrases, tools).await,
+        None => image::grow(places, size, passphrases, tools).await,
     }
 }
 

@@ -57,9 +57,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     let paths = if args.single_path { host::Paths::One } else { host::Paths::All };
     let config_of_host =
         HostConfig { mounts_root: state.join(MOUNTS), limits: host::Limits::default(), paths };
-    let host = Host::open(config_of_host)
-        .await
-        .map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
+    let host = Host::open(config_of_host).await.map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
 
     let families = AllFamilies::new(instance.clone(), node.name.clone());
     let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node.clone()) };
@@ -145,6 +143,7 @@ async fn claim_rest(args: &RunArgs) -> Result<Server, Failure> {
 async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
     let mut settings = DockerSettings::new(args.name.clone());
     settings.plugin_dir.clone_from(&args.plugin_dir);
+    settings.luks_secrets.clone_from(&args.luks_secrets);
     Plugin::claim(&settings).await.map_err(|e| of_docker(&e))
 }
 

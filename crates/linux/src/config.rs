@@ -52,7 +52,12 @@ const MEDIA: [&str; 3] = ["hdd", "hybrid", "ssd"];
 
 /// The options that volumes here may carry.
 pub(crate) fn accepts() -> BTreeSet<VolumeOption> {
-    BTreeSet::from([VolumeOption::SnapshotDir, VolumeOption::UnixPermissions, VolumeOption::FormatOptions])
+    BTreeSet::from([
+        VolumeOption::SnapshotDir,
+        VolumeOption::UnixPermissions,
+        VolumeOption::FormatOptions,
+        VolumeOption::LuksEncryption,
+    ])
 }
 
 impl Config {
@@ -180,9 +185,10 @@ fn check_modes(file: &BackendFile) -> Result<(), ConfigError> {
         if let Some(mode) = defaults.options.get(&VolumeOption::UnixPermissions) {
             mode.parse::<Mode>().map_err(|e| file.section().error(&format!("{path}.unixPermissions"), e))?;
         }
-        if let Some(flag) = defaults.options.get(&VolumeOption::SnapshotDir) {
+        for option in [VolumeOption::SnapshotDir, VolumeOption::LuksEncryption] {
+            let Some(flag) = defaults.options.get(&option) else { continue };
             crate::layout::file::flag(flag)
-                .map_err(|e| file.section().error(&format!("{path}.snapshotDir"), e))?;
+                .map_err(|e| file.section().error(&format!("{path}.{option}"), e))?;
         }
     }
     Ok(())

@@ -15,7 +15,8 @@ use async_trait::async_trait;
 use filer::{Client, PoolStats, Wire};
 use model::{
     Attribute, Bytes, Capacity, Filesystem, Handle, InstanceId, Layout, NodeIdentity, NodeName, Offer,
-    Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOptions, VolumeState,
+    Offers, Owner, Permit, Pool, PoolName, Provisioning, Route, VolumeId, VolumeOption, VolumeOptions,
+    VolumeState,
 };
 
 use crate::array::{Array, Limits, Space, Trouble, died, the_pool};
@@ -114,6 +115,9 @@ impl LinuxDriver {
         if let Some(option) = spec.options.keys().find(|option| !accepts().contains(option)) {
             let message = format!("driver `{DRIVER}` has no option {option}");
             return Err(DriverError::new(ErrorKind::Unsupported, operation, message));
+        }
+        if let Some(flag) = spec.options.get(&VolumeOption::LuksEncryption) {
+            file::flag(flag).map_err(|e| invalid(format!("{}: {e}", VolumeOption::LuksEncryption)))?;
         }
         let mut labels = spec.labels.clone();
         labels.insert(POOL_LABEL.to_owned(), request.pool.to_string());

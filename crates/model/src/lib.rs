@@ -33,5 +33,5 @@ pub use selector::{Selector, SelectorError};
 pub use snapshot::SnapshotState;
 pub use volume::{
     AccessMode, Filesystem, Layout, Owner, Provisioning, Source, VolumeOption, VolumeOptions, VolumeSpec,
-    VolumeState,
+    VolumeState, is_encrypted_by_node,
 };

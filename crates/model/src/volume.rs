@@ -156,6 +156,11 @@ VolumeOption, "option", {
 
 pub type VolumeOptions = BTreeMap<VolumeOption, String>;
 
+/// Whether the node that uses the volume encrypts what lies on it.
+pub fn is_encrypted_by_node(options: &VolumeOptions) -> bool {
+    options.get(&VolumeOption::LuksEncryption).is_some_and(|flag| flag.eq_ignore_ascii_case("true"))
+}
+
 #[allow(clippy::derivable_impls, reason = "the variants are made by the macro above")]
 impl Default for AccessMode {
     fn default() -> Self {

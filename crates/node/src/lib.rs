@@ -7,8 +7,10 @@ mod error;
 mod locks;
 mod mounts;
 pub mod permissions;
+mod secrets;
 mod upkeep;
 
 pub use error::on_node;
 pub use mounts::{Held, Mounts, too_slow};
+pub use secrets::Secrets;
 pub use upkeep::keep;

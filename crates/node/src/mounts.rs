@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use host::{Attached, Attachment, Host};
-use model::{Layout, NodeName, VolumeId, VolumeOption};
+use host::{Attached, Attachment, Host, Passphrases};
+use model::{Layout, NodeName, VolumeId, VolumeOption, is_encrypted_by_node};
 use orchestrator::{Error, ErrorKind, Goal, Orchestrator, Origin, Request, Result, VolumeRecord};
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
@@ -14,12 +14,14 @@ use tokio::time::Instant;
 use crate::error::on_node;
 use crate::locks::Locks;
 use crate::permissions;
+use crate::secrets::Secrets;
 
 /// The volumes of this node. Who has what mounted is read from the mount table each time.
 pub struct Mounts {
     pub orchestrator: Orchestrator,
     pub host: Host,
     pub node: NodeName,
+    pub secrets: Secrets,
     locks: Locks,
     /// Volumes that could not be brought in order when they should have been.
     owed: Mutex<BTreeSet<VolumeId>>,
@@ -36,9 +38,23 @@ pub struct Held {
 const FREEING: Duration = Duration::from_secs(5);
 
 impl Mounts {
+    /// Without passphrases: encrypted volumes are refused.
     pub fn new(orchestrator: Orchestrator, host: Host) -> Mounts {
         let node = orchestrator.settings().node.name.clone();
-        Mounts { orchestrator, host, node, locks: Locks::default(), owed: Mutex::default() }
+        Mounts {
+            orchestrator,
+            host,
+            node,
+            secrets: Secrets::default(),
+            locks: Locks::default(),
+            owed: Mutex::default(),
+        }
+    }
+
+    /// Where the passphrases of encrypted volumes are.
+    #[must_use]
+    pub fn with_secrets(self, secrets: Secrets) -> Mounts {
+        Mounts { secrets, ..self }
     }
 
     pub async fn hold(&self, volume: &VolumeId) -> Held {
@@ -187,7 +203,8 @@ impl Mounts {
         let route = self.run(self.publish(&record), until).await?.route()?;
         // What it was when it was asked for may have changed while a create or restore was waited for.
         let record = self.record(volume)?;
-        let attached = self.host.attach(volume, &route, &attachment(&record)).await;
+        let wanted = Attachment { encryption: self.passphrases(&record).await?, ..attachment(&record) };
+        let attached = self.host.attach(volume, &route, &wanted).await;
         match attached.map_err(|e| on_node("attach", volume, e))? {
             Attached::Directory { formatted, .. } => {
                 if formatted {
@@ -242,6 +259,14 @@ impl Mounts {
         }
     }
 
+    /// What opens a volume, if it is encrypted on its node.
+    pub async fn passphrases(&self, record: &VolumeRecord) -> Result<Option<Passphrases>> {
+        if !is_encrypted_by_node(&record.spec.options) {
+            return Ok(None);
+        }
+        self.secrets.passphrases(&record.id).await.map(Some)
+    }
+
     fn publish(&self, record: &VolumeRecord) -> Request {
         let read_only = is_read_only(record);
         Request::Publish { volume: record.id.clone(), node: self.node.clone(), read_only, force: false }
@@ -274,6 +299,7 @@ fn attachment(record: &VolumeRecord) -> Attachment {
         permissions: mode.and_then(|text| permissions::parse(text)),
         staged_before: record.staged,
         may_hold_data,
+        encryption: None,
     }
 }
 

@@ -128,7 +128,15 @@ impl Growth {
             if record.spec.layout == Layout::File || record.goal == Goal::Gone || is_grown {
                 continue;
             }
-            match mounts.host.grow(&record.id, wanted).await {
+            let passphrases = match mounts.passphrases(&record).await {
+                Ok(passphrases) => passphrases,
+                Err(error) => {
+                    tracing::warn!(volume = %record.id, error = error.sentence(), "a mounted volume has not grown");
+                    self.0.insert(record.id.clone(), Seen::Failed(Instant::now()));
+                    continue;
+                }
+            };
+            match mounts.host.grow(&record.id, wanted, passphrases.as_ref()).await {
                 Ok(()) => {
                     if let Some(Seen::At(before)) = self.0.insert(record.id.clone(), Seen::At(wanted)) {
                         tracing::info!(volume = %record.id, %before, now = %wanted, "grew a mounted volume");

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use host::{Attached, Attachment, Host, HostConfig, HostError, Limits, Paths, Wire};
+use host::{Attached, Attachment, Host, HostConfig, HostError, Limits, Passphrases, Paths, Wire};
 use model::{Bytes, Filesystem, NodeName, Route, VolumeId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -46,6 +46,11 @@ pub enum Deed {
         volume: VolumeId,
         size: Bytes,
     },
+    GrowEncrypted {
+        volume: VolumeId,
+        size: Bytes,
+        passphrases: Passphrases,
+    },
     Usage {
         volume: VolumeId,
     },
@@ -81,6 +86,8 @@ pub struct Attach {
     pub mount_options: Vec<String>,
     #[serde(default)]
     pub staged_before: bool,
+    #[serde(default)]
+    pub encryption: Option<Passphrases>,
 }
 
 /// What came of it.
@@ -131,14 +138,23 @@ impl Deed {
     async fn call(self, host: &Host) -> Result<Value, HostError> {
         Ok(match self {
             Deed::Attach(attach) => {
-                let Attach { volume, route, size, filesystem, read_only, mount_options, staged_before } =
-                    *attach;
+                let Attach {
+                    volume,
+                    route,
+                    size,
+                    filesystem,
+                    read_only,
+                    mount_options,
+                    staged_before,
+                    encryption,
+                } = *attach;
                 let wanted = Attachment {
                     filesystem,
                     size,
                     read_only,
                     mount_options,
                     staged_before,
+                    encryption,
                     ..Attachment::default()
                 };
                 match host.attach(&volume, &route, &wanted).await? {
@@ -149,7 +165,10 @@ impl Deed {
             Deed::Mount { volume, reference } => json!(host.mount(&volume, &reference).await?),
             Deed::Unmount { volume, reference } => json!(host.unmount(&volume, &reference).await?),
             Deed::Detach { volume } => json!(host.detach(&volume).await?),
-            Deed::Grow { volume, size } => json!(host.grow(&volume, size).await?),
+            Deed::Grow { volume, size } => json!(host.grow(&volume, size, None).await?),
+            Deed::GrowEncrypted { volume, size, passphrases } => {
+                json!(host.grow(&volume, size, Some(&passphrases)).await?)
+            }
             Deed::Usage { volume } => {
                 let usage = host.usage(&volume).await?;
                 json!({"total": usage.total.get(), "used": usage.used.get()})

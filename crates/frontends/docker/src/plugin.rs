@@ -11,8 +11,8 @@ use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use host::{Host, Socket, SocketError};
-use model::VolumeId;
-use node::{Mounts, log, too_slow};
+use model::{VolumeId, is_encrypted_by_node};
+use node::{Mounts, Secrets, log, too_slow};
 use orchestrator::{Error, ErrorKind, Orchestrator, Result};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
@@ -29,6 +29,7 @@ pub struct Plugin {
     socket: Socket,
     listener: UnixListener,
     deadlines: Deadlines,
+    secrets: Secrets,
 }
 
 /// What every call needs.
@@ -49,7 +50,8 @@ impl Plugin {
             SocketError::Runs { path } => DockerError::Runs { name: settings.name.to_string(), socket: path },
             SocketError::Occupied { .. } | SocketError::System { .. } => DockerError::Socket(error),
         })?;
-        Ok(Plugin { socket, listener, deadlines: settings.deadlines })
+        let secrets = Secrets::new(settings.luks_secrets.clone());
+        Ok(Plugin { socket, listener, deadlines: settings.deadlines, secrets })
     }
 
     pub fn socket(&self) -> &Path {
@@ -74,7 +76,7 @@ impl Plugin {
     ) -> Result<(), DockerError> {
         const FAREWELL: Duration = Duration::from_secs(10);
         host.mounted().map_err(DockerError::Node)?;
-        let mounts = Arc::new(Mounts::new(orchestrator, host));
+        let mounts = Arc::new(Mounts::new(orchestrator, host).with_secrets(self.secrets));
         let _upkeep = node::keep(&mounts);
 
         let server = Arc::new(Server { mounts, deadlines: self.deadlines, calls: AtomicU64::new(0) });
@@ -156,6 +158,10 @@ impl Server {
     async fn create(&self, Create { name, opts }: Create) -> Result<Answer> {
         let volume = volume(&name)?;
         let request = options::read(volume, &opts.unwrap_or_default())?;
+        if is_encrypted_by_node(&request.options) {
+            // Before there is a volume that nobody could use.
+            self.mounts.secrets.passphrases(&request.volume).await?;
+        }
         volumes::create(&self.mounts, request, self.deadlines.long).await?;
         Ok(Answer::default())
     }

@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use model::Bytes;
 use rustix::fs::OFlags;
@@ -20,6 +21,8 @@ pub(crate) enum Block {
     Image { device: Loop, image: Image },
     /// A unit of an array; `name` is the kernel's (`sdb`, `dm-2`).
     Unit { name: String, serial: String },
+    /// The content of an encrypted one, decrypted; `name` is the kernel's, `uuid` its header's.
+    Decrypted { name: String, uuid: String, below: Arc<Block> },
 }
 
 /// What makes a device itself, whatever the kernel calls it.
@@ -34,7 +37,7 @@ impl Block {
     pub(crate) fn path(&self) -> PathBuf {
         match self {
             Block::Image { device, .. } => device.path(),
-            Block::Unit { name, .. } => Path::new("/dev").join(name),
+            Block::Unit { name, .. } | Block::Decrypted { name, .. } => Path::new("/dev").join(name),
         }
     }
 
@@ -42,13 +45,22 @@ impl Block {
         match self {
             Block::Image { image, .. } => Subject::Image(image.identity.clone()),
             Block::Unit { serial, .. } => Subject::Unit { serial: serial.clone() },
+            Block::Decrypted { below, .. } => below.subject(),
         }
     }
 
     pub(crate) fn size(&self) -> Result<Bytes> {
         match self {
             Block::Image { device, .. } => device.size(),
-            Block::Unit { name, .. } => size(name),
+            Block::Unit { name, .. } | Block::Decrypted { name, .. } => size(name),
+        }
+    }
+
+    /// The UUID of the header behind which this lies, where it is encrypted.
+    pub(crate) fn luks(&self) -> Option<&str> {
+        match self {
+            Block::Decrypted { uuid, .. } => Some(uuid),
+            Block::Image { .. } | Block::Unit { .. } => None,
         }
     }
 
@@ -62,7 +74,7 @@ impl Block {
     pub(crate) fn image(&self) -> Option<&File> {
         match self {
             Block::Image { image, .. } => Some(&image.file),
-            Block::Unit { .. } => None,
+            Block::Unit { .. } | Block::Decrypted { .. } => None,
         }
     }
 
@@ -70,7 +82,7 @@ impl Block {
     pub(crate) fn open_alone(&self) -> Result<Option<File>> {
         match self {
             Block::Image { device, .. } => device.open_alone(),
-            Block::Unit { .. } => open_alone(&self.path()),
+            Block::Unit { .. } | Block::Decrypted { .. } => open_alone(&self.path()),
         }
     }
 }

@@ -17,6 +17,7 @@ use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::image::Image;
+use super::luks::Header;
 use crate::error::{Doing, HostError, Result};
 
 /// Whose a loop device is, as written on it: which mounts root, which volume, and what it is for.
@@ -58,6 +59,11 @@ const LOCK_LIMIT: Duration = Duration::from_secs(10);
 impl Tag {
     pub(crate) fn new(mounts_root: &Path, volume: &VolumeId, purpose: Purpose) -> Tag {
         Tag { root: Tag::root(mounts_root), volume: fingerprint(volume.as_str().as_bytes()), purpose }
+    }
+
+    /// Of what is made for a volume in a namespace of the kernel that all share.
+    pub(crate) fn name(mounts_root: &Path, volume: &VolumeId) -> String {
+        format!("leister-{:016x}-{:016x}", Tag::root(mounts_root), fingerprint(volume.as_str().as_bytes()))
     }
 
     pub(crate) fn root(mounts_root: &Path) -> u64 {
@@ -331,6 +337,8 @@ fn block_size(image: &Image) -> io::Result<u32> {
     const USUAL: u32 = 4096;
     const SMALLEST: u32 = 512;
     let smaller = crate::filesystem::Superblock::read(&image.file)?.is_some_and(|s| s.smallest_block < USUAL);
+    // What is behind a header was laid out in sectors of the header's size.
+    let smaller = smaller || Header::read(&image.file)?.is_some_and(|h| h.sector_size < u64::from(USUAL));
     let odd = image.file.metadata()?.len() % u64::from(USUAL) != 0;
     Ok(if smaller || odd { SMALLEST } else { USUAL })
 }

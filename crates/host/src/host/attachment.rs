@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use model::{Bytes, Filesystem};
 
+use crate::encryption::Passphrases;
+
 /// How a volume shall be attached.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Attachment {
@@ -22,6 +24,8 @@ pub struct Attachment {
     pub staged_before: bool,
     /// A clone or an import, whose first attach finds a filesystem.
     pub may_hold_data: bool,
+    /// For a device whose content is encrypted on this node, by LUKS2.
+    pub encryption: Option<Passphrases>,
 }
 
 /// What a volume is on this node.

@@ -7,6 +7,7 @@ use std::path::Path;
 use model::VolumeId;
 
 use crate::device::r#loop::{self, Purpose};
+use crate::device::mapping;
 use crate::error::{HostError, Result};
 use crate::mount::Table;
 use crate::stage::Places;
@@ -90,7 +91,9 @@ fn devices(table: &Table, mounts_root: &Path) -> Result<Vec<Finding>> {
     for device in r#loop::list()? {
         let Some(tag) = device.tag.as_ref().filter(|t| t.is_below(mounts_root)) else { continue };
         let backing = device.backing_path().unwrap_or_default();
-        let stage = table.below(mounts_root).find(|e| *e.source == *device.path());
+        let decrypted = mapping::over(&format!("loop{}", device.number)).map(|m| m.path());
+        let is_its = |source: &Path| *source == *device.path() || decrypted.as_deref() == Some(source);
+        let stage = table.below(mounts_root).find(|e| is_its(Path::new(&e.source)));
         let volume = stage.and_then(|e| volume_at(mounts_root, &e.point));
         let mut find = |problem: String, advice: &str| {
             findings.push(Finding {

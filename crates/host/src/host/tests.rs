@@ -165,7 +165,7 @@ async fn what_is_not_attached_says_so() {
     let v = volume("v");
     assert!(matches!(rig.host.mount(&v, "a").await, Err(HostError::NotAttached(_))));
     assert!(matches!(rig.host.usage(&v).await, Err(HostError::NotAttached(_))));
-    assert!(matches!(rig.host.grow(&v, Bytes::mib(1)).await, Err(HostError::NotAttached(_))));
+    assert!(matches!(rig.host.grow(&v, Bytes::mib(1), None).await, Err(HostError::NotAttached(_))));
     assert_eq!(rig.host.unmount(&v, "a").await.unwrap(), 0);
     rig.host.detach(&v).await.unwrap();
     rig.host.forget(&v).await.unwrap();

@@ -5,10 +5,12 @@ use std::sync::Arc;
 
 use model::{Bytes, Filesystem};
 
-use super::format::{self, Evidence, FormatRecord, Next, Phase};
+use super::encryption;
+use super::format::{self, Content, Evidence, FormatRecord, Next, Phase};
 use super::{Places, check_read_only, make_directory, set_mode};
 use crate::device::block::Block;
 use crate::device::proof;
+use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::{self, Probe, Superblock, Tools};
 use crate::host::{Attached, Attachment};
@@ -24,13 +26,16 @@ pub(super) async fn grow(
     filesystem: &str,
     device: &Path,
     size: Bytes,
+    passphrases: Option<&Passphrases>,
     tools: &Tools,
 ) -> Result<()> {
+    let decrypted = encryption::grow(places, passphrases, tools).await?;
+    let (device, size) = decrypted.unwrap_or_else(|| (device.to_owned(), size));
     let filesystem: Filesystem = filesystem.parse().map_err(|problem| HostError::Unsupported {
         volume: places.volume.clone(),
         problem: format!("its filesystem cannot be grown: {problem}"),
     })?;
-    let (device, stage) = (device.to_owned(), places.stage());
+    let stage = places.stage();
     let volume = places.volume.clone();
     if let Some(hindrance) = filesystem::hindrance(filesystem) {
         let problem = format!("its device has grown to {size} but not its filesystem: {hindrance}");
@@ -58,6 +63,23 @@ pub(super) struct Volume<'a> {
 
 impl Volume<'_> {
     pub(super) async fn stage(&self, options: Options) -> Result<Attached> {
+        let Some(passphrases) = &self.wanted.encryption else { return self.stage_content(options).await };
+        let unlocked = encryption::unlock(self, passphrases).await;
+        let staged = match unlocked {
+            Ok(device) => Volume { device, ..*self }.stage_content(options).await,
+            Err(error) => Err(error),
+        };
+        if staged.is_err() && Table::read()?.at(&self.places.stage()).is_none() {
+            // What is below cannot go while this is open; the error that matters is the one at hand.
+            let closed = encryption::close(self.places, self.tools).await;
+            if let Err(error) = closed.and_then(|()| super::remove_empty(&self.places.directory())) {
+                tracing::warn!(volume = %self.places.volume, %error, "its decrypted device stays behind");
+            }
+        }
+        staged
+    }
+
+    async fn stage_content(&self, options: Options) -> Result<Attached> {
         let formatted = if self.is_staged().await? {
             false
         } else {
@@ -134,11 +156,11 @@ impl Volume<'_> {
                 refused(format!("it could not be read whole ({e}), so it is not known what it holds"))
             })?;
             let evidence = Evidence {
-                wanted: filesystem,
+                wanted: Content::Filesystem(filesystem),
                 read_only: wanted.read_only,
                 staged_before: wanted.staged_before,
                 may_hold_data: wanted.may_hold_data,
-                record: record.as_ref(),
+                phase: record.as_ref().and_then(|r| r.phase_of(filesystem, device.luks())),
                 probe: &probe,
                 sight,
             };
@@ -154,7 +176,15 @@ impl Volume<'_> {
     }
 
     async fn record(&self, phase: Phase) -> Result<()> {
-        let record = FormatRecord::new(self.device.subject(), self.filesystem, phase);
+        let (subject, filesystem) = (self.device.subject(), self.filesystem);
+        let record = match (self.device.luks(), phase) {
+            (None, _) => FormatRecord::new(subject, filesystem, phase),
+            // Begun behind a header: that it is there is what counts.
+            (Some(uuid), Phase::Begun) => {
+                FormatRecord::encrypted(subject, filesystem, Phase::Encrypted, uuid)
+            }
+            (Some(uuid), _) => FormatRecord::encrypted(subject, filesystem, phase, uuid),
+        };
         let directory = self.places.directory();
         blocking(&self.tools.hold, move || {
             make_directory(&directory)?;
@@ -203,13 +233,13 @@ impl Volume<'_> {
         Ok(())
     }
 
-    fn refused(&self, reason: String) -> HostError {
+    pub(super) fn refused(&self, reason: String) -> HostError {
         HostError::Refused { volume: self.places.volume.clone(), device: self.device.path(), reason }
     }
 }
 
 /// Our own reading; not needed where a label was found, as that alone decides.
-fn see(device: &Block, probe: &Probe) -> Result<proof::Sight, Box<dyn std::error::Error>> {
+pub(super) fn see(device: &Block, probe: &Probe) -> Result<proof::Sight, Box<dyn std::error::Error>> {
     if *probe != Probe::Nothing {
         return Ok(proof::Sight::Data { at: 0 });
     }

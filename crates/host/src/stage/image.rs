@@ -10,6 +10,7 @@ use super::content::{self, Volume};
 use crate::device::block::Block;
 use crate::device::r#loop::{self, Loop, Purpose, Tag};
 use crate::device::{busy, image::Image};
+use crate::encryption::Passphrases;
 use crate::error::{HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
@@ -94,7 +95,12 @@ pub(super) fn release(places: &Places) -> Result<()> {
 }
 
 /// Extends the loop device, and the filesystem on it if one is mounted, to `size`.
-pub(super) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<()> {
+pub(super) async fn grow(
+    places: &Places,
+    size: Bytes,
+    passphrases: Option<&Passphrases>,
+    tools: &Tools,
+) -> Result<()> {
     let (device, staged) = {
         let places = places.clone();
         blocking(&tools.hold, move || {
@@ -110,7 +116,7 @@ pub(super) async fn grow(places: &Places, size: Bytes, tools: &Tools) -> Result<
         .await?
     };
     let (Some(device), Some((filesystem, false))) = (device, staged) else { return Ok(()) };
-    content::grow(places, &filesystem, &device.path(), size, tools).await
+    content::grow(places, &filesystem, &device.path(), size, passphrases, tools).await
 }
 
 fn attach_loop(places: &Places, image: &Image, wanted: &Attachment) -> Result<Loop> {

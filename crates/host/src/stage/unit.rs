@@ -20,6 +20,7 @@ use super::{Places, Unwritten, make_directory};
 use crate::device::block::{self, Block};
 use crate::device::busy::{self, Holder};
 use crate::device::{iscsi, nvme};
+use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::{Attached, Attachment};
@@ -138,11 +139,17 @@ pub(super) async fn release(
 }
 
 /// Extends the device, and the filesystem on it if one is mounted, to `size`.
-pub(super) async fn grow(places: &Places, device: &str, size: Bytes, tools: &Tools) -> Result<()> {
+pub(super) async fn grow(
+    places: &Places,
+    device: &str,
+    size: Bytes,
+    passphrases: Option<&Passphrases>,
+    tools: &Tools,
+) -> Result<()> {
     see_size(places, device, size, tools).await?;
     let staged = Table::read()?.at(&places.stage()).map(|e| (e.filesystem.clone(), e.is_read_only()));
     let Some((filesystem, false)) = staged else { return Ok(()) };
-    content::grow(places, &filesystem, &path_of(device), size, tools).await
+    content::grow(places, &filesystem, &path_of(device), size, passphrases, tools).await
 }
 
 /// The kernel's name of the device that a volume has here.
@@ -200,7 +207,7 @@ async fn take_down(
     }
 }
 
-fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten) -> Result<()> {
+pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten) -> Result<()> {
     /// The rules of udev look into a device that was just closed.
     const PASSING: Duration = Duration::from_secs(5);
     let number = fs::metadata(device).doing(|| format!("look at {}", device.display()))?.rdev();

@@ -38,6 +38,10 @@ pub(crate) struct RunArgs {
     /// Where the Docker engine looks for plugins
     #[arg(long, env = "LEISTER_PLUGIN_DIR", value_name = "DIR", default_value = "/run/docker/plugins")]
     pub(crate) plugin_dir: PathBuf,
+    /// Passphrases of volumes that this node encrypts: a directory with the file `luks-passphrase`, or with one such
+    /// directory for each volume
+    #[arg(long, env = "LEISTER_LUKS_SECRETS", value_name = "DIR")]
+    pub(crate) luks_secrets: Option<PathBuf>,
     /// This machine's name among the nodes [default: the host name]
     #[arg(long, env = "LEISTER_NODE", value_name = "NAME")]
     node: Option<NodeName>,

@@ -1,5 +1,6 @@
 use model::{
-    AccessMode, Attribute, Filesystem, Layout, Offer, Pool, Provisioning, Requirement, VolumeSpec, Wishes,
+    AccessMode, Attribute, Bytes, Filesystem, Layout, Offer, Pool, Provisioning, Requirement, VolumeSpec,
+    Wishes, is_encrypted_by_node,
 };
 
 use super::{Candidate, Demand};
@@ -31,14 +32,17 @@ pub(super) fn decide(demand: &Demand, candidate: &Candidate) -> Result<VolumeSpe
     if let Some(obstacle) = &candidate.obstacle {
         return no(obstacle.clone());
     }
+    let options = options(demand, pool)?;
     let (layout, filesystem) = shape(demand, pool)?;
     let access = access(demand, pool, layout, filesystem)?;
     if topology_rank(demand, pool).is_none() {
         return no("it cannot be reached from the topology asked for");
     }
     let provisioning = provisioning(demand, pool)?;
-    let options = options(demand, pool)?;
     let size = demand.size.or(demand.smallest).unwrap_or(pool.default_size).round_up(pool.granularity);
+    if is_encrypted_by_node(&options) {
+        encryption(layout, filesystem, size)?;
+    }
     if size < pool.smallest {
         return no(format!("the smallest volume here is {}; {size} were asked for", pool.smallest));
     }
@@ -107,7 +111,8 @@ fn fits(wishes: &Wishes, pool: &Pool) -> Result<(), No> {
 }
 
 fn shape(demand: &Demand, pool: &Pool) -> Result<(Layout, Option<Filesystem>), No> {
-    let asked = demand.layout.or(demand.filesystem.map(|_| Layout::Block));
+    let needs_block = demand.filesystem.is_some() || is_encrypted_by_node(&demand.options);
+    let asked = demand.layout.or(needs_block.then_some(Layout::Block));
     let has = |layout| pool.layouts.contains(&layout);
     let layout = match asked {
         Some(layout) if has(layout) => layout,
@@ -150,6 +155,23 @@ fn access(
         }
         Some(access) => Ok(access),
     }
+}
+
+/// A node encrypts a device with a file system on it, behind a header.
+fn encryption(layout: Layout, filesystem: Option<Filesystem>, size: Bytes) -> Result<(), No> {
+    const SMALLEST: Bytes = Bytes::mib(32);
+    if layout == Layout::File {
+        return no("a node can encrypt block volumes only; ask for a file system (fileSystemType)");
+    }
+    if filesystem.is_none() {
+        return no("a raw device cannot be encrypted by the node; ask for a file system (fileSystemType)");
+    }
+    if size < SMALLEST {
+        return no(format!(
+            "the smallest encrypted volume is {SMALLEST}, 16MiB of which are its header; {size} were asked for"
+        ));
+    }
+    Ok(())
 }
 
 fn provisioning(demand: &Demand, pool: &Pool) -> Result<Provisioning, No> {

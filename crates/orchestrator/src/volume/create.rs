@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::{Bytes, Class, ClassName, Provisioning, Wishes};
+use model::{Bytes, Class, ClassName, Provisioning, VolumeOption, Wishes, is_encrypted_by_node};
 
 use crate::backend::BackendHealth;
 use crate::catalogue::Edit;
@@ -230,6 +230,11 @@ impl Inner {
         if differs {
             return Err(Error::invalid("a clone has the layout and file system of its source")
                 .hint("leave layout and fileSystemType out"));
+        }
+        let asked = demand.options.contains_key(&VolumeOption::LuksEncryption);
+        if asked && is_encrypted_by_node(&demand.options) != is_encrypted_by_node(&origin.spec.options) {
+            return Err(Error::invalid("a clone is encrypted by the node if its source is, and only then")
+                .hint("leave LUKSEncryption out"));
         }
         demand.smallest = Some(smallest);
         demand.layout = Some(origin.spec.layout);

@@ -63,6 +63,7 @@ pub(crate) fn attach(name: &str, route: Route, options: &[&str]) -> Attach {
         read_only: false,
         mount_options: options.iter().map(|o| (*o).to_owned()).collect(),
         staged_before: false,
+        encryption: None,
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod hands;
 mod iscsi;
+mod luks;
 mod nfs;
 mod nvme;
 
@@ -19,7 +20,7 @@ static RIG: LazyLock<Rig> = LazyLock::new(|| {
         .guest("storage", |g| {
             g.memory(Size::mib(256)).disk(Size::mib(256)).disk(Size::mib(128)).disk(Size::mib(128))
         })
-        .guest("node1", |g| g.memory(Size::mib(256)));
+        .guest("node1", |g| g.memory(Size::mib(384)));
     rig.up().unwrap()
 });
 static TURN: Mutex<()> = Mutex::new(());

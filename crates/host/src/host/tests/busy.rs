@@ -114,7 +114,7 @@ async fn a_loop_device_that_vanished_is_told_and_attached_anew() {
     let (route, raw) = (rig.image("image", size), Attachment { size, ..Attachment::default() });
     rig.host.attach(&v, &route, &raw).await.unwrap();
     assert!(rig.loops()[0].release().unwrap());
-    let error = rig.host.grow(&v, size).await.unwrap_err();
+    let error = rig.host.grow(&v, size, None).await.unwrap_err();
     assert_eq!(error.to_string(), "volume `v` is not attached on this node; attach it first");
     rig.host.attach(&v, &route, &raw).await.unwrap();
     assert_eq!(rig.loops().len(), 1);

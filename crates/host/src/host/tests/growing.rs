@@ -21,17 +21,17 @@ async fn a_mounted_filesystem_grows_under_an_open_file() {
         file.write_all(b"before").unwrap();
         let before = rig.host.usage(&v).await.unwrap();
 
-        let error = rig.host.grow(&v, LARGER).await.unwrap_err();
+        let error = rig.host.grow(&v, LARGER, None).await.unwrap_err();
         assert!(matches!(error, HostError::Size { .. }), "the backend has not grown it: {error}");
         resize(&rig.path(filesystem.as_str()), LARGER);
         if let Some(reason) = crate::filesystem::hindrance(*filesystem) {
-            let error = rig.host.grow(&v, LARGER).await.unwrap_err().to_string();
+            let error = rig.host.grow(&v, LARGER, None).await.unwrap_err().to_string();
             assert!(error.contains(reason), "{error}");
             println!("skipped the rest for {filesystem}: {reason}");
             continue;
         }
         for _ in 0..2 {
-            rig.host.grow(&v, LARGER).await.unwrap();
+            rig.host.grow(&v, LARGER, None).await.unwrap();
         }
         let after = rig.host.usage(&v).await.unwrap();
         assert!(after.total > before.total + Bytes::mib(350), "{filesystem}: {before:?} {after:?}");
@@ -75,10 +75,10 @@ async fn growing_a_directory_is_nothing_and_a_raw_device_only_its_size() {
     let rig = Rig::new().await;
     let (d, r) = (volume("directory"), volume("raw"));
     rig.host.attach(&d, &rig.directory("source"), &Attachment::default()).await.unwrap();
-    rig.host.grow(&d, LARGER).await.unwrap();
+    rig.host.grow(&d, LARGER, None).await.unwrap();
     let raw = Attachment { size: SIZE, ..Attachment::default() };
     rig.host.attach(&r, &rig.image("image", SIZE), &raw).await.unwrap();
     resize(&rig.path("image"), LARGER);
-    rig.host.grow(&r, LARGER).await.unwrap();
+    rig.host.grow(&r, LARGER, None).await.unwrap();
     assert_eq!(rig.loops()[0].size().unwrap(), LARGER);
 }

@@ -14,7 +14,7 @@ fn write(path: &Path, at: u64, bytes: &[u8]) {
 type Fill = (&'static str, fn(&Path));
 
 /// Things a device may hold that is not blank.
-const FILLS: [Fill; 16] = [
+const FILLS: [Fill; 24] = [
     ("an MBR partition table", |p| {
         write(p, 446, &[0, 0, 2, 0, 0x83, 0, 0, 0, 0, 8, 0, 0, 0, 0, 1, 0]);
         write(p, 510, &[0x55, 0xAA]);
@@ -43,7 +43,38 @@ const FILLS: [Fill; 16] = [
         write(p, SIZE.get() - (1 << 20), &vec![7; 1 << 20]);
     }),
     ("one byte in the middle", |p| write(p, SIZE.get() / 2 + 12_345, b"x")),
+    ("a GPT", |p| partition(p, "label: gpt\nsize=8MiB\n")),
+    ("a GPT whose head was erased", |p| {
+        partition(p, "label: gpt\nsize=8MiB\n");
+        write(p, 0, &vec![0; 1 << 20]);
+    }),
+    ("an MBR with a partition", |p| partition(p, "label: dos\nsize=8MiB\n")),
+    ("LUKS2", |p| luks(p)),
+    ("LUKS2 whose first header was erased", |p| {
+        luks(p);
+        write(p, 0, &[0; 0x4000]);
+    }),
+    ("an LVM label in the fourth sector", |p| {
+        write(p, 3 * 512, b"LABELONE\x03\0\0\0\0\0\0\0");
+        write(p, 3 * 512 + 24, b"LVM2 001");
+    }),
+    ("a ZFS label at the tail alone", |p| {
+        for n in 0..8 {
+            write(p, SIZE.get() - (512 << 10) + (128 << 10) + n * 1024, &0x00ba_b10c_u64.to_le_bytes());
+        }
+    }),
+    ("an md superblock 1.2", |p| write(p, 4096, &[0xfc, 0x4e, 0x2b, 0xa9, 1, 0, 0, 0])),
 ];
+
+fn partition(path: &Path, table: &str) {
+    run("sh", &["-c", &format!("printf '{table}' | sfdisk -q {}", path.display())]);
+}
+
+fn luks(path: &Path) {
+    let format =
+        "cryptsetup luksFormat -q --type luks2 --pbkdf pbkdf2 --pbkdf-force-iterations 1000 --key-file=-";
+    run("sh", &["-c", &format!("printf secret | {format} {}", path.display())]);
+}
 
 #[tokio::test]
 async fn whatever_is_not_blank_is_refused_and_left_to_the_last_byte() {
