@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use model::{InstanceId, NodeName};
 use tracing_subscriber::EnvFilter;
 
+use super::store::StoreArgs;
 use crate::cli::Failure;
 
 #[derive(Debug, Args)]
@@ -48,6 +49,8 @@ pub(crate) struct RunArgs {
     /// on the backends holds, over what this host has recorded
     #[arg(long, env = "LEISTER_SHARED_BACKENDS", requires = "instance_id")]
     pub(crate) shared_backends: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }
