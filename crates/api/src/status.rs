@@ -29,6 +29,12 @@ pub struct VersionView {
     /// Tags what this instance makes on its backends.
     pub instance: String,
     pub node: String,
+    /// The node whose instance leads, where several share their records; absent while none does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// Why what this instance shows may be old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trouble: Option<String>,
 }
 
 impl Severity {

@@ -1,8 +1,10 @@
 use std::error::Error;
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What went wrong, in the terms that decide what to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The request cannot be right, here or elsewhere.
     Invalid,
@@ -22,7 +24,7 @@ pub enum ErrorKind {
 }
 
 /// Whether trying the same again can help.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Retry {
     Never,
     /// Another pool or backend might do it; this one will not.

@@ -59,7 +59,7 @@ pub(crate) fn instance(
 }
 
 /// The name, for people, and what makes it unlike any other.
-fn fresh(name: &str) -> io::Result<InstanceId> {
+pub(crate) fn fresh(name: &str) -> io::Result<InstanceId> {
     let mut random = [0; 6];
     File::open("/dev/urandom")?.read_exact(&mut random)?;
     let tail: String = random.iter().map(|byte| format!("{byte:02x}")).collect();

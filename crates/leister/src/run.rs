@@ -1,6 +1,7 @@
 //! `leister run`: puts the parts together, serves, and ends in order.
 
 mod args;
+mod store;
 
 use std::error::Error;
 use std::fs::DirBuilder;
@@ -8,22 +9,20 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use ::store::StoreError;
 use docker::{DockerError, DockerSettings, Plugin};
 use host::{Host, HostConfig, SocketError};
 use model::NodeIdentity;
 use orchestrator::{BackendOrigin, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
-use store::{SqliteStore, StoreError};
 
 use crate::cli::{Code, Failure};
 use crate::config::Config;
 use crate::families::AllFamilies;
-use crate::instance::instance;
 use crate::usher::Usher;
 use args::Listen;
 pub(crate) use args::{LogArgs, RunArgs};
 
-const STORE: &str = "leister.db";
 const MOUNTS: &str = "mounts";
 const PORT: &str = "127.0.0.1:8000";
 
@@ -45,13 +44,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
 
     let state = std::path::absolute(args.state_dir()).map_err(|e| failed(&args.state_dir(), &e))?;
     DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(|e| failed(&state, &e))?;
-    let records = state.join(STORE);
-    let has_records = records.exists();
-    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&records))
-        .await
-        .map_err(|e| Failure::new(Code::Failed, format!("cannot open the store: {e}")))?
-        .map_err(|e| of_store(&e))?;
-    let instance = instance(&state, args.name.as_str(), args.instance_id.as_ref(), has_records)?;
+    let (store, instance) = store::open(&args, &state, &node.name).await?;
     let server = claim_rest(&args).await?;
     let plugin = claim_plugin(&args).await?;
     let paths = if args.single_path { host::Paths::One } else { host::Paths::All };
@@ -62,7 +55,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     let families = AllFamilies::new(instance.clone(), node.name.clone());
     let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node.clone()) };
     let orchestrator =
-        Orchestrator::start(settings, Arc::new(store), Arc::new(families)).await.map_err(of_orchestrator)?;
+        Orchestrator::start(settings, store, Arc::new(families)).await.map_err(of_orchestrator)?;
     let backends = config.backends.len();
     for (file, path) in config.backends.into_values() {
         for warning in file.warnings() {
@@ -155,6 +148,7 @@ fn of_store(error: &StoreError) -> Failure {
         StoreError::Damaged { .. }
         | StoreError::TooLarge { .. }
         | StoreError::Conflict { .. }
+        | StoreError::Denied { .. }
         | StoreError::Fenced { .. }
         | StoreError::Unavailable { .. } => Failure::new(Code::Failed, message),
     }

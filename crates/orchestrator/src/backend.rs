@@ -31,7 +31,7 @@ pub trait Families: Send + Sync + 'static {
 }
 
 /// Where a backend's config comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum BackendOrigin {
     /// Given over the API, kept in the store.
@@ -40,7 +40,7 @@ pub enum BackendOrigin {
     File(PathBuf),
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum BackendHealth {
     Opening,
@@ -57,7 +57,7 @@ pub enum BackendHealth {
 }
 
 /// A backend as shown.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct BackendView {
     pub name: BackendName,

@@ -59,7 +59,7 @@ impl Inner {
         let mut pauses = PAUSES.iter();
         loop {
             match work().await {
-                Err(error) if error.retry == driver::Retry::Later && !self.writer.is_lost() => {
+                Err(error) if error.retry == driver::Retry::Later && self.writer.leads() => {
                     match pauses.next() {
                         Some(pause) => {
                             operation.stage("waiting to try again");
@@ -80,6 +80,8 @@ impl Inner {
         let mut routes = BTreeMap::new();
         let mut seen = way.observe().await?;
         for _ in 0..MOST_STEPS {
+            // Whoever leads now may be at it already.
+            self.writer.fence()?;
             match next(&way.record, seen.as_ref(), self.own()) {
                 Step::Create => seen = Some(way.create().await?),
                 Step::Import { original } => seen = Some(way.import(original).await?),
@@ -170,6 +172,7 @@ impl Inner {
     }
 
     async fn way<'a>(&'a self, record: Arc<VolumeRecord>, operation: &'a Operation) -> Result<Way<'a>> {
+        self.writer.fence()?;
         let backend = self.backends.backend(&record.backend)?;
         operation.on(&backend.name);
         let driver = backend.driver(self.patience(operation.request.verb())).await?;

@@ -97,6 +97,7 @@ impl From<StoreError> for Error {
             StoreError::Fenced { .. } | StoreError::Held { .. } | StoreError::Unavailable { .. } => {
                 ErrorKind::Unreachable
             }
+            StoreError::Denied { .. } => ErrorKind::Denied,
             StoreError::Damaged { .. } | StoreError::TooLarge { .. } => ErrorKind::Internal,
         };
         let retry = match kind {

@@ -117,7 +117,7 @@ impl Metrics {
     }
 
     /// Everything, with the gauges as they are now.
-    pub(crate) fn render(&self, catalogue: &Catalogue, backends: &Backends) -> String {
+    pub(crate) fn render(&self, catalogue: &Catalogue, backends: &Backends, leads: bool) -> String {
         let mut registry = Registry::with_prefix("leister");
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
@@ -138,6 +138,13 @@ impl Metrics {
             self.repairs.clone(),
         );
         self.gauges(&mut registry, catalogue, backends);
+        let leading = Gauge::<i64>::default();
+        leading.set(i64::from(leads));
+        registry.register(
+            "leading",
+            "1 on the instance that changes the records and talks to backends",
+            leading,
+        );
         let mut out = String::new();
         match text::encode(&mut out, &registry) {
             Ok(()) => out,

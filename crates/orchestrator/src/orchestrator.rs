@@ -2,11 +2,14 @@
 
 mod admin;
 mod inspect;
+mod leading;
 mod sharing;
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use driver::config::BackendFile;
 use model::{BackendName, InstanceId, NodeIdentity, OperationId, VolumeId, VolumeState};
 use store::Store;
 use tokio_util::sync::CancellationToken;
@@ -15,6 +18,7 @@ use tracing::Instrument;
 use crate::backend::{Backend, BackendHealth, BackendOrigin, BackendView, Families, Registry};
 use crate::catalogue::Catalogue;
 use crate::doctor::Inspect;
+use crate::leadership::{self, Answers, Ask, Leadership};
 use crate::locks::Locks;
 use crate::metrics::Metrics;
 use crate::operation::{OperationView, Verb};
@@ -86,7 +90,15 @@ pub(crate) struct Inner {
     pub(crate) tagged: sharing::Tagged,
     /// A backend answers that did not before: compare it with the records now.
     pub(crate) opened: Arc<tokio::sync::Notify>,
+    /// Backends that files define, opened by who leads.
+    pub(crate) files: Mutex<BTreeMap<BackendName, (BackendFile, BackendOrigin)>>,
+    pub(crate) answers: Arc<Answers>,
+    /// Nothing is done here any more; `stopping` comes before.
+    pub(crate) ended: CancellationToken,
 }
+
+/// Between tries while the one who leads says that it is busy with the volume.
+const AGAIN: Duration = Duration::from_millis(300);
 
 impl Settings {
     pub fn new(instance: InstanceId, node: NodeIdentity) -> Settings {
@@ -117,14 +129,22 @@ impl Default for Limits {
 impl Orchestrator {
     /// Takes the store over and reads it. Backends open, and what was left unfinished goes on, in the background.
     ///
+    /// # Behavior
+    /// Of instances that share a store only one leads and does that; the others follow: they show the records, and have
+    /// the one who leads do what is asked of them, until they lead themselves.
+    ///
     /// # Errors
-    /// The store is held by somebody else or cannot be read.
+    /// The store is held by somebody else and cannot be shared, or cannot be read.
     pub async fn start(
         settings: Settings,
         store: Arc<dyn Store>,
         families: Arc<dyn Families>,
     ) -> Result<Orchestrator> {
-        let writer = Writer::open(store, settings.instance.as_str()).await?;
+        let holder = match store.post() {
+            Some(_) => leadership::holder(&settings.node.name),
+            None => settings.instance.to_string(),
+        };
+        let writer = Writer::open(store, holder).await?;
         let inner = Arc::new(Inner {
             settings,
             writer,
@@ -139,10 +159,16 @@ impl Orchestrator {
             strays: tasks::Strays::default(),
             tagged: sharing::Tagged::default(),
             opened: Arc::default(),
+            files: Mutex::default(),
+            answers: Arc::default(),
+            ended: CancellationToken::new(),
         });
         let orchestrator = Orchestrator { inner };
-        orchestrator.register_node(orchestrator.inner.settings.node.clone()).await?;
-        orchestrator.open_stored_backends();
+        if orchestrator.inner.writer.leads() {
+            orchestrator.register_node_here(orchestrator.inner.settings.node.clone()).await?;
+            orchestrator.open_backends();
+        }
+        leadership::start(&orchestrator);
         tasks::start(&orchestrator);
         Ok(orchestrator)
     }
@@ -156,7 +182,9 @@ impl Orchestrator {
                 "stopping with operations under way; they go on at the next start"
             );
         }
+        self.inner.answers.settled().await;
         self.inner.writer.release().await;
+        self.inner.ended.cancel();
     }
 
     pub fn settings(&self) -> &Settings {
@@ -168,7 +196,13 @@ impl Orchestrator {
         self.inner.writer.catalogue()
     }
 
-    pub fn backends(&self) -> Vec<BackendView> {
+    /// # Errors
+    /// Another instance leads and does not say.
+    pub async fn backends(&self) -> Result<Vec<BackendView>> {
+        self.led(Ask::Backends, || async { Ok(self.backends_here()) }).await
+    }
+
+    pub(crate) fn backends_here(&self) -> Vec<BackendView> {
         let mut counts = std::collections::BTreeMap::<BackendName, usize>::new();
         for record in self.catalogue().volumes() {
             *counts.entry(record.backend.clone()).or_default() += 1;
@@ -177,7 +211,14 @@ impl Orchestrator {
         self.inner.backends.all().values().map(|backend| backend.view(count(&backend.name))).collect()
     }
 
-    pub fn backend(&self, name: &BackendName) -> Option<BackendView> {
+    pub async fn backend(&self, name: &BackendName) -> Result<Option<BackendView>> {
+        if self.inner.writer.leads() {
+            return Ok(self.backend_here(name));
+        }
+        Ok(self.backends().await?.into_iter().find(|backend| backend.name == *name))
+    }
+
+    pub(crate) fn backend_here(&self, name: &BackendName) -> Option<BackendView> {
         let volumes = || self.catalogue().volumes().filter(|record| record.backend == *name).count();
         self.inner.backends.find(name).map(|backend| backend.view(volumes()))
     }
@@ -193,7 +234,7 @@ impl Orchestrator {
 
     /// In the OpenMetrics text format.
     pub fn metrics(&self) -> String {
-        self.inner.metrics.render(&self.catalogue(), &self.inner.backends)
+        self.inner.metrics.render(&self.catalogue(), &self.inner.backends, self.inner.writer.leads())
     }
 
     /// # Errors
@@ -202,8 +243,17 @@ impl Orchestrator {
         if self.inner.stopping.is_cancelled() {
             return Err("stopping".to_owned());
         }
-        if self.inner.writer.is_lost() {
-            return Err("another instance has become the writer of the store".to_owned());
+        if !self.inner.writer.leads() {
+            if !self.inner.writer.is_shared() {
+                return Err("another instance has become the writer of the store".to_owned());
+            }
+            return match self.leadership() {
+                Leadership { trouble: Some(trouble), .. } => {
+                    Err(format!("{trouble}; what is shown may be old, and nothing can be changed"))
+                }
+                Leadership { leader: None, .. } => Err("no instance leads yet".to_owned()),
+                Leadership { .. } => Ok(()),
+            };
         }
         let all = self.inner.backends.all();
         let opening: Vec<&str> = all
@@ -253,7 +303,14 @@ impl Orchestrator {
             let left = limit.saturating_sub(started.elapsed());
             let attempt = async {
                 match self.submit(request.clone()) {
-                    Ok(ticket) => Some(ticket.wait().await),
+                    Ok(ticket) => match ticket.wait().await {
+                        // Where it is done something else is done with the volume: nobody tells when that ends.
+                        Err(error) if error.kind == ErrorKind::Busy && !self.inner.writer.leads() => {
+                            tokio::time::sleep(AGAIN).await;
+                            None
+                        }
+                        ended => Some(ended),
+                    },
                     Err(error) if error.kind == ErrorKind::Busy => {
                         self.inner.running.idle(request.volume()).await;
                         None
@@ -279,13 +336,17 @@ impl Orchestrator {
 
     /// The volume as its backend has it now.
     pub async fn observe(&self, id: &VolumeId) -> Result<Option<VolumeState>> {
+        self.led(Ask::Observe(id.clone()), || self.observe_here(id)).await
+    }
+
+    pub(crate) async fn observe_here(&self, id: &VolumeId) -> Result<Option<VolumeState>> {
         let record = self.inner.volume(id)?;
         self.inner.look(&record).await
     }
 
     /// What an import would take over; changes nothing.
     pub async fn preview_import(&self, request: &ImportRequest) -> Result<VolumeState> {
-        self.inner.importable(request).await
+        self.led(Ask::PreviewImport(request.clone()), || self.inner.importable(request)).await
     }
 
     pub(crate) fn inner(&self) -> &Arc<Inner> {
@@ -303,7 +364,7 @@ impl Inner {
         let worker = self.clone();
         let performed = {
             let operation = operation.clone();
-            tokio::spawn(async move { worker.perform(&operation).await }.in_current_span()).await
+            tokio::spawn(async move { worker.carry_out(&operation).await }.in_current_span()).await
         };
         let result = performed.unwrap_or_else(|panic| {
             tracing::error!(%panic, "an operation panicked");

@@ -6,11 +6,12 @@ use model::{
     AccessMode, BackendName, Bytes, ClassName, Filesystem, Labels, Layout, NodeName, PoolName, Provisioning,
     Route, SnapshotName, Source, Topology, VolumeId, VolumeOptions,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::operation::Verb;
 use crate::{Result, SnapshotRecord, VolumeRecord};
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {
     Create(Box<CreateRequest>),
     Import(Box<ImportRequest>),
@@ -76,7 +77,7 @@ pub enum Request {
 }
 
 /// A volume wished for. What is `None` is decided by class, pool and backend.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CreateRequest {
     pub volume: VolumeId,
     pub size: Option<Bytes>,
@@ -98,7 +99,7 @@ pub struct CreateRequest {
     pub topologies: Vec<Topology>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ImportRequest {
     pub volume: VolumeId,
     pub backend: BackendName,
@@ -109,7 +110,7 @@ pub struct ImportRequest {
 }
 
 /// What came of a request.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub enum Answer {
     Volume(Arc<VolumeRecord>),
     Snapshot(Arc<SnapshotRecord>),

@@ -49,9 +49,8 @@ fn every<F>(
     });
 }
 
-/// Renews the lease and asks each backend whether it is there; a slow one delays no other.
+/// Asks each backend whether it is there; a slow one delays no other.
 async fn probe(inner: &Arc<Inner>) {
-    inner.writer.renew().await;
     let mut probes = tokio::task::JoinSet::new();
     for backend in inner.backends.all().values() {
         let (inner, backend) = (inner.clone(), backend.clone());

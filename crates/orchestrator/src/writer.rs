@@ -1,42 +1,147 @@
 //! The one way from an edit to the store and, once it is durable there, to the catalogue.
 
+mod codec;
+mod follow;
+
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use store::{Entry, Key, Kind, Lease, Store, StoreError, Write};
+use store::{Fence, Lease, Store, StoreError, Write};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::catalogue::{Catalogue, Edit};
+use crate::leadership::{Role, Trouble};
 use crate::{Error, ErrorKind, Result};
+use codec::{KINDS, decode, encode, key, removal};
 
 #[derive(Debug)]
 pub(crate) struct Writer {
     store: Arc<dyn Store>,
-    lease: Lease,
+    holder: String,
     catalogue: ArcSwap<Catalogue>,
-    lost: AtomicBool,
+    /// Who may change the catalogue: the one who leads by its commits, the others by what the store tells.
+    role: watch::Sender<Role>,
+    /// The revision that the catalogue shows at least.
+    seen: watch::Sender<u64>,
 }
 
-const VOLUME: Kind = "volume";
-const SNAPSHOT: Kind = "snapshot";
-const CLASS: Kind = "class";
-const NODE: Kind = "node";
-const BACKEND: Kind = "backend";
+/// What came of a renewal.
+#[derive(Debug)]
+pub(crate) enum Renewal {
+    Kept,
+    /// Not yet, and there is time left to try again.
+    Late(String),
+    Lost(String),
+}
+
+/// We hold a lease for so much less than the store does: clocks differ, and a call that has begun takes its time.
+const MARGIN: Duration = Duration::from_secs(1);
 
 impl Writer {
-    /// Becomes the writer and reads everything.
-    pub(crate) async fn open(store: Arc<dyn Store>, holder: &str) -> Result<Writer> {
-        let lease = store.acquire(holder).await?;
-        let mut catalogue = Catalogue::default();
-        for kind in [VOLUME, SNAPSHOT, CLASS, NODE, BACKEND] {
-            for entry in store.list(kind).await? {
-                let edit = decode(&entry)?;
-                catalogue.apply(&edit, entry.revision);
+    /// Reads everything; becomes the writer, or follows the one who is where the store can be shared.
+    ///
+    /// # Errors
+    /// The store is held by somebody else and cannot be shared, or cannot be read.
+    pub(crate) async fn open(store: Arc<dyn Store>, holder: String) -> Result<Writer> {
+        let writer = Writer {
+            store,
+            holder,
+            catalogue: ArcSwap::default(),
+            role: watch::Sender::new(Role::Follows { leader: None, trouble: None }),
+            seen: watch::Sender::new(0),
+        };
+        match writer.acquire().await {
+            Err(StoreError::Held { .. }) if writer.is_shared() => writer.read_all().await?,
+            Err(error) => return Err(error.into()),
+            Ok(lease) => writer.lead(lease).await?,
+        }
+        Ok(writer)
+    }
+
+    pub(crate) fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    pub(crate) fn holder(&self) -> &str {
+        &self.holder
+    }
+
+    /// Whether other processes have the same records.
+    pub(crate) fn is_shared(&self) -> bool {
+        self.store.post().is_some()
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role.borrow().clone()
+    }
+
+    pub(crate) fn roles(&self) -> watch::Receiver<Role> {
+        self.role.subscribe()
+    }
+
+    /// Asks for the lease; with it, [`lead`](Writer::lead).
+    ///
+    /// # Errors
+    /// `Held` names who has it, which the role then shows.
+    pub(crate) async fn acquire(&self) -> Result<(Lease, Instant), StoreError> {
+        let asked = Instant::now();
+        match self.store.acquire(&self.holder).await {
+            Ok(lease) => Ok((lease, asked)),
+            Err(error) => {
+                if let StoreError::Held { holder } = &error {
+                    self.follows(Some(holder.clone()), None);
+                }
+                Err(error)
             }
         }
-        Ok(Writer { store, lease, catalogue: ArcSwap::from_pointee(catalogue), lost: AtomicBool::new(false) })
+    }
+
+    /// Reads everything under the lease, then leads.
+    pub(crate) async fn lead(&self, (lease, asked): (Lease, Instant)) -> Result<()> {
+        let (catalogue, latest) = match self.load().await {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.give_up(&lease).await;
+                return Err(error);
+            }
+        };
+        let until = lease.expires_in.map(|lasts| asked + lasts.saturating_sub(MARGIN));
+        self.seen.send_replace(latest);
+        self.role.send_modify(|role| {
+            self.catalogue.store(Arc::new(catalogue));
+            *role = Role::Leads { lease, until };
+        });
+        Ok(())
+    }
+
+    /// Changes nothing any more.
+    pub(crate) fn step_down(&self) {
+        self.role.send_if_modified(|role| match role {
+            Role::Leads { .. } => {
+                *role = Role::Follows { leader: None, trouble: None };
+                true
+            }
+            Role::Follows { .. } => false,
+        });
+    }
+
+    /// The latest that the catalogue shows.
+    pub(crate) fn revision(&self) -> u64 {
+        *self.seen.borrow()
+    }
+
+    /// Says who leads and what is wrong, unless this instance leads itself.
+    pub(crate) fn follows(&self, leads: Option<String>, wrong: Option<Trouble>) {
+        self.role.send_if_modified(|role| match role {
+            Role::Follows { leader, trouble } if *leader != leads || *trouble != wrong => {
+                *leader = leads;
+                *trouble = wrong;
+                true
+            }
+            Role::Follows { .. } | Role::Leads { .. } => false,
+        });
     }
 
     pub(crate) fn catalogue(&self) -> Arc<Catalogue> {
@@ -58,16 +163,13 @@ impl Writer {
     }
 
     async fn write(&self, edits: Vec<Edit>, durable: bool) -> Result<()> {
-        if self.is_lost() {
-            return Err(self.lost());
-        }
+        let fence = self.fence()?;
         let seen = self.catalogue.load();
         let writes = edits
             .iter()
             .map(|edit| Ok(Write { key: key(edit), expected: seen.revision(edit), value: encode(edit)? }));
         let writes = writes.collect::<Result<Vec<_>>>()?;
         drop(seen);
-        let fence = self.lease.fence;
         let written = if durable {
             self.store.commit(fence, writes).await
         } else {
@@ -75,50 +177,140 @@ impl Writer {
         };
         match written {
             Ok(revision) => {
-                self.catalogue.rcu(|now| {
-                    let mut next = Catalogue::clone(now);
+                self.show(fence, |next| {
                     for edit in &edits {
                         next.apply(edit, revision);
                     }
-                    next
+                });
+                self.seen.send_if_modified(|seen| {
+                    let is_new = revision.0 > *seen;
+                    *seen = revision.0.max(*seen);
+                    is_new
                 });
                 Ok(())
             }
             Err(error) => {
                 match &error {
-                    StoreError::Fenced { .. } => self.lost.store(true, Ordering::SeqCst),
-                    StoreError::Conflict { .. } | StoreError::Unavailable { .. } => {
-                        self.read_again(&edits).await
+                    StoreError::Fenced { .. } => {
+                        tracing::warn!(%error, "a change was refused: another instance leads");
+                        self.step_down_from(fence);
                     }
-                    StoreError::Held { .. } | StoreError::Damaged { .. } | StoreError::TooLarge { .. } => {}
+                    StoreError::Conflict { .. } | StoreError::Unavailable { .. } => {
+                        self.read_again(fence, &edits).await
+                    }
+                    StoreError::Held { .. }
+                    | StoreError::Damaged { .. }
+                    | StoreError::Denied { .. }
+                    | StoreError::TooLarge { .. } => {}
                 }
                 Err(error.into())
             }
         }
     }
 
-    pub(crate) async fn renew(&self) {
-        if let Err(StoreError::Fenced { .. }) = self.store.renew(&self.lease).await {
-            self.lost.store(true, Ordering::SeqCst);
-        }
+    /// Keeps the lease.
+    pub(crate) async fn renew(&self) -> Renewal {
+        let Role::Leads { lease, until } = self.role() else {
+            return Renewal::Lost("its lease was lost".to_owned());
+        };
+        let asked = Instant::now();
+        let renewal = self.store.renew(&lease);
+        let renewed = match until {
+            Some(until) => tokio::time::timeout_at(until, renewal).await,
+            None => Ok(renewal.await),
+        };
+        let problem = match renewed {
+            Ok(Ok(())) => {
+                let lasts = lease.expires_in.map(|lasts| asked + lasts.saturating_sub(MARGIN));
+                self.role.send_if_modified(|role| {
+                    if let Role::Leads { lease: now, until } = role
+                        && now.fence == lease.fence
+                    {
+                        *until = lasts;
+                    }
+                    false
+                });
+                return Renewal::Kept;
+            }
+            Ok(Err(error @ StoreError::Fenced { .. })) => return Renewal::Lost(error.to_string()),
+            Ok(Err(error)) => Error::from(error).sentence(),
+            Err(_) => "the store did not answer".to_owned(),
+        };
+        if self.leads() { Renewal::Late(problem) } else { Renewal::Lost(problem) }
     }
 
     pub(crate) async fn release(&self) {
-        if let Err(error) = self.store.release(&self.lease).await {
+        if let Role::Leads { lease, .. } = self.role() {
+            self.give_up(&lease).await;
+        }
+    }
+
+    async fn give_up(&self, lease: &Lease) {
+        if let Err(error) = self.store.release(lease).await {
             tracing::warn!(%error, "cannot release the lease");
         }
     }
 
-    pub(crate) fn is_lost(&self) -> bool {
-        self.lost.load(Ordering::SeqCst)
+    /// Whether this instance may change anything: its lease holds, by its own clock.
+    pub(crate) fn leads(&self) -> bool {
+        self.role.borrow().fence().is_some()
     }
 
-    fn lost(&self) -> Error {
+    /// The right to change, asked for before each step.
+    ///
+    /// # Errors
+    /// Another instance leads, or the lease has run out.
+    pub(crate) fn fence(&self) -> Result<Fence> {
+        self.role.borrow().fence().ok_or_else(|| self.lost())
+    }
+
+    pub(crate) fn lost(&self) -> Error {
+        if self.is_shared() {
+            let message = "this instance does not lead any more; what it was doing another one goes on with";
+            return Error::new(ErrorKind::Unreachable, message).hint("look at it, and ask again");
+        }
         Error::new(ErrorKind::Unreachable, "another instance has become the writer of the store")
             .hint("ask that instance, or restart this one to take over")
     }
 
-    async fn read_again(&self, edits: &[Edit]) {
+    /// Unless it has been given another one since.
+    fn step_down_from(&self, fence: Fence) {
+        self.role.send_if_modified(|role| match role {
+            Role::Leads { lease, .. } if lease.fence == fence => {
+                *role = Role::Follows { leader: None, trouble: None };
+                true
+            }
+            Role::Leads { .. } | Role::Follows { .. } => false,
+        });
+    }
+
+    /// Changes the catalogue, if what the lease was taken for still lasts: else the store tells what is true.
+    fn show(&self, fence: Fence, change: impl Fn(&mut Catalogue)) {
+        let role = self.role.borrow();
+        if matches!(&*role, Role::Leads { lease, .. } if lease.fence == fence) {
+            self.catalogue.rcu(|now| {
+                let mut next = Catalogue::clone(now);
+                change(&mut next);
+                next
+            });
+        }
+    }
+
+    /// All records, and the highest revision among them.
+    async fn load(&self) -> Result<(Catalogue, u64)> {
+        let mut catalogue = Catalogue::default();
+        let mut latest = 0;
+        for kind in KINDS {
+            for entry in self.store.list(kind).await? {
+                let edit = decode(&entry)?;
+                catalogue.apply(&edit, entry.revision);
+                latest = latest.max(entry.revision.0);
+            }
+        }
+        Ok((catalogue, latest))
+    }
+
+    async fn read_again(&self, fence: Fence, edits: &[Edit]) {
         for edit in edits {
             let key = key(edit);
             let found = match self.store.find(&key).await {
@@ -138,95 +330,7 @@ impl Writer {
                 },
                 None => (removal(edit), store::Revision(0)),
             };
-            self.catalogue.rcu(|now| {
-                let mut next = Catalogue::clone(now);
-                next.apply(&truth.0, truth.1);
-                next
-            });
+            self.show(fence, |next| next.apply(&truth.0, truth.1));
         }
     }
-}
-
-fn key(edit: &Edit) -> Key {
-    match edit {
-        Edit::PutVolume(record) => Key::new(VOLUME, &record.id),
-        Edit::RemoveVolume(id) => Key::new(VOLUME, id),
-        Edit::PutSnapshot(record) => Key::new(SNAPSHOT, format!("{}/{}", record.volume, record.name)),
-        Edit::RemoveSnapshot(volume, name) => Key::new(SNAPSHOT, format!("{volume}/{name}")),
-        Edit::PutClass(class) => Key::new(CLASS, &class.name),
-        Edit::RemoveClass(name) => Key::new(CLASS, name),
-        Edit::PutNode(node) => Key::new(NODE, &node.identity.name),
-        Edit::RemoveNode(name) => Key::new(NODE, name),
-        Edit::PutBackend(backend) => Key::new(BACKEND, &backend.name),
-        Edit::RemoveBackend(name) => Key::new(BACKEND, name),
-    }
-}
-
-fn removal(edit: &Edit) -> Edit {
-    match edit {
-        Edit::PutVolume(record) => Edit::RemoveVolume(record.id.clone()),
-        Edit::PutSnapshot(record) => Edit::RemoveSnapshot(record.volume.clone(), record.name.clone()),
-        Edit::PutClass(class) => Edit::RemoveClass(class.name.clone()),
-        Edit::PutNode(node) => Edit::RemoveNode(node.identity.name.clone()),
-        Edit::PutBackend(backend) => Edit::RemoveBackend(backend.name.clone()),
-        Edit::RemoveVolume(_)
-        | Edit::RemoveSnapshot(..)
-        | Edit::RemoveClass(_)
-        | Edit::RemoveNode(_)
-        | Edit::RemoveBackend(_) => edit.clone(),
-    }
-}
-
-fn encode(edit: &Edit) -> Result<Option<Arc<[u8]>>> {
-    fn json<T: Serialize>(value: &T) -> Result<Option<Arc<[u8]>>> {
-        let bytes = serde_json::to_vec(value)
-            .map_err(|e| Error::new(ErrorKind::Internal, "a record cannot be written as JSON").because(e))?;
-        Ok(Some(bytes.into()))
-    }
-    match edit {
-        Edit::PutVolume(record) => json(record),
-        Edit::PutSnapshot(record) => json(record),
-        Edit::PutClass(class) => json(class),
-        Edit::PutNode(node) => json(node),
-        Edit::PutBackend(backend) => json(backend),
-        Edit::RemoveVolume(_)
-        | Edit::RemoveSnapshot(..)
-        | Edit::RemoveClass(_)
-        | Edit::RemoveNode(_)
-        | Edit::RemoveBackend(_) => Ok(None),
-    }
-}
-
-/// # Errors
-/// A record of a newer format, or one that is not a record, stops the start: guessing could lose data.
-fn decode(entry: &Entry) -> Result<Edit> {
-    fn json<T: DeserializeOwned>(entry: &Entry) -> Result<Arc<T>> {
-        let value: serde_json::Value = serde_json::from_slice(&entry.value).map_err(|e| damaged(entry, e))?;
-        let format = value.get("format").and_then(serde_json::Value::as_u64).unwrap_or(1);
-        if format > u64::from(crate::record::FORMAT) {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!(
-                    "{} has format {format}; this version reads up to {}",
-                    entry.key,
-                    crate::record::FORMAT
-                ),
-            )
-            .hint("start the newer version that wrote it"));
-        }
-        serde_json::from_value(value).map(Arc::new).map_err(|e| damaged(entry, e))
-    }
-    Ok(match entry.key.kind {
-        VOLUME => Edit::PutVolume(json(entry)?),
-        SNAPSHOT => Edit::PutSnapshot(json(entry)?),
-        CLASS => Edit::PutClass(json(entry)?),
-        NODE => Edit::PutNode(json(entry)?),
-        _ => Edit::PutBackend(json(entry)?),
-    })
-}
-
-fn damaged(entry: &Entry, error: serde_json::Error) -> Error {
-    Error::new(ErrorKind::Internal, format!("{} in the store cannot be read", entry.key))
-        .hint("restore the store from a backup, or start with a new one and `leister adopt --all`")
-        .because(error)
 }

@@ -2,6 +2,7 @@
 
 mod client;
 mod feeder;
+mod post;
 #[cfg(test)]
 mod tests;
 mod wire;
@@ -16,14 +17,15 @@ use futures::stream::BoxStream;
 use tokio::task::JoinHandle;
 
 use self::client::Client;
-pub use self::client::EtcdConfig;
+pub use self::client::{EtcdConfig, EtcdUser};
 use self::feeder::{Feeder, Told};
+use self::post::Session;
 use self::wire::{
     Compare, DeleteRequest, GrantRequest, GrantResponse, KeepAlive, KeyValue, LeaseId, Nothing, PutRequest,
     RangeRequest, RangeResponse, Request, RequestOp, Response, Target, TxnRequest, TxnResponse,
 };
 use crate::feed::Feed;
-use crate::{Change, Entry, Fence, Key, Kind, Lease, Revision, Store, StoreError, Write};
+use crate::{Change, Entry, Fence, Key, Kind, Lease, Post, Revision, Store, StoreError, Write};
 
 /// Records in etcd, below a prefix.
 ///
@@ -44,6 +46,7 @@ pub struct EtcdStore {
     feed: Arc<Feed>,
     told: Told,
     kinds: Arc<Mutex<BTreeSet<Kind>>>,
+    session: Arc<Session>,
     feeder: JoinHandle<()>,
 }
 
@@ -70,7 +73,25 @@ impl EtcdStore {
         let root = format!("{prefix}/records/");
         let (feeder, told) = Feeder::new(client.clone(), feed.clone(), kinds.clone(), root, from);
         let feeder = tokio::spawn(feeder.run());
-        Ok(EtcdStore { client, prefix, feed, told, kinds, feeder })
+        let session = Session::new(client.clone());
+        Ok(EtcdStore { client, prefix, feed, told, kinds, session, feeder })
+    }
+
+    /// The value that was kept first under a name, now and for ever: this one, or another process's.
+    ///
+    /// # Errors
+    /// No member answers.
+    pub async fn keep(&self, name: &str, value: &str) -> Result<String, StoreError> {
+        let key = format!("{}/kept/{name}", self.prefix).into_bytes();
+        let put = PutRequest { key: key.clone(), value: value.into(), lease: 0 };
+        let txn = TxnRequest {
+            compare: vec![is_at(key.clone(), 0)],
+            success: vec![op(Request::Put(put))],
+            failure: vec![look(key)],
+        };
+        let kept: TxnResponse = self.client.call("keep a value", TXN, txn).await?;
+        let found = looked(&kept).next().flatten().filter(|_| !kept.succeeded);
+        Ok(found.map_or_else(|| value.to_owned(), |kv| String::from_utf8_lossy(&kv.value).into_owned()))
     }
 
     fn writer_key(&self) -> Vec<u8> {
@@ -142,7 +163,10 @@ impl Store for EtcdStore {
     }
 
     async fn renew(&self, lease: &Lease) -> Result<(), StoreError> {
-        let (writer, now) = self.writer().await?;
+        let range = RangeRequest { key: self.writer_key(), ..RangeRequest::default() };
+        let found: RangeResponse = self.client.glance("renew the lease", RANGE, range).await?;
+        let now = revision(found.header.as_ref());
+        let writer = found.kvs.into_iter().next();
         let writer = held_by(writer, lease.fence, now)?;
         let request = LeaseId { id: writer.lease };
         let path = "/etcdserverpb.Lease/LeaseKeepAlive";
@@ -251,6 +275,10 @@ impl Store for EtcdStore {
             Change::Lagged => true,
         };
         Ok(changes.filter(move |change| std::future::ready(is_new(change))).boxed())
+    }
+
+    fn post(&self) -> Option<&dyn Post> {
+        Some(self)
     }
 }
 

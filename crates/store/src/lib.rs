@@ -17,7 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-pub use etcd::{EtcdConfig, EtcdStore};
+pub use etcd::{EtcdConfig, EtcdStore, EtcdUser};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 
@@ -89,6 +89,9 @@ pub enum StoreError {
     /// The content is not what this program wrote. Nothing was changed.
     #[error("the store {place} cannot be used: {problem}; it was left as it is; {advice}")]
     Damaged { place: String, problem: String, advice: String },
+    /// The store does not take us for somebody who may do this; nothing was changed.
+    #[error("the store does not let us {operation}: {problem}")]
+    Denied { operation: &'static str, problem: String },
     /// The store takes nothing this large; nothing was changed.
     #[error("the store refused to {operation}: {problem}; its limits are set where it runs")]
     TooLarge { operation: &'static str, problem: String },
@@ -156,6 +159,48 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// A change is durable before it is told, and told before its `commit` returns. After `Lagged` the stream
     /// goes on; what was missed is in the next `list`, and a change may be told that this list already shows.
     async fn watch(&self, kind: Kind) -> Result<BoxStream<'static, Change>, StoreError>;
+
+    /// Letters between the processes that share the store; `None`: it is of one process.
+    fn post(&self) -> Option<&dyn Post> {
+        None
+    }
+}
+
+/// A letter, its answer and the mark that it was opened are entries of these kinds, all under the letter's id.
+pub const LETTER: Kind = "letter";
+pub const ANSWER: Kind = "answer";
+pub const OPENED: Kind = "opened";
+
+/// Letters to the holder of the lease, from the others who share the store.
+///
+/// # Behavior
+/// `list`, `find` and `watch` of the store show letters, marks and answers. All of them go soon after their sender has
+/// died. What only the holder of the lease may do is refused with `Fenced` to anybody else, as a commit is.
+#[async_trait]
+pub trait Post: Send + Sync {
+    /// That of a moment after the call: all that was acknowledged before has it or a lower one.
+    async fn revision(&self) -> Result<Revision, StoreError>;
+
+    /// Leaves a letter.
+    async fn send(&self, id: &str, letter: Arc<[u8]>) -> Result<(), StoreError>;
+
+    /// The holder of the lease marks a letter, durably, before it does what must not be done twice.
+    async fn open(&self, fence: Fence, id: &str) -> Result<(), StoreError>;
+
+    /// The holder of the lease puts the answer in the letter's place; nothing happens if the letter is gone.
+    async fn answer(&self, fence: Fence, id: &str, answer: Arc<[u8]>) -> Result<(), StoreError>;
+
+    /// The sender takes back all that there is of a letter. Idempotent.
+    async fn withdraw(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Takes a name for this process while it lives.
+    ///
+    /// # Behavior
+    /// The same owner gets it again at once; another one when the former has been dead for a while.
+    ///
+    /// # Errors
+    /// `Held` names the owner.
+    async fn claim(&self, name: &str, owner: &str) -> Result<(), StoreError>;
 }
 
 impl Key {

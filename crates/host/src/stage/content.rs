@@ -71,7 +71,7 @@ impl Volume<'_> {
         };
         if staged.is_err() && Table::read()?.at(&self.places.stage()).is_none() {
             // What is below cannot go while this is open; the error that matters is the one at hand.
-            let closed = encryption::close(self.places, self.tools).await;
+            let closed = encryption::close(self.places, Unwritten::IsWritten, self.tools).await;
             if let Err(error) = closed.and_then(|()| super::remove_empty(&self.places.directory())) {
                 tracing::warn!(volume = %self.places.volume, %error, "its decrypted device stays behind");
             }

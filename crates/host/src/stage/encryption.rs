@@ -11,7 +11,7 @@ use model::Bytes;
 
 use super::content::{self, Volume};
 use super::format::{self, Content, Evidence, FormatRecord, Next, Phase};
-use super::{Places, make_directory, unit};
+use super::{Places, Unwritten, make_directory, unit};
 use crate::device::block::{self, Block};
 use crate::device::luks::{self, Guard, Header};
 use crate::device::mapping::{self, Mapping};

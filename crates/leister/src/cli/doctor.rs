@@ -44,5 +44,12 @@ pub(crate) async fn version(args: VersionArgs) -> Result<()> {
     let server = args.reach.client()?.version().await?;
     output::line(&format!("server   {}", server.version))?;
     output::line(&format!("instance {}", server.instance))?;
-    Ok(output::line(&format!("node     {}", server.node))?)
+    output::line(&format!("node     {}", server.node))?;
+    if let Some(leader) = server.leader.filter(|leader| *leader != server.node) {
+        output::line(&format!("leader   {leader}"))?;
+    }
+    match server.trouble {
+        Some(trouble) => Ok(output::line(&format!("trouble  {trouble}"))?),
+        None => Ok(()),
+    }
 }

@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use model::{InstanceId, NodeName};
 use tracing_subscriber::EnvFilter;
 
+use super::store::StoreArgs;
 use crate::cli::Failure;
 
 #[derive(Debug, Args)]
@@ -56,6 +57,8 @@ pub(crate) struct RunArgs {
     /// while that portal is away
     #[arg(long, env = "LEISTER_SINGLE_PATH")]
     pub(crate) single_path: bool,
+    #[command(flatten)]
+    pub(crate) store: StoreArgs,
     #[command(flatten)]
     pub(crate) log: LogArgs,
 }

@@ -5,6 +5,7 @@
 mod rig;
 mod sim;
 mod slow;
+mod undo;
 
 use rig::Rig;
 use serde_json::Value;

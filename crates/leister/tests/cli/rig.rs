@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
+use crate::undo;
+
 const PROGRAM: &str = env!("CARGO_BIN_EXE_leister");
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -149,7 +151,7 @@ impl Drop for Rig {
             let _ = child.kill();
             let _ = child.wait();
         }
-        undo(self.folder.path());
+        undo::undo(self.folder.path());
     }
 }
 
@@ -164,28 +166,4 @@ fn signal(child: &Child, signal: Signal) {
 
 fn pause() {
     std::thread::park_timeout(Duration::from_millis(20));
-}
-
-/// A server leaves its pool mounted: containers go on. A test must not.
-fn undo(folder: &Path) {
-    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    let mut below: Vec<&str> = mounts
-        .lines()
-        .filter_map(|line| line.split(' ').nth(1))
-        .filter(|point| Path::new(point).starts_with(folder))
-        .collect();
-    below.sort_unstable();
-    for point in below.into_iter().rev() {
-        let _ = Command::new("umount").arg(point).status();
-    }
-    let loops =
-        Command::new("losetup").args(["--noheadings", "--output", "NAME,BACK-FILE", "--list"]).output();
-    let listed = loops.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
-    for line in listed.lines() {
-        if let Some((device, file)) = line.trim().split_once(' ')
-            && Path::new(file.trim()).starts_with(folder)
-        {
-            let _ = Command::new("losetup").args(["--detach", device]).status();
-        }
-    }
 }

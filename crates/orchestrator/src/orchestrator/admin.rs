@@ -1,6 +1,6 @@
 //! Classes, backends and nodes: checked, then stored.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use driver::Outcome;
 use driver::config::BackendFile;
@@ -10,6 +10,7 @@ use model::{BackendName, Class, ClassName, NodeIdentity, NodeName};
 use super::Orchestrator;
 use crate::backend::{BackendOrigin, BackendRecord, BackendView};
 use crate::catalogue::Edit;
+use crate::leadership::{Ask, Changed};
 use crate::record::{FORMAT, NodeRecord};
 use crate::{Error, ErrorKind, Result};
 
@@ -17,19 +18,28 @@ impl Orchestrator {
     /// # Errors
     /// `Invalid` names the parameter that does not fit.
     pub async fn create_class(&self, class: Class) -> Result<Outcome<Arc<Class>>> {
+        let here = || self.create_class_here(class.clone());
+        self.led(Ask::CreateClass(class.clone()), here).await.map(Outcome::from)
+    }
+
+    pub(crate) async fn create_class_here(&self, class: Class) -> Result<Changed<Arc<Class>>> {
         class.wishes().map_err(|error| Error::invalid(error.to_string()))?;
         if let Some(before) = self.catalogue().class(&class.name)
             && *before == class
         {
-            return Ok(Outcome::Unchanged(before));
+            return Ok(Outcome::Unchanged(before).into());
         }
         let class = Arc::new(class);
         self.inner.writer.commit(vec![Edit::PutClass(class.clone())]).await?;
-        Ok(Outcome::Changed(class))
+        Ok(Outcome::Changed(class).into())
     }
 
     /// Volumes of the class stay. False: there was none.
     pub async fn delete_class(&self, name: &ClassName) -> Result<bool> {
+        self.led(Ask::DeleteClass(name.clone()), || self.delete_class_here(name)).await
+    }
+
+    pub(crate) async fn delete_class_here(&self, name: &ClassName) -> Result<bool> {
         if self.catalogue().class(name).is_none() {
             return Ok(false);
         }
@@ -43,6 +53,15 @@ impl Orchestrator {
     /// # Errors
     /// What the driver says of the config; `Conflict` when driver or prefix would change under volumes.
     pub async fn create_backend(&self, file: BackendFile, origin: BackendOrigin) -> Result<BackendView> {
+        let ask = Ask::CreateBackend { name: file.name().clone(), config: file.to_value().clone() };
+        self.led(ask, || self.create_backend_here(file.clone(), origin.clone())).await
+    }
+
+    pub(crate) async fn create_backend_here(
+        &self,
+        file: BackendFile,
+        origin: BackendOrigin,
+    ) -> Result<BackendView> {
         let name = file.name().clone();
         if let Some(before) = self.inner.backends.find(&name) {
             self.check_change(&before.file, &file, &before.origin, &origin)?;
@@ -55,11 +74,39 @@ impl Orchestrator {
             self.inner.writer.commit(vec![Edit::PutBackend(Arc::new(record))]).await?;
         }
         self.inner.backends.put(backend);
-        self.backend(&name).ok_or_else(|| Error::not_found("backend", name))
+        self.backend_here(&name).ok_or_else(|| Error::not_found("backend", name))
     }
 
-    /// Takes a backend from a file up; it opens in the background.
+    /// Takes a backend from a file up; whoever leads opens it, in the background.
     pub fn add_backend(&self, file: BackendFile, origin: BackendOrigin) {
+        let mut files = self.inner.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.insert(file.name().clone(), (file.clone(), origin.clone()));
+        drop(files);
+        if self.inner.writer.leads() {
+            self.open_backend(file, origin);
+        }
+    }
+
+    /// Opens all that are not open: those of files, and those that are stored.
+    pub(crate) fn open_backends(&self) {
+        let files = self.inner.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (file, origin) in files.values() {
+            self.open_backend(file.clone(), origin.clone());
+        }
+        for record in self.catalogue().backends().filter(|record| !files.contains_key(&record.name)) {
+            match BackendFile::parse(&record.config.to_string(), record.name.as_str()) {
+                Ok(file) => self.open_backend(file, BackendOrigin::Stored),
+                Err(error) => {
+                    tracing::error!(backend = %record.name, %error, "a stored backend's config cannot be read")
+                }
+            }
+        }
+    }
+
+    fn open_backend(&self, file: BackendFile, origin: BackendOrigin) {
+        if self.inner.backends.find(file.name()).is_some_and(|there| there.origin == origin) {
+            return;
+        }
         let backend = self.inner.new_backend(file, origin);
         self.inner.backends.put(backend.clone());
         let inner = self.inner.clone();
@@ -74,6 +121,10 @@ impl Orchestrator {
     /// # Errors
     /// `InUse` while volumes are on it; `Invalid` for one that a file defines.
     pub async fn delete_backend(&self, name: &BackendName) -> Result<bool> {
+        self.led(Ask::DeleteBackend(name.clone()), || self.delete_backend_here(name)).await
+    }
+
+    pub(crate) async fn delete_backend_here(&self, name: &BackendName) -> Result<bool> {
         let Some(backend) = self.inner.backends.find(name) else { return Ok(false) };
         let volumes = self.catalogue().volumes().filter(|record| record.backend == *name).count();
         if volumes > 0 {
@@ -91,6 +142,11 @@ impl Orchestrator {
     }
 
     pub async fn register_node(&self, identity: NodeIdentity) -> Result<()> {
+        let here = || self.register_node_here(identity.clone());
+        self.led(Ask::RegisterNode(identity.clone()), here).await
+    }
+
+    pub(crate) async fn register_node_here(&self, identity: NodeIdentity) -> Result<()> {
         let before = self.catalogue().node(&identity.name);
         if before.as_ref().is_some_and(|node| node.identity == identity) {
             return Ok(());
@@ -123,6 +179,10 @@ impl Orchestrator {
     /// # Errors
     /// `InUse` while volumes are published to it.
     pub async fn delete_node(&self, name: &NodeName) -> Result<bool> {
+        self.led(Ask::DeleteNode(name.clone()), || self.delete_node_here(name)).await
+    }
+
+    pub(crate) async fn delete_node_here(&self, name: &NodeName) -> Result<bool> {
         let catalogue = self.catalogue();
         if catalogue.node(name).is_none() {
             return Ok(false);
@@ -134,17 +194,6 @@ impl Orchestrator {
         }
         self.inner.writer.commit(vec![Edit::RemoveNode(name.clone())]).await?;
         Ok(true)
-    }
-
-    pub(super) fn open_stored_backends(&self) {
-        for record in self.catalogue().backends() {
-            match BackendFile::parse(&record.config.to_string(), record.name.as_str()) {
-                Ok(file) => self.add_backend(file, BackendOrigin::Stored),
-                Err(error) => {
-                    tracing::error!(backend = %record.name, %error, "a stored backend's config cannot be read")
-                }
-            }
-        }
     }
 
     fn check_change(

@@ -9,12 +9,21 @@ use super::Orchestrator;
 use crate::admission::Queue;
 use crate::backend::Backend;
 use crate::doctor::{Finding, Inspect, Severity};
+use crate::leadership::Ask;
 use crate::record::{VolumeRecord, VolumeStatus};
 use crate::{Error, Result};
 
 impl Orchestrator {
     /// Volumes that carry our tag and have no record.
     pub async fn orphans(&self, backend: Option<&BackendName>) -> Result<Vec<(BackendName, VolumeState)>> {
+        let here = || self.orphans_here(backend);
+        self.led(Ask::Orphans(backend.cloned()), here).await
+    }
+
+    pub(crate) async fn orphans_here(
+        &self,
+        backend: Option<&BackendName>,
+    ) -> Result<Vec<(BackendName, VolumeState)>> {
         let backends = match backend {
             Some(name) => vec![self.inner.backends.backend(name)?],
             None => self.inner.backends.all().values().cloned().collect(),
@@ -33,7 +42,32 @@ impl Orchestrator {
     }
 
     /// Everything that is not as it should be; empty when all is well. Changes nothing.
+    ///
+    /// # Behavior
+    /// The backends and records are examined by the instance that leads; what only this machine can see, here.
     pub async fn doctor(&self) -> Vec<Finding> {
+        if self.inner.writer.leads() || !self.inner.writer.is_shared() {
+            return self.doctor_here().await;
+        }
+        let examined = self.led(Ask::Doctor, || async { Ok(self.doctor_here().await) });
+        let mut findings = match tokio::time::timeout(PATIENCE, examined).await {
+            Ok(Ok(findings)) => findings,
+            Ok(Err(error)) => vec![unexamined(error.sentence())],
+            Err(_) => vec![unexamined("the instance that leads does not answer".to_owned())],
+        };
+        if let Err(reason) = self.is_ready() {
+            findings.push(finding(Severity::Warning, "this instance".into(), reason, "wait, or see the log"));
+        }
+        if !self.inner.writer.leads() {
+            for inspector in self.inner.inspectors.load().iter() {
+                findings.extend(inspector.inspect(&self.catalogue()).await);
+            }
+        }
+        sort(&mut findings);
+        findings
+    }
+
+    pub(crate) async fn doctor_here(&self) -> Vec<Finding> {
         let mut findings = Vec::new();
         if let Err(reason) = self.is_ready() {
             findings.push(finding(Severity::Warning, "this instance".into(), reason, "wait, or see the log"));
@@ -56,9 +90,7 @@ impl Orchestrator {
         for inspector in self.inner.inspectors.load().iter() {
             findings.extend(inspector.inspect(&catalogue).await);
         }
-        findings.sort_by(|a, b| {
-            (std::cmp::Reverse(a.severity), &a.subject).cmp(&(std::cmp::Reverse(b.severity), &b.subject))
-        });
+        sort(&mut findings);
         findings
     }
 
@@ -189,6 +221,20 @@ fn examine_volume(record: &VolumeRecord, backends: &BTreeMap<BackendName, Arc<Ba
             ))
         }
     }
+}
+
+/// How long the doctor waits for the instance that leads.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(20);
+
+fn unexamined(problem: String) -> Finding {
+    let advice = "nothing is lost; ask again when an instance leads";
+    finding(Severity::Error, "backends and records".to_owned(), problem, advice)
+}
+
+fn sort(findings: &mut [Finding]) {
+    findings.sort_by(|a, b| {
+        (std::cmp::Reverse(a.severity), &a.subject).cmp(&(std::cmp::Reverse(b.severity), &b.subject))
+    });
 }
 
 fn missing(record: &VolumeRecord) -> Finding {

@@ -24,6 +24,9 @@ pub(crate) struct Strays {
 const AT_ONCE: usize = 16;
 
 pub(super) async fn round(orchestrator: &Orchestrator) {
+    if !orchestrator.inner().writer.leads() {
+        return;
+    }
     let mut rounds = tokio::task::JoinSet::new();
     for backend in orchestrator.inner().backends.all().values() {
         if matches!(*backend.health(), BackendHealth::Online) {

@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 pub(super) fn round(orchestrator: &Orchestrator) {
     let inner = orchestrator.inner();
-    if inner.writer.is_lost() {
+    if !inner.writer.leads() {
         return;
     }
     let catalogue = orchestrator.catalogue();

@@ -86,10 +86,9 @@ fn backends_come_and_go_but_not_while_volumes_are_on_them() {
         o.stop().await;
 
         let o = house.open().await;
-        until("the stored backend is open", || {
-            o.backend(&name).is_some_and(|backend| backend.health == BackendHealth::Online)
-        })
-        .await;
+        until("the stored backend is open", || o.is_ready().is_ok()).await;
+        let view = o.backend(&name).await.unwrap().expect("it is stored");
+        assert_eq!(view.health, BackendHealth::Online);
         run(&o, delete("v")).await.unwrap();
         assert!(o.delete_backend(&name).await.unwrap());
         assert!(!o.delete_backend(&name).await.unwrap());

@@ -51,7 +51,8 @@ fn cluster<const N: usize>() -> [Member; N] {
 
 async fn reach(members: &[Member]) -> EtcdStore {
     let endpoints = members.iter().map(|member| member.endpoint.clone()).collect();
-    let config = EtcdConfig { endpoints, prefix: "/leister/test".to_owned(), ca: None, identity: None };
+    let config =
+        EtcdConfig { endpoints, prefix: "/leister/test".to_owned(), ca: None, identity: None, user: None };
     let opened = async {
         loop {
             match EtcdStore::open(&config).await {
@@ -180,6 +181,7 @@ async fn endpoints_that_cannot_be_used_are_named() {
             prefix: "/x".to_owned(),
             ca: None,
             identity: None,
+            user: None,
         };
         let error = EtcdStore::open(&config).await.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");

@@ -13,8 +13,8 @@ use crate::view;
 /// List backends
 #[utoipa::path(get, path = "/v1/backends", tag = "backends", operation_id = "listBackends",
     responses((status = 200, body = List<BackendView>)))]
-pub(crate) async fn list(State(orchestrator): State<Orchestrator>) -> Json<List<BackendView>> {
-    Json(List::whole(orchestrator.backends().iter().map(view::backend).collect()))
+pub(crate) async fn list(State(orchestrator): State<Orchestrator>) -> Result<Json<List<BackendView>>> {
+    Ok(Json(List::whole(orchestrator.backends().await?.iter().map(view::backend).collect())))
 }
 
 /// Add a backend, or change the one of the same name
@@ -32,7 +32,7 @@ pub(crate) async fn create(State(orchestrator): State<Orchestrator>, Text(text):
         let refusal = Refusal::invalid(e.to_string());
         if e.path.is_empty() { refusal } else { refusal.field(e.path) }
     })?;
-    let was_there = orchestrator.backend(file.name()).is_some();
+    let was_there = orchestrator.backend(file.name()).await?.is_some();
     let view = orchestrator.create_backend(file, BackendOrigin::Stored).await?;
     let status = if was_there { StatusCode::OK } else { StatusCode::CREATED };
     Ok((status, Json(view::backend(&view))).into_response())
@@ -46,10 +46,10 @@ pub(crate) async fn find(
     State(orchestrator): State<Orchestrator>,
     Path(name): Path<String>,
 ) -> Result<Json<BackendView>> {
-    let found = BackendName::new(&name).ok().and_then(|name| orchestrator.backend(&name));
-    match found {
-        Some(view) => Ok(Json(view::backend(&view))),
-        None => Err(absent(&orchestrator, &name)),
+    let backends = orchestrator.backends().await?;
+    match backends.iter().find(|backend| backend.name.as_str() == name) {
+        Some(view) => Ok(Json(view::backend(view))),
+        None => Err(absent(&backends, &name)),
     }
 }
 
@@ -65,18 +65,17 @@ pub(crate) async fn delete(
         Ok(name) => orchestrator.delete_backend(&name).await?,
         Err(_) => false,
     };
-    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(absent(&orchestrator, &name)) }
+    if deleted { Ok(StatusCode::NO_CONTENT) } else { Err(absent(&orchestrator.backends().await?, &name)) }
 }
 
 /// List the pools of all backends
 #[utoipa::path(get, path = "/v1/pools", tag = "backends", operation_id = "listPools",
     responses((status = 200, body = List<PoolView>)))]
-pub(crate) async fn pools(State(orchestrator): State<Orchestrator>) -> Json<List<PoolView>> {
-    let backends = orchestrator.backends();
-    Json(List::whole(backends.iter().flat_map(|backend| &backend.pools).map(view::pool).collect()))
+pub(crate) async fn pools(State(orchestrator): State<Orchestrator>) -> Result<Json<List<PoolView>>> {
+    let backends = orchestrator.backends().await?;
+    Ok(Json(List::whole(backends.iter().flat_map(|backend| &backend.pools).map(view::pool).collect())))
 }
 
-fn absent(orchestrator: &Orchestrator, name: &str) -> Refusal {
-    let backends = orchestrator.backends();
+fn absent(backends: &[orchestrator::BackendView], name: &str) -> Refusal {
     Refusal::not_found("backend", name).nearest(name, backends.iter().map(|backend| backend.name.as_str()))
 }

@@ -24,10 +24,13 @@ pub(crate) async fn doctor(State(orchestrator): State<Orchestrator>) -> Json<Lis
     responses((status = 200, body = VersionView)))]
 pub(crate) async fn version(State(orchestrator): State<Orchestrator>) -> Json<VersionView> {
     let settings = orchestrator.settings();
+    let leadership = orchestrator.leadership();
     Json(VersionView {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         instance: settings.instance.to_string(),
         node: settings.node.name.to_string(),
+        leader: leadership.leader,
+        trouble: leadership.trouble,
     })
 }
 
@@ -38,7 +41,7 @@ pub(crate) async fn alive() -> &'static str {
     "ok\n"
 }
 
-/// Ready: no backend is still being opened
+/// Ready: no backend is still being opened, and the store answers
 #[utoipa::path(get, path = "/readyz", tag = "server", operation_id = "readyz",
     responses((status = 200, body = String), (status = 503, body = ErrorBody)))]
 pub(crate) async fn ready(State(orchestrator): State<Orchestrator>) -> Result<&'static str> {

@@ -1,0 +1,244 @@
+//! Where the records are: in a file of this machine, or in an etcd cluster that several hosts share.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+use model::{InstanceId, NodeName};
+use store::{EtcdConfig, EtcdStore, EtcdUser, Post, SqliteStore, Store, StoreError};
+
+use super::{RunArgs, chain, of_store};
+use crate::cli::{Code, Failure};
+use crate::instance;
+
+#[derive(Debug, Args)]
+pub(crate) struct StoreArgs {
+    /// Where records are kept: `sqlite` in the state directory, `etcd` in a cluster that several hosts share
+    #[arg(long = "store", env = "LEISTER_STORE", value_enum, default_value_t)]
+    kind: Kind,
+    /// Members of the etcd cluster, as http://host:port or https://host:port
+    #[arg(
+        long,
+        env = "LEISTER_ETCD_ENDPOINTS",
+        value_name = "URL",
+        value_delimiter = ',',
+        required_if_eq("kind", "etcd")
+    )]
+    etcd_endpoints: Vec<String>,
+    /// The keys below which the records are: the same on all hosts [default: /leister/NAME]
+    #[arg(long, env = "LEISTER_ETCD_PREFIX", value_name = "PREFIX")]
+    etcd_prefix: Option<String>,
+    /// The authority that signed the members' certificates, in PEM
+    #[arg(long, env = "LEISTER_ETCD_CA", value_name = "FILE")]
+    etcd_ca: Option<PathBuf>,
+    /// Our certificate, for members that ask for one, in PEM
+    #[arg(long, env = "LEISTER_ETCD_CERT", value_name = "FILE", requires = "etcd_key")]
+    etcd_cert: Option<PathBuf>,
+    /// The key of our certificate, in PEM
+    #[arg(long, env = "LEISTER_ETCD_KEY", value_name = "FILE", requires = "etcd_cert")]
+    etcd_key: Option<PathBuf>,
+    /// Our name, for a cluster that asks for a password
+    #[arg(long, env = "LEISTER_ETCD_USER", value_name = "NAME", requires = "etcd_password_file")]
+    etcd_user: Option<String>,
+    /// A file with our password
+    #[arg(long, env = "LEISTER_ETCD_PASSWORD_FILE", value_name = "FILE", requires = "etcd_user")]
+    etcd_password_file: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum Kind {
+    #[default]
+    Sqlite,
+    Etcd,
+}
+
+const RECORDS: &str = "leister.db";
+/// What is written below the prefix, and how. Another version that writes it otherwise has another number.
+const FORMAT: &str = "1";
+/// A cluster that starts with this machine may take a while.
+const STARTING: Duration = Duration::from_secs(10);
+/// The name of a host whose instance has died is free after its session has run out.
+const LEAVING: Duration = Duration::from_secs(15);
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Opens the records, and says with which id this instance tags what it makes.
+///
+/// # Errors
+/// Options that do not fit together; a store that cannot be used, with the way out.
+pub(super) async fn open(
+    args: &RunArgs,
+    state: &Path,
+    node: &NodeName,
+) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
+    args.store.check(args)?;
+    let records = state.join(RECORDS);
+    let has_records = records.exists();
+    if args.store.kind == Kind::Etcd {
+        if has_records {
+            let message = format!("{} has records that would not be seen in etcd", records.display());
+            return Err(Failure::new(Code::Conflict, message).hint(
+                "give another --state-dir; to take the volumes along, give the id in the file `instance` there with \
+                 --instance-id and then `leister adopt --all`",
+            ));
+        }
+        return args.store.open_etcd(args, state, node).await;
+    }
+    let store = tokio::task::spawn_blocking(move || SqliteStore::open(&records))
+        .await
+        .map_err(|e| Failure::new(Code::Failed, format!("cannot open the store: {e}")))?
+        .map_err(|e| of_store(&e))?;
+    let instance = instance::instance(state, args.name.as_str(), args.instance_id.as_ref(), has_records)?;
+    Ok((Arc::new(store), instance))
+}
+
+impl StoreArgs {
+    fn check(&self, args: &RunArgs) -> Result<(), Failure> {
+        match self.kind {
+            Kind::Sqlite if !self.etcd_endpoints.is_empty() => {
+                Err(Failure::usage("--etcd-endpoints is given, but the records are kept in sqlite")
+                    .hint("add --store etcd, or leave it out"))
+            }
+            Kind::Etcd if args.shared_backends => {
+                Err(Failure::usage("--shared-backends is for hosts that share no store, and --store etcd is one")
+                    .hint("leave --shared-backends out"))
+            }
+            Kind::Etcd if args.pool.is_some() => {
+                Err(Failure::usage("--pool is a pool of this machine, which no other host that leads can use")
+                    .hint("make it an array with `leister filer serve`, and give all hosts its backend file with --config"))
+            }
+            Kind::Sqlite | Kind::Etcd => Ok(()),
+        }
+    }
+
+    async fn open_etcd(
+        &self,
+        args: &RunArgs,
+        state: &Path,
+        node: &NodeName,
+    ) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
+        let config = self.config(args)?;
+        let started = Instant::now();
+        let store = loop {
+            match EtcdStore::open(&config).await {
+                Err(StoreError::Unavailable { .. }) if started.elapsed() < STARTING => {
+                    tracing::warn!(endpoints = ?config.endpoints, "no member of etcd answers yet");
+                    tokio::time::sleep(PAUSE).await;
+                }
+                reached => break reached.map_err(|e| self.failed(&config, &e))?,
+            }
+        };
+        let format = store.keep("format", FORMAT).await.map_err(|e| self.failed(&config, &e))?;
+        if format != FORMAT {
+            let message = format!(
+                "the records in etcd below {} have the format {format}; this version of leister knows {FORMAT}",
+                config.prefix
+            );
+            return Err(Failure::new(Code::Conflict, message)
+                .hint("start the version that wrote them, or choose another place with --etcd-prefix"));
+        }
+        let wanted = match &args.instance_id {
+            Some(wanted) => wanted.clone(),
+            None => instance::fresh(args.name.as_str())
+                .map_err(|e| Failure::new(Code::Failed, format!("cannot make an id: {e}")))?,
+        };
+        let kept = store.keep("instance", wanted.as_str()).await.map_err(|e| self.failed(&config, &e))?;
+        if args.instance_id.is_some() && kept != wanted.as_str() {
+            let message = format!("the store says `{kept}`, not `{wanted}`");
+            return Err(Failure::new(Code::Conflict, message)
+                .hint("leave --instance-id out; it is for a store without records"));
+        }
+        let instance = InstanceId::new(&kept).map_err(|e| {
+            Failure::new(Code::Failed, format!("the instance's id below {} is damaged: {e}", config.prefix))
+        })?;
+        self.claim(&store, &config, state, node).await?;
+        Ok((Arc::new(store), instance))
+    }
+
+    /// No two hosts may be one node: each would mount what the other has for itself.
+    async fn claim(
+        &self,
+        store: &EtcdStore,
+        config: &EtcdConfig,
+        state: &Path,
+        node: &NodeName,
+    ) -> Result<(), Failure> {
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+        let owner = format!("{} {}", boot.trim(), state.display());
+        let started = Instant::now();
+        loop {
+            match store.claim(&format!("node/{node}"), &owner).await {
+                Ok(()) => return Ok(()),
+                Err(StoreError::Held { .. }) if started.elapsed() < LEAVING => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(StoreError::Held { .. }) => {
+                    let message = format!("another instance that runs is the node `{node}` already");
+                    return Err(Failure::new(Code::Conflict, message)
+                        .hint("give each host a name of its own with --node"));
+                }
+                Err(error) => return Err(self.failed(config, &error)),
+            }
+        }
+    }
+
+    fn config(&self, args: &RunArgs) -> Result<EtcdConfig, Failure> {
+        let prefix = self.etcd_prefix.clone().unwrap_or_else(|| format!("/leister/{}", args.name));
+        if !prefix.starts_with('/') || prefix.trim_matches('/').is_empty() {
+            return Err(Failure::usage(format!("--etcd-prefix `{prefix}` must begin with / and a name"))
+                .hint("write it as /leister/production"));
+        }
+        let user = match (&self.etcd_user, &self.etcd_password_file) {
+            (Some(name), Some(file)) => Some(EtcdUser { name: name.clone(), password: password(file)? }),
+            _ => None,
+        };
+        Ok(EtcdConfig {
+            endpoints: self.etcd_endpoints.iter().map(|endpoint| endpoint.trim().to_owned()).collect(),
+            prefix,
+            ca: self.etcd_ca.clone(),
+            identity: self.etcd_cert.clone().zip(self.etcd_key.clone()),
+            user,
+        })
+    }
+
+    fn failed(&self, config: &EtcdConfig, error: &StoreError) -> Failure {
+        let endpoints = config.endpoints.join(", ");
+        match error {
+            StoreError::Unavailable { .. } => {
+                let message = format!("etcd at {endpoints} cannot be used: {}", chain(error));
+                let hint = if endpoints.contains("https://") {
+                    "check --etcd-endpoints, and that --etcd-ca, --etcd-cert and --etcd-key are what the members ask for"
+                } else {
+                    "check --etcd-endpoints: is the cluster up, and does it listen for http, not https?"
+                };
+                Failure::new(Code::Unreachable, message).hint(hint)
+            }
+            StoreError::Denied { .. } => {
+                let message = format!("etcd at {endpoints} refuses: {}", chain(error));
+                Failure::new(Code::Failed, message).hint(format!(
+                    "check --etcd-user and --etcd-password-file; the user must be allowed to read and write below {}",
+                    config.prefix
+                ))
+            }
+            StoreError::Damaged { problem, .. } => Failure::usage(problem.clone())
+                .hint("see --etcd-endpoints, --etcd-ca, --etcd-cert and --etcd-key in `leister run --help`"),
+            other => of_store(other),
+        }
+    }
+}
+
+/// Without the end of its line.
+fn password(file: &Path) -> Result<String, Failure> {
+    let mut text = String::new();
+    std::fs::File::open(file).and_then(|mut file| file.read_to_string(&mut text)).map_err(|e| {
+        Failure::new(Code::Failed, format!("--etcd-password-file {}: {e}", file.display()))
+            .hint("write the password into it, readable by root alone")
+    })?;
+    let password = text.trim_end_matches(['\r', '\n']).to_owned();
+    if password.is_empty() {
+        return Err(Failure::usage(format!("--etcd-password-file {} is empty", file.display()))
+            .hint("write the password into it, readable by root alone"));
+    }
+    Ok(password)
+}
