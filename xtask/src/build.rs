@@ -1,6 +1,7 @@
 //! Builds this checkout in the shared cache, and brings its executables home.
 
 use std::fs::File;
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, SystemTime};
@@ -64,10 +65,12 @@ fn build(checkout: &Checkout, arguments: &[&str]) -> Result<Vec<Suite>> {
     let cache = Cache::lock(checkout)?;
     cache.prune()?;
 
+    eprintln!("building; the first time takes some minutes");
     let mut cargo = checkout.cargo();
-    cargo
-        .args(["build", "--quiet", "--locked", "--message-format", "json-render-diagnostics"])
-        .args(arguments);
+    cargo.args(["build", "--locked", "--message-format", "json-render-diagnostics"]).args(arguments);
+    if !std::io::stderr().is_terminal() {
+        cargo.arg("--quiet");
+    }
     let output = cargo.stderr(Stdio::inherit()).output().context("cargo did not start")?;
     ensure!(output.status.success(), "the build failed");
 

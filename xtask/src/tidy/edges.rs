@@ -59,8 +59,14 @@ const ALLOWED: &[Allowed] = &[
         why: FAMILY,
     },
     Allowed {
+        place: "crates/node",
+        uses: &["model", "orchestrator", "host"],
+        tests_use: &[],
+        why: "it brings the orchestrator and a node's hands together, for every frontend",
+    },
+    Allowed {
         place: "crates/frontends/",
-        uses: &["model", "orchestrator", "host", "api"],
+        uses: &["model", "orchestrator", "host", "node", "api"],
         tests_use: &["driver", "store"],
         why: "a frontend knows no family, no store and no other frontend",
     },

@@ -4,14 +4,10 @@
 //! table; so a restart, however rude, loses no count.
 
 mod error;
-mod keyed;
-mod mounts;
 pub mod options;
-mod permissions;
 mod plugin;
 mod protocol;
 mod status;
-mod upkeep;
 mod volumes;
 
 use std::path::PathBuf;

@@ -12,16 +12,14 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use host::{Host, Socket, SocketError};
 use model::VolumeId;
+use node::{Mounts, log, too_slow};
 use orchestrator::{Error, ErrorKind, Orchestrator, Result};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
-use tokio::task::JoinSet;
 use tracing::{Instrument, Level};
 
-use crate::mounts::{Mounts, too_slow};
 use crate::protocol::{Answer, CONTENT_TYPE, Capabilities, Create, Named, Reference};
-use crate::status::{self, log};
-use crate::upkeep::{self, NodeInspector};
+use crate::status;
 use crate::{Deadlines, DockerError, DockerSettings, options, volumes};
 
 /// One instance of the plugin, with its name taken. The engine may call already; it is answered from
@@ -77,10 +75,7 @@ impl Plugin {
         const FAREWELL: Duration = Duration::from_secs(10);
         host.mounted().map_err(DockerError::Node)?;
         let mounts = Arc::new(Mounts::new(orchestrator, host));
-        mounts.orchestrator.add_inspector(Arc::new(NodeInspector(Arc::downgrade(&mounts))));
-        let mut background = JoinSet::new();
-        background.spawn(upkeep::keep_order(mounts.clone()));
-        background.spawn(upkeep::follow_growth(mounts.clone()));
+        let _upkeep = node::keep(&mounts);
 
         let server = Arc::new(Server { mounts, deadlines: self.deadlines, calls: AtomicU64::new(0) });
         let router = Router::new().fallback(answer).with_state(server);

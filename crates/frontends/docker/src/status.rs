@@ -1,7 +1,5 @@
 //! Errors on their way to the engine, and what of them an operator has to look at.
 
-use host::HostError;
-use model::VolumeId;
 use orchestrator::{Error, ErrorKind};
 use tracing::Level;
 
@@ -21,31 +19,3 @@ pub(crate) fn level(error: &Error) -> Level {
         ErrorKind::Denied | ErrorKind::Internal => Level::WARN,
     }
 }
-
-/// What the node's hands could not do, as the user's error.
-pub(crate) fn on_node(doing: &str, volume: &VolumeId, error: HostError) -> Error {
-    let kind = match &error {
-        HostError::Invalid { .. } => ErrorKind::Invalid,
-        HostError::Missing { .. } => ErrorKind::NotFound,
-        HostError::Conflict { .. } | HostError::Size { .. } | HostError::Refused { .. } => {
-            ErrorKind::Conflict
-        }
-        HostError::InUse { .. } | HostError::Busy { .. } => ErrorKind::InUse,
-        HostError::Unsupported { .. } => ErrorKind::Unsupported,
-        HostError::Unanswered { .. } => ErrorKind::Unreachable,
-        HostError::NotAttached(_) | HostError::Tool(_) | HostError::System { .. } => ErrorKind::Internal,
-    };
-    Error::new(kind, format!("could not {doing} volume `{volume}` on this node")).because(error)
-}
-
-/// Logs at a level that is known only now.
-macro_rules! log {
-    ($level:expr, $($rest:tt)+) => {
-        match $level {
-            tracing::Level::WARN | tracing::Level::ERROR => tracing::warn!($($rest)+),
-            tracing::Level::INFO => tracing::info!($($rest)+),
-            _ => tracing::debug!($($rest)+),
-        }
-    };
-}
-pub(crate) use log;

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::VolumeId;
+use node::{Mounts, on_node};
 use orchestrator::{
     Catalogue, CreateRequest, Error, ErrorKind, Request, Result, SnapshotStatus, VolumeRecord, VolumeStatus,
 };
 
-use crate::mounts::Mounts;
 use crate::protocol::{Snapshot, Status, Volume};
-use crate::status::on_node;
 
 /// # Behavior
 /// The same wish for a volume that exists is answered with it.

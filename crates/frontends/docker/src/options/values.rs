@@ -3,7 +3,7 @@
 
 use model::{Labels, VolumeOption};
 
-use crate::permissions;
+use node::permissions;
 
 /// # Errors
 /// What the value should look like.

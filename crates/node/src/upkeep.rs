@@ -12,16 +12,25 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Level;
 
+use crate::log;
 use crate::mounts::Mounts;
-use crate::status::log;
 
 /// How often mounted block volumes are compared with their records.
 const PERIOD: Duration = Duration::from_secs(1);
 /// A volume that did not grow, or not get in order, is left alone for so long.
 const PAUSE: Duration = Duration::from_secs(15);
 
+/// Adds what the doctor sees of this node, and starts what keeps it in order for as long as the set lives.
+pub fn keep(mounts: &Arc<Mounts>) -> JoinSet<()> {
+    mounts.orchestrator.add_inspector(Arc::new(NodeInspector(Arc::downgrade(mounts))));
+    let mut background = JoinSet::new();
+    background.spawn(keep_order(mounts.clone()));
+    background.spawn(follow_growth(mounts.clone()));
+    background
+}
+
 /// Brings the node in order after a start, then pays debts. Never ends.
-pub(crate) async fn keep_order(mounts: Arc<Mounts>) {
+async fn keep_order(mounts: Arc<Mounts>) {
     reconcile(&mounts).await;
     let mut ticks = tokio::time::interval(PAUSE);
     loop {
@@ -35,7 +44,7 @@ pub(crate) async fn keep_order(mounts: Arc<Mounts>) {
 }
 
 /// Lets the file systems of mounted block volumes follow the sizes in their records. Never ends.
-pub(crate) async fn follow_growth(mounts: Arc<Mounts>) {
+async fn follow_growth(mounts: Arc<Mounts>) {
     let mut ticks = tokio::time::interval(PERIOD);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut growth = Growth::default();
@@ -135,7 +144,7 @@ impl Growth {
 /// Compares the mount table with the records, and lets the host look for itself.
 ///
 /// The orchestrator keeps it, and the mounts keep the orchestrator: a strong one would keep both for ever.
-pub(crate) struct NodeInspector(pub(crate) Weak<Mounts>);
+struct NodeInspector(Weak<Mounts>);
 
 #[async_trait]
 impl Inspect for NodeInspector {

@@ -1,7 +1,7 @@
 //! The mode of a volume's root, as a user writes it.
 
 /// Reads `0770`, `rwxrwx---` or `---rwxrwx---`; `None` for anything else.
-pub(crate) fn parse(text: &str) -> Option<u32> {
+pub fn parse(text: &str) -> Option<u32> {
     let octal = (3..=4).contains(&text.len()) && text.bytes().all(|b| (b'0'..=b'7').contains(&b));
     if octal {
         return u32::from_str_radix(text, 8).ok();

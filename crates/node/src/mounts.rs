@@ -11,23 +11,23 @@ use orchestrator::{Error, ErrorKind, Goal, Orchestrator, Origin, Request, Result
 use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
-use crate::keyed::Locks;
+use crate::error::on_node;
+use crate::locks::Locks;
 use crate::permissions;
-use crate::status::on_node;
 
 /// The volumes of this node. Who has what mounted is read from the mount table each time.
-pub(crate) struct Mounts {
-    pub(crate) orchestrator: Orchestrator,
-    pub(crate) host: Host,
-    pub(crate) node: NodeName,
+pub struct Mounts {
+    pub orchestrator: Orchestrator,
+    pub host: Host,
+    pub node: NodeName,
     locks: Locks,
     /// Volumes that could not be brought in order when they should have been.
     owed: Mutex<BTreeSet<VolumeId>>,
 }
 
 /// The right to change what a volume is on this node.
-pub(crate) struct Held {
-    pub(crate) volume: VolumeId,
+pub struct Held {
+    pub volume: VolumeId,
     _lock: OwnedMutexGuard<()>,
 }
 
@@ -36,17 +36,17 @@ pub(crate) struct Held {
 const FREEING: Duration = Duration::from_secs(5);
 
 impl Mounts {
-    pub(crate) fn new(orchestrator: Orchestrator, host: Host) -> Mounts {
+    pub fn new(orchestrator: Orchestrator, host: Host) -> Mounts {
         let node = orchestrator.settings().node.name.clone();
         Mounts { orchestrator, host, node, locks: Locks::default(), owed: Mutex::default() }
     }
 
-    pub(crate) async fn hold(&self, volume: &VolumeId) -> Held {
+    pub async fn hold(&self, volume: &VolumeId) -> Held {
         Held { volume: volume.clone(), _lock: self.locks.hold(volume).await }
     }
 
     /// `None` while somebody is at work on the volume.
-    pub(crate) fn try_hold(&self, volume: &VolumeId) -> Option<Held> {
+    pub fn try_hold(&self, volume: &VolumeId) -> Option<Held> {
         self.locks.try_hold(volume).map(|lock| Held { volume: volume.clone(), _lock: lock })
     }
 
@@ -56,7 +56,7 @@ impl Mounts {
     /// A reference that is mounted already is answered with its place. One that nobody waits for any more when
     /// it is mounted is unmounted again: nobody would ever ask for that. Run it as a task of its own, so that a
     /// caller who leaves does not leave half of it.
-    pub(crate) async fn mount(
+    pub async fn mount(
         &self,
         volume: VolumeId,
         reference: String,
@@ -88,7 +88,7 @@ impl Mounts {
     /// # Behavior
     /// A reference that is not there is as good as ended. When it has ended, the container's part is done: if
     /// the volume cannot be freed now, that is tried again later.
-    pub(crate) async fn unmount(&self, volume: &VolumeId, reference: &str) -> Result<()> {
+    pub async fn unmount(&self, volume: &VolumeId, reference: &str) -> Result<()> {
         let held = self.hold(volume).await;
         let left = self.host.unmount(volume, reference).await.map_err(|e| on_node("unmount", volume, e))?;
         if left == 0 {
@@ -101,7 +101,7 @@ impl Mounts {
     ///
     /// # Errors
     /// The volume stays as it is; trying again is harmless.
-    pub(crate) async fn settle(&self, held: &Held) -> Result<()> {
+    pub async fn settle(&self, held: &Held) -> Result<()> {
         const PATIENCE: Duration = Duration::from_secs(45);
         let volume = &held.volume;
         let record = self.orchestrator.catalogue().volume(volume);
@@ -126,7 +126,7 @@ impl Mounts {
     }
 
     /// As [`settle`](Mounts::settle); what fails is remembered for [`owed`](Mounts::owed).
-    pub(crate) async fn settle_or_owe(&self, held: &Held) {
+    pub async fn settle_or_owe(&self, held: &Held) {
         match self.settle(held).await {
             Ok(()) => {
                 self.debts().remove(&held.volume);
@@ -147,16 +147,16 @@ impl Mounts {
         }
     }
 
-    pub(crate) fn owed(&self) -> Vec<VolumeId> {
+    pub fn owed(&self) -> Vec<VolumeId> {
         self.debts().iter().cloned().collect()
     }
 
-    pub(crate) fn is_published(&self, record: &VolumeRecord) -> bool {
+    pub fn is_published(&self, record: &VolumeRecord) -> bool {
         record.published.get(&self.node).is_some_and(|publication| publication.goal == Goal::Exist)
     }
 
     /// Whether the record says that this node has the volume, or had it until it was taken from it.
-    pub(crate) fn concerns(&self, record: &VolumeRecord) -> bool {
+    pub fn concerns(&self, record: &VolumeRecord) -> bool {
         record.published.contains_key(&self.node) || record.fenced.contains_key(&self.node)
     }
 
@@ -248,7 +248,7 @@ impl Mounts {
     }
 }
 
-pub(crate) fn too_slow(what: &str, volume: &VolumeId) -> Error {
+pub fn too_slow(what: &str, volume: &VolumeId) -> Error {
     Error::new(ErrorKind::Busy, format!("volume `{volume}` could not be {what} in time"))
         .hint("see `leister get operations`, and try again")
 }

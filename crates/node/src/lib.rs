@@ -1,0 +1,14 @@
+//! Volumes on this node, for whichever frontend asks: published, attached, marked as used, mounted, and freed again.
+//!
+//! It keeps nothing of its own. Volumes are the orchestrator's; who has which mounted is read from the mount
+//! table; so a restart, however rude, loses no count.
+
+mod error;
+mod locks;
+mod mounts;
+pub mod permissions;
+mod upkeep;
+
+pub use error::on_node;
+pub use mounts::{Held, Mounts, too_slow};
+pub use upkeep::keep;
