@@ -21,6 +21,9 @@ const LIMIT_WITH_GUESTS: Duration = Duration::from_secs(45 * 60);
 /// Whole folders of suites that boot guests. Elsewhere such a suite has a name that begins with `guests`.
 const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/site/", "tests/faults/"];
 
+/// Suites that boot guests beside other things.
+const SOME_GUESTS: &[&str] = &["crates/filer", "crates/linux/conformance"];
+
 /// One test executable.
 #[derive(Debug, Clone)]
 pub(crate) struct Suite {
@@ -101,7 +104,9 @@ impl Suite {
     /// Whether it boots machines: those are for one suite at a time, or none has the cores that its limits are for.
     pub(crate) fn boots_guests(&self) -> bool {
         let own_name = self.name.rsplit('/').next().unwrap_or_default();
-        own_name.starts_with("guests") || GUESTS.iter().any(|folder| self.name.starts_with(folder))
+        own_name.starts_with("guests")
+            || GUESTS.iter().any(|folder| self.name.starts_with(folder))
+            || SOME_GUESTS.contains(&self.name.as_str())
     }
 
     /// Runs it to its end and keeps what it says in `./var/log`.
@@ -211,7 +216,8 @@ mod tests {
             ("tests/faults/nodes", true),
             ("crates/filer/guests", true),
             ("crates/filer/guests_iscsi", true),
-            ("crates/filer", false),
+            ("crates/filer", true),
+            ("crates/filer/service", false),
             ("tests/docker/volumes", false),
         ] {
             let suite = Suite { name: name.into(), executable: PathBuf::new(), folder: PathBuf::new() };

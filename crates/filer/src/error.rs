@@ -72,6 +72,17 @@ impl FilerError {
 }
 
 impl FilerError {
+    /// What it says, and what its causes say.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        text
+    }
+
     /// The same refusal in other words; a system error keeps its own.
     pub(crate) fn reworded(self, change: impl FnOnce(&str) -> String) -> FilerError {
         match self {

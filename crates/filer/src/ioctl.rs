@@ -2,3 +2,4 @@
 
 pub(crate) mod btrfs;
 pub(crate) mod loops;
+pub(crate) mod xfs;

@@ -1,8 +1,10 @@
-//! A pool: one btrfs file system, in an image file or existing, or one thin pool of LVM, that volumes live in.
+//! A pool: one file system, a mounted btrfs or XFS or a btrfs in an image file, or one thin pool of LVM, that volumes
+//! live in.
 
 mod abilities;
 mod btrfs;
 mod commit;
+mod ground;
 mod image;
 mod ledger;
 mod lock;
@@ -11,27 +13,32 @@ mod mounts;
 mod steps;
 #[cfg(test)]
 mod tests;
+mod tree;
 mod turns;
 mod whole;
+mod xfs;
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use model::{Bytes, NodeName, Permit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, FilerError, Result};
-use crate::volume::{CreateVolume, Damage, ForeignState, Outcome, SnapshotState, VolumeState};
+use crate::volume::{CreateVolume, Damage, ForeignState, Outcome, SnapshotState, VolumeState, check_name};
 pub use abilities::{Abilities, Ability, LayoutAbilities};
 use btrfs::Btrfs;
+use ground::Ground;
 use lvm::Lvm;
+use xfs::Xfs;
 
 /// Where a pool is and how it is run.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PoolSpec {
-    /// The directory where the pool is seen: the mount point of `image`, or a directory on an existing btrfs. For a
-    /// thin pool of LVM `group/pool`, without a leading slash.
+    /// The directory where the pool is seen: the mount point of `image`, or a directory on a mounted btrfs or XFS. For
+    /// a thin pool of LVM `group/pool`, without a leading slash.
     pub path: PathBuf,
-    /// The file that holds the pool; `None` if `path` is on a mounted btrfs already.
+    /// The file that holds the pool, on btrfs; `None` if `path` is on a mounted file system already.
     pub image: Option<Image>,
     /// How many times its shared space a pool may promise to thin volumes; at least 1.
     pub overcommit: f64,
@@ -77,6 +84,7 @@ pub struct Pool {
 #[derive(Debug)]
 enum Kind {
     Btrfs(Btrfs),
+    Xfs(Xfs),
     Lvm(Lvm),
 }
 
@@ -86,20 +94,48 @@ impl PoolSpec {
         PoolSpec { path: path.into(), image: Some(image), overcommit: 10.0, owner: owner.into() }
     }
 
-    /// A pool on a mounted btrfs, overcommitted at most 10 times.
-    pub fn on_btrfs(path: impl Into<PathBuf>, owner: impl Into<String>) -> Self {
+    /// A pool on a mounted btrfs or XFS, overcommitted at most 10 times.
+    pub fn mounted(path: impl Into<PathBuf>, owner: impl Into<String>) -> Self {
         PoolSpec { path: path.into(), image: None, overcommit: 10.0, owner: owner.into() }
     }
 
-    /// A thin pool of LVM that exists, not overcommitted.
+    /// A thin pool of LVM that exists, not overcommitted: one that runs full loses what is written to it.
     pub fn on_lvm(group: &str, pool: &str, owner: impl Into<String>) -> Self {
         PoolSpec { path: Path::new(group).join(pool), image: None, overcommit: 1.0, owner: owner.into() }
+    }
+
+    /// A pool as people name it: the full path of a directory, or `group/pool` for a thin pool of LVM.
+    ///
+    /// # Errors
+    /// `Invalid` for what is neither, `Unsupported` for a pool of ZFS.
+    pub fn named(text: &str, owner: impl Into<String>) -> Result<Self> {
+        let path = Path::new(text);
+        let plain = !path.components().any(|part| part == std::path::Component::ParentDir);
+        if path.is_absolute() && plain && path.file_name().is_some() {
+            // Without a slash at its end.
+            return Ok(PoolSpec::mounted(path.components().collect::<PathBuf>(), owner));
+        }
+        if text.starts_with("zfs:") {
+            return Err(ground::no_zfs(text));
+        }
+        let spec = PoolSpec { path: path.to_owned(), image: None, overcommit: 1.0, owner: owner.into() };
+        if spec.lvm().is_some() {
+            return Ok(spec);
+        }
+        Err(FilerError::Invalid(format!(
+            "`{text}` is not the full path of a directory, as in `/srv/leister`, nor a thin pool of LVM, as in `vg0/thin`"
+        )))
+    }
+
+    /// Whether it is a thin pool of LVM.
+    pub fn is_lvm(&self) -> bool {
+        self.lvm().is_some()
     }
 
     /// Volume group and thin pool, if that is what the path names.
     fn lvm(&self) -> Option<(&str, &str)> {
         let (group, pool) = self.path.to_str()?.split_once('/')?;
-        let plain = |name: &str| !name.is_empty() && name != "." && name != ".." && !name.contains('/');
+        let plain = |name: &str| check_name("name", name).is_ok();
         (self.image.is_none() && plain(group) && plain(pool)).then_some((group, pool))
     }
 
@@ -135,14 +171,14 @@ impl Pool {
         if let Some(image) = &spec.image {
             image::make(image)?;
         }
-        Ok(Pool { kind: Kind::Btrfs(Btrfs::start(spec, lock)?) })
+        Pool::start(spec, lock)
     }
 
     /// Opens a pool that exists: attaches and mounts its image where needed, and sweeps what a crash left.
     ///
     /// # Errors
-    /// `NotFound` without an image or directory, `Unsupported` if it is not btrfs, `Conflict` if another process
-    /// has it or something else is mounted there.
+    /// `NotFound` without an image or directory, `Unsupported` if no pool can be on what is there, `Conflict` if another
+    /// process has it or something else is mounted there.
     pub fn open(spec: &PoolSpec) -> Result<Pool> {
         spec.check()?;
         if let Some((group, pool)) = spec.lvm() {
@@ -155,7 +191,28 @@ impl Pool {
             )));
         }
         let lock = spec.image.as_ref().map(image::lock).transpose()?;
-        Ok(Pool { kind: Kind::Btrfs(Btrfs::start(spec, lock)?) })
+        Pool::start(spec, lock)
+    }
+
+    /// Opens the pool in a directory, by what file system that is on.
+    fn start(spec: &PoolSpec, lock: Option<File>) -> Result<Pool> {
+        if !spec.path.is_dir() {
+            return Err(FilerError::NotFound(format!(
+                "pool directory {} does not exist; make the pool first",
+                spec.path.display()
+            )));
+        }
+        let path = std::fs::canonicalize(&spec.path).while_doing("resolve", &spec.path)?;
+        if let Some(image) = &spec.image {
+            image::mount(&image.path, &path)?;
+        }
+        let (root, ground) = ground::open(&path)?;
+        Ok(Pool {
+            kind: match ground {
+                Ground::Btrfs => Kind::Btrfs(Btrfs::start(spec, path, root, lock)?),
+                Ground::Xfs => Kind::Xfs(Xfs::start(spec, path, root)?),
+            },
+        })
     }
 }
 
@@ -164,6 +221,7 @@ macro_rules! to_its_kind {
     ($pool:expr, $call:ident($($argument:expr),*)) => {
         match &$pool.kind {
             Kind::Btrfs(pool) => pool.$call($($argument),*),
+            Kind::Xfs(pool) => pool.$call($($argument),*),
             Kind::Lvm(pool) => pool.$call($($argument),*),
         }
     };
@@ -177,7 +235,7 @@ impl Pool {
     pub fn close(self) -> Result<()> {
         match self.kind {
             Kind::Btrfs(pool) => pool.close(),
-            Kind::Lvm(_) => Ok(()),
+            Kind::Xfs(_) | Kind::Lvm(_) => Ok(()),
         }
     }
 
@@ -272,14 +330,14 @@ impl Pool {
         to_its_kind!(self, mark_staged(handle))
     }
 
-    /// Takes a read-only snapshot. One of the same name is `Unchanged`.
+    /// Takes a read-only snapshot, of one instant. One of the same name is `Unchanged`.
     ///
     /// # Behavior
     /// Data written to files before is in it. The file system on a block volume must be synced by its host first.
     /// The snapshot of a reserved volume sets aside what it holds.
     ///
     /// # Errors
-    /// `NotFound` without the volume, `NoCapacity`.
+    /// `NotFound` without the volume, `NoCapacity`; `Busy` on XFS for files that are written to all the time.
     pub fn take(&self, handle: &str, name: &str) -> Result<Outcome<SnapshotState>> {
         to_its_kind!(self, take(handle, name))
     }

@@ -23,8 +23,16 @@ pub struct PoolView {
     pub smallest: Bytes,
     /// Whether it can take over what is there.
     pub imports: bool,
+    /// Whether it can set space aside for a volume.
+    #[serde(default = "yes")]
+    pub thick: bool,
     /// What nodes can reach its volumes by.
     pub wires: Vec<Wire>,
+}
+
+/// What a filer of an earlier release does not say.
+fn yes() -> bool {
+    true
 }
 
 /// What carries a volume's bytes to a node.

@@ -19,11 +19,19 @@ use rig::{Backend, Rig, Size};
 const CASE: &str = "FILER_CASE";
 const LIMIT: Duration = Duration::from_secs(240);
 
+/// LVM's defaults know no disks of user-mode Linux, and wait for udev and a monitor that a guest does not need.
+const LVM: &str = "printf '%s\\n' 'devices { types = [ \"ubd\", 16 ] obtain_device_list_from_udev = 0 \
+                   global_filter = [ \"a|^/dev/ubd|\", \"r|.*|\" ] }' \
+                   'activation { udev_sync = 0 udev_rules = 0 monitoring = 0 }' \
+                   'backup { backup = 0 archive = 0 }' >/etc/lvm/lvm.conf && \
+                   vgcreate -q vg /dev/ubda && lvcreate -q -y --type thin-pool -L 128M -n pool vg";
+
 const CASES: &[(&str, fn())] = &[
     ("a_volume_is_made_once_found_and_deleted", a_volume_is_made_once_found_and_deleted),
     ("snapshots_clones_and_restores_have_the_right_content", snapshots_clones_and_restores),
     ("permits_and_marks_outlive_the_process", permits_and_marks_outlive_the_process),
     ("what_a_death_left_is_swept_and_the_rest_stays", what_a_death_left_is_swept),
+    ("a_nearly_full_pool_begins_nothing_and_says_so", a_nearly_full_pool_begins_nothing),
     ("damage_and_others_are_left_alone", damage_and_others_are_left_alone),
 ];
 
@@ -39,9 +47,7 @@ fn pools_on_lvm_keep_what_they_promise() {
     }
     let rig = Rig::builder().guest("storage", |g| g.memory(Size::mib(512)).disk(Size::gib(2))).up().unwrap();
     let guest = rig.guest("storage");
-    let setup = "sed -i 's/^devices {/devices {\\n types = [ \"ubd\", 16 ]/' /etc/lvm/lvm.conf && \
-                 vgcreate -q vg /dev/ubda && lvcreate -q -y --type thin-pool -L 128M -n pool vg";
-    guest.exec_within(LIMIT, setup).ok("a thin pool");
+    guest.exec_within(LIMIT, LVM).ok("a thin pool");
     let program = std::env::current_exe().unwrap();
     for (name, _) in CASES {
         let run = format!(
@@ -173,6 +179,36 @@ fn what_a_death_left_is_swept() {
     assert_eq!(&read(&pool.find("v").unwrap().unwrap()), b"old");
     let left = lvm(&["lvs", "--noheadings", "-o", "lv_name", "-S", "lv_name=~^leister", "vg"]);
     assert_eq!(left.lines().count(), 2, "the volume and its snapshot: {left}");
+    empty(&pool);
+}
+
+fn a_nearly_full_pool_begins_nothing() {
+    let pool = open();
+    let v = pool.create(&volume("v", 124)).unwrap().into_state();
+    refused(pool.create(&volume("w", 8)), ErrorKind::NoCapacity, "can promise 4MiB more");
+    pool.take("v", "s").unwrap();
+    let before = pool.stats().unwrap();
+    assert_eq!(before.thin_limit, Bytes::mib(128));
+    let device = File::options().write(true).open(v.served.path()).unwrap();
+    for mib in 0..124 {
+        device.write_all_at(&[mib; 1 << 20], u64::from(mib) << 20).unwrap();
+    }
+    device.sync_all().unwrap();
+    drop(device);
+    for refusal in [
+        pool.create(&volume("w", 4)).map(drop),
+        pool.take("v", "t").map(drop),
+        pool.grow("v", Bytes::mib(128)).map(drop),
+        pool.restore("v", "s").map(drop),
+    ] {
+        refused(refusal, ErrorKind::NoCapacity, "% of its data taken, 95 % is the most");
+    }
+    let full = pool.stats().unwrap();
+    assert_eq!(full.thin_limit, full.provisioned_thin, "nothing is offered any more");
+    assert!(full.used > Bytes::mib(121) && full.free < Bytes::mib(7), "{full:?}");
+    assert_eq!(&read(&v), &[8; 3], "what was written is there");
+    empty(&pool);
+    assert!(pool.create(&volume("w", 4)).unwrap().changed());
     empty(&pool);
 }
 

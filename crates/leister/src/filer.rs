@@ -31,15 +31,16 @@ pub(crate) enum FilerVerb {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArgs {
-    /// The directory where the pool is seen: on btrfs, or the mount point of its image
-    #[arg(long, env = "LEISTER_FILER_POOL", value_name = "DIR")]
-    pool: PathBuf,
+    /// The directory where the pool is seen, on btrfs or XFS, or the mount point of its image; for a thin pool of LVM
+    /// its name, as in vg0/thin
+    #[arg(long, env = "LEISTER_FILER_POOL", value_name = "DIR|GROUP/POOL")]
+    pool: String,
     /// Make the pool in a sparse file beside its directory if it is not there yet, such as 200GiB
     #[arg(long, env = "LEISTER_FILER_POOL_SIZE", value_name = "SIZE", value_parser = size)]
     pool_size: Option<Bytes>,
-    /// How many times its space the pool may promise to thin volumes
-    #[arg(long, value_name = "RATIO", default_value_t = 10.0)]
-    overcommit: f64,
+    /// How many times its space the pool may promise to thin volumes [default: 10; 1 for LVM]
+    #[arg(long, value_name = "RATIO")]
+    overcommit: Option<f64>,
     /// Where clients manage volumes, by HTTPS
     #[arg(long, env = "LEISTER_FILER_LISTEN", value_name = "ADDRESS", default_value = "0.0.0.0:8444")]
     listen: SocketAddr,
@@ -133,14 +134,8 @@ fn spec(args: ServeArgs) -> Result<ServiceSpec, Failure> {
     let absolute = |path: PathBuf| {
         std::path::absolute(&path).map_err(|e| Failure::usage(format!("{}: {e}", path.display())))
     };
-    let (path, state) = (absolute(args.pool)?, absolute(args.state_dir)?);
-    let image =
-        args.pool_size.map(|size| Image { path: path.with_added_extension("img"), size, preallocate: false });
-    let mut pool = match image {
-        Some(image) => PoolSpec::in_image(path, image, "filer"),
-        None => PoolSpec::on_btrfs(path, "filer"),
-    };
-    pool.overcommit = args.overcommit;
+    let (mut pool, state) = (pool(&args.pool, args.pool_size)?, absolute(args.state_dir)?);
+    pool.overcommit = args.overcommit.unwrap_or(pool.overcommit);
     let own = |file: &str| state.join("trust").join(file);
     let wires = match args.wires.as_slice() {
         [none] if none.eq_ignore_ascii_case("none") => Vec::new(),
@@ -163,6 +158,19 @@ fn spec(args: ServeArgs) -> Result<ServiceSpec, Failure> {
         period: Duration::from_secs(args.period.into()),
         state,
     })
+}
+
+/// The pool that a person names: a directory that is there or is to be made may be relative.
+fn pool(text: &str, size: Option<Bytes>) -> Result<PoolSpec, Failure> {
+    let path = std::path::absolute(text).map_err(|e| Failure::usage(format!("--pool: {e}")))?;
+    if let Some(size) = size {
+        let image = Image { path: path.with_added_extension("img"), size, preallocate: false };
+        return Ok(PoolSpec::in_image(path, image, "filer"));
+    }
+    if path.is_dir() {
+        return Ok(PoolSpec::mounted(path, "filer"));
+    }
+    PoolSpec::named(text, "filer").map_err(|e| failure(&e))
 }
 
 fn trust(args: &TrustArgs) -> Result<(), Failure> {

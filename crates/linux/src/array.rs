@@ -40,6 +40,8 @@ pub(crate) struct Limits {
     pub(crate) granularity: Bytes,
     pub(crate) smallest: Bytes,
     pub(crate) imports: bool,
+    /// Whether it can set space aside.
+    pub(crate) thick: bool,
 }
 
 /// Why a call gave nothing.
@@ -200,6 +202,7 @@ impl Limits {
             granularity: abilities.granularity,
             smallest: abilities.smallest,
             imports: abilities.import.has(),
+            thick: abilities.layouts.values().any(|layout| layout.thick.has()),
         }
     }
 
@@ -209,6 +212,7 @@ impl Limits {
             granularity: view.granularity,
             smallest: view.smallest,
             imports: view.imports,
+            thick: view.thick,
         }
     }
 }

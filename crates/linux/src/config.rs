@@ -30,7 +30,7 @@ pub(crate) enum Place {
 /// A pool on this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Local {
-    /// The directory where the pool is seen.
+    /// The directory where the pool is seen, or `group/pool`.
     pub(crate) pool: PathBuf,
     pub(crate) image: Option<PoolImage>,
     /// How many times its space the pool may promise to thin volumes.
@@ -47,7 +47,6 @@ pub(crate) struct PoolImage {
 }
 
 pub(crate) const PREFIX: &str = "leister_";
-const OVERCOMMIT: f64 = 10.0;
 const MEDIA: [&str; 3] = ["hdd", "hybrid", "ssd"];
 
 /// The options that volumes here may carry.
@@ -109,15 +108,23 @@ impl Local {
 }
 
 fn local(keys: &mut Section) -> Result<Local, ConfigError> {
-    let pool = path(keys, "pool")?.ok_or_else(|| {
+    let text = keys.text("pool")?.ok_or_else(|| {
         keys.error(
             "pool",
-            "missing; write the directory of the pool, as in `/srv/leister`, or `remote` for a filer elsewhere",
+            "missing; write the directory of the pool, as in `/srv/leister`, a thin pool of LVM, as in `vg0/thin`, or \
+             `remote` for a filer elsewhere",
         )
     })?;
-    let image = image(keys, &pool)?;
-    let overcommit = overcommit(keys)?;
-    Ok(Local { pool, image, overcommit })
+    let named = PoolSpec::named(&text, "").map_err(|e| keys.error("pool", e.to_string()))?;
+    let image = image(keys, &named.path)?;
+    if let Some(image) = image.as_ref().filter(|_| named.is_lvm()) {
+        let beside = image.path == named.path.with_added_extension("img");
+        let key = if beside { "poolSize" } else { "image" };
+        let problem = "a thin pool of LVM is not made here; make it with `lvcreate --type thin-pool` and leave this out";
+        return Err(keys.error(key, problem));
+    }
+    let overcommit = overcommit(keys, named.overcommit)?;
+    Ok(Local { pool: named.path, image, overcommit })
 }
 
 fn image(keys: &mut Section, pool: &std::path::Path) -> Result<Option<PoolImage>, ConfigError> {
@@ -161,8 +168,8 @@ fn path(keys: &mut Section, key: &str) -> Result<Option<PathBuf>, ConfigError> {
     }
 }
 
-fn overcommit(keys: &mut Section) -> Result<f64, ConfigError> {
-    let Some(text) = keys.text("overcommit")? else { return Ok(OVERCOMMIT) };
+fn overcommit(keys: &mut Section, default: f64) -> Result<f64, ConfigError> {
+    let Some(text) = keys.text("overcommit")? else { return Ok(default) };
     match text.parse::<f64>() {
         Ok(ratio) if ratio.is_finite() && ratio >= 1.0 => Ok(ratio),
         _ => {
@@ -211,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn a_directory_on_a_mounted_btrfs_is_enough() {
+    fn a_directory_on_a_mounted_file_system_is_enough() {
         let config = read("pool: /srv/fast/\n").unwrap();
         assert_eq!((config.media, config.prefix.as_str()), (None, "leister_"));
         let local = read_local("pool: /srv/fast/\n");
@@ -219,6 +226,14 @@ mod tests {
         assert_eq!((local.image.as_ref(), local.overcommit), (None, 10.0));
         assert_eq!(local.pool_name().as_str(), "fast");
         assert_eq!(read_local("pool: /srv/a b\n").pool_name().as_str(), "pool");
+    }
+
+    #[test]
+    fn a_thin_pool_is_named_by_its_group_and_promises_no_more_than_it_has() {
+        let local = read_local("pool: vg0/thin\n");
+        assert_eq!((local.pool.as_path(), local.image.as_ref()), (std::path::Path::new("vg0/thin"), None));
+        assert_eq!((local.overcommit, local.pool_name().as_str()), (1.0, "thin"));
+        assert_eq!(read_local("pool: vg0/thin\novercommit: 2\n").overcommit, 2.0);
     }
 
     #[test]
@@ -245,6 +260,14 @@ mod tests {
             ("pool: /srv/../etc\n", "`pool`: `/srv/../etc` is not the full path"),
             ("pool: /\n", "`pool`: `/` is not the full path"),
             ("pool: [a]\n", "`pool`: `[\"a\"]` is a list; write a text"),
+            ("pool: a/b/c\n", "`pool`: `a/b/c` is not the full path"),
+            ("pool: ./thin\n", "nor a thin pool of LVM, as in `vg0/thin`"),
+            (
+                "pool: zfs:tank/a\n",
+                "`pool`: zfs:tank/a: this release has no pools on ZFS, whose kernel module `zfs`",
+            ),
+            ("pool: vg0/thin\npoolSize: 1G\n", "`poolSize`: a thin pool of LVM is not made here"),
+            ("pool: vg0/thin\nimage: {path: /i}\n", "`image`: a thin pool of LVM is not made here"),
             ("pool: /p\nimage: {size: 1G}\n", "`image.path`: missing"),
             ("pool: /p\nimage: {path: /p/i}\n", "`image.path`: lies inside the pool"),
             ("pool: /p\nimage: {path: /i, siez: 1G}\n", "`image.siez`: unknown key; did you mean `size`?"),

@@ -93,7 +93,7 @@ impl LinuxDriver {
             }
             Err(trouble) if trouble.is(filer::ErrorKind::NoCapacity) => {
                 let space = self.array.space().await.map_err(|e| e.in_operation(operation))?;
-                let free = capacity(&space).free(request.spec.provisioning);
+                let free = self.capacity(&space).free(request.spec.provisioning);
                 Err(request.no_capacity(free).because(trouble.in_operation(operation)))
             }
             Err(trouble) => Err(trouble.in_operation(operation)),
@@ -139,6 +139,21 @@ impl LinuxDriver {
         Ok(wanted)
     }
 
+    /// # Behavior
+    /// Thick space must fit into what is free and leave thin volumes their overcommit limit.
+    fn capacity(&self, space: &Space) -> Capacity {
+        let stats: &PoolStats = &space.stats;
+        let free_thin = stats.thin_limit.saturating_sub(stats.provisioned_thin);
+        let free_thick = stats.free.min(divided(free_thin, space.overcommit));
+        Capacity {
+            total: stats.total,
+            used: stats.used,
+            provisioned: stats.reserved + stats.provisioned_thin,
+            free_thin,
+            free_thick: if self.limits.thick { free_thick } else { Bytes::ZERO },
+        }
+    }
+
     fn check_node(&self, operation: &'static str, node: &NodeName) -> Result<()> {
         if *node == self.node || matches!(self.config.place, Place::Remote(_)) {
             return Ok(());
@@ -161,10 +176,14 @@ impl LinuxDriver {
         }
     }
 
+    fn provisioning(&self) -> &'static [&'static str] {
+        if self.limits.thick { &["thin", "thick"] } else { &["thin"] }
+    }
+
     fn physical(&self, space: &Space) -> Pool {
         let mut offers = Offers::from([
             (Attribute::BackendType, Offer::words([DRIVER])),
-            (Attribute::ProvisioningType, Offer::words(["thin", "thick"])),
+            (Attribute::ProvisioningType, Offer::words(self.provisioning().iter().copied())),
             (Attribute::Snapshots, Offer::Bool(true)),
             (Attribute::Clones, Offer::Bool(true)),
             (Attribute::Encryption, Offer::Bool(false)),
@@ -197,7 +216,7 @@ impl LinuxDriver {
             layouts,
             shared,
             accepts: accepts(),
-            capacity: capacity(space),
+            capacity: self.capacity(space),
             granularity: self.limits.granularity,
             smallest: self.limits.smallest,
             largest: None,
@@ -340,20 +359,6 @@ async fn open_remote(remote: &Remote, media: Option<&'static str>, instance: &In
         limits,
         media,
     })
-}
-
-/// # Behavior
-/// Thick space must fit into what is free and leave thin volumes their overcommit limit.
-fn capacity(space: &Space) -> Capacity {
-    let stats: &PoolStats = &space.stats;
-    let free_thin = stats.thin_limit.saturating_sub(stats.provisioned_thin);
-    Capacity {
-        total: stats.total,
-        used: stats.used,
-        provisioned: stats.reserved + stats.provisioned_thin,
-        free_thin,
-        free_thick: stats.free.min(divided(free_thin, space.overcommit)),
-    }
 }
 
 #[allow(

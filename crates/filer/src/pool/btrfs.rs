@@ -2,8 +2,8 @@
 
 mod foreign;
 mod snapshots;
+mod subvolumes;
 mod sweep;
-mod tree;
 mod volumes;
 
 use std::collections::HashMap;
@@ -21,42 +21,12 @@ use crate::ioctl::btrfs::{self, Birth, QgroupUse, SubvolumeInfo, THIN_GROUP};
 use crate::pool::commit::GroupCommit;
 use crate::pool::ledger::Ledger;
 use crate::pool::steps::Steps;
+use crate::pool::tree::{self, CONTROL, volume_dir};
 use crate::pool::turns::Turns;
 use crate::pool::{Abilities, Ability, LayoutAbilities, PoolSpec, PoolStats, image, lock};
 use crate::volume::{GRANULARITY, Layout, MIN_SIZE, VolumeRecord};
 
-const CONTROL: &str = ".leister";
-const VOLUMES: &str = "volumes";
-const STAGING: &str = ".staging";
-const TRASH: &str = ".trash";
-const DATA: &str = "data";
-const SNAPSHOTS: &str = "snapshots";
-const IMAGE: &str = "disk.img";
-/// The extended attribute of a volume's or snapshot's directory that holds its record.
-const RECORD: &str = "user.leister";
-
-const BTRFS_MAGIC: u64 = 0x9123_683E;
 const LAST_SUBVOLUME: u64 = (1 << 48) - 1;
-
-/// Opens the pool's root, which must be btrfs, and makes what directories it lacks.
-fn open_root(path: &Path) -> Result<OwnedFd> {
-    let root = rustix::fs::open(path, tree::DIRECTORY, Mode::empty()).while_doing("open pool", path)?;
-    let kind = rustix::fs::fstatfs(&root).while_doing("look at", path)?;
-    #[allow(clippy::cast_sign_loss, reason = "a magic number")]
-    if kind.f_type as u64 & 0xFFFF_FFFF != BTRFS_MAGIC {
-        return Err(FilerError::Unsupported(format!(
-            "{} is not on btrfs; mount a btrfs there, or give the pool an image file",
-            path.display()
-        )));
-    }
-    for dir in [CONTROL, VOLUMES, STAGING, TRASH] {
-        match rustix::fs::mkdirat(&root, dir, Mode::from_raw_mode(0o700)) {
-            Ok(()) | Err(Errno::EXIST) => {}
-            Err(e) => return Err(e).while_doing("create", path.join(dir)),
-        }
-    }
-    Ok(root)
-}
 
 /// Keeps a second pool off the file system: both would promise the same space, and set the same group's limit.
 ///
@@ -132,18 +102,14 @@ pub(super) struct Btrfs {
 }
 
 impl Btrfs {
-    pub(super) fn start(spec: &PoolSpec, image_lock: Option<File>) -> Result<Btrfs> {
-        if !spec.path.is_dir() {
-            return Err(FilerError::NotFound(format!(
-                "pool directory {} does not exist; make the pool first",
-                spec.path.display()
-            )));
-        }
-        let path = std::fs::canonicalize(&spec.path).while_doing("resolve", &spec.path)?;
-        if let Some(image) = &spec.image {
-            image::mount(&image.path, &path)?;
-        }
-        let root = open_root(&path)?;
+    /// `path` and `root` are the pool's directory, which is on btrfs.
+    pub(super) fn start(
+        spec: &PoolSpec,
+        path: PathBuf,
+        root: OwnedFd,
+        image_lock: Option<File>,
+    ) -> Result<Btrfs> {
+        tree::make_rooms(&root).while_doing("make what a pool needs in", &path)?;
         let lock = lock::take(&path.join(CONTROL).join("lock"), &path)?;
         let alone = lock_file_system(&root, &path)?;
         let pool = Btrfs {
@@ -246,18 +212,8 @@ impl Btrfs {
         let record = self.record(handle)?.ok_or_else(|| {
             FilerError::NotFound(format!("volume `{handle}` does not exist on pool {}", self.path.display()))
         })?;
-        self.check_owner(&record)?;
+        record.check_owner(&self.owner)?;
         Ok(record)
-    }
-
-    fn check_owner(&self, record: &VolumeRecord) -> Result<()> {
-        if record.owner == self.owner {
-            return Ok(());
-        }
-        Err(FilerError::Conflict(format!(
-            "volume `{}` belongs to instance `{}`, this is `{}`; use another name, or that instance",
-            record.handle, record.owner, self.owner
-        )))
     }
 
     fn info(&self, subvolume: impl AsFd, relative: &str) -> Result<SubvolumeInfo> {
@@ -283,18 +239,6 @@ fn birth(record: &VolumeRecord) -> Birth {
         limit: (record.layout == Layout::File).then_some(record.size.get()),
         group: (!record.reserved).then_some(THIN_GROUP),
     }
-}
-
-fn volume_dir(handle: &str) -> String {
-    format!("{VOLUMES}/{handle}")
-}
-
-fn data_dir(handle: &str) -> String {
-    format!("{VOLUMES}/{handle}/{DATA}")
-}
-
-fn snapshots_dir(handle: &str) -> String {
-    format!("{VOLUMES}/{handle}/{SNAPSHOTS}")
 }
 
 fn created(info: SubvolumeInfo) -> Timestamp {

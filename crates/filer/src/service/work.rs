@@ -67,6 +67,7 @@ impl Work {
             granularity: abilities.granularity,
             smallest: abilities.smallest,
             imports: abilities.import.has(),
+            thick: abilities.layouts.values().any(|layout| layout.thick.has()),
             wires: self.wires(),
         })
     }

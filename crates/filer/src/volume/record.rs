@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::{Bytes, NodeIdentity, NodeName, Permit};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CreateVolume, Layout, Provisioning, Source};
+use super::{CreateVolume, Layout, Provisioning, Served, Source, VolumeState};
 use crate::error::{FilerError, Result};
 
 /// 2: permits with all that they say, and the mark of use. An older release would drop both when it writes.
@@ -138,8 +138,81 @@ impl VolumeRecord {
         )))
     }
 
+    /// # Errors
+    /// `Conflict` for another instance's volume.
+    pub(crate) fn check_owner(&self, instance: &str) -> Result<()> {
+        if self.owner == instance {
+            return Ok(());
+        }
+        Err(FilerError::Conflict(format!(
+            "volume `{}` belongs to instance `{}`, this is `{instance}`; use another name, or that instance",
+            self.handle, self.owner
+        )))
+    }
+
+    /// # Errors
+    /// `Conflict` if it is not what is asked for.
+    pub(crate) fn check_is(&self, wanted: &CreateVolume) -> Result<()> {
+        match self.differs_from(wanted) {
+            None => Ok(()),
+            Some(difference) => Err(FilerError::Conflict(format!(
+                "volume `{}` exists, but {difference}; use another name",
+                self.handle
+            ))),
+        }
+    }
+
+    /// # Errors
+    /// `InUse` with the names of its snapshots, if there are any.
+    pub(crate) fn check_bare(&self, snapshots: &[String]) -> Result<()> {
+        if snapshots.is_empty() {
+            return Ok(());
+        }
+        Err(FilerError::InUse(format!(
+            "volume `{}` has the snapshots {}; delete them first",
+            self.handle,
+            snapshots.join(", ")
+        )))
+    }
+
+    /// By how much it is to grow; `None` if it is that large.
+    ///
+    /// # Errors
+    /// `Invalid` for a smaller size.
+    pub(crate) fn growth(&self, size: Bytes) -> Result<Option<Bytes>> {
+        if size < self.size {
+            return Err(FilerError::Invalid(format!(
+                "volume `{}` has {} and cannot shrink to {size}; clone what is needed into a smaller one",
+                self.handle, self.size
+            )));
+        }
+        Ok((size > self.size).then(|| size.saturating_sub(self.size)))
+    }
+
+    /// The volume, with what is known beside its record.
+    pub(crate) fn state(self, served: Served, used: Bytes, exclusive: Bytes) -> VolumeState {
+        VolumeState {
+            handle: self.handle,
+            owner: self.owner,
+            name: self.name,
+            size: self.size,
+            layout: self.layout,
+            provisioning: self.provisioning,
+            reserved: self.reserved,
+            created: self.created,
+            source: self.source,
+            permits: self.permits,
+            staged: self.staged,
+            labels: self.labels,
+            imported_from: self.imported_from,
+            served,
+            used,
+            exclusive,
+        }
+    }
+
     /// The first property in which the existing volume is not the one asked for.
-    pub(crate) fn differs_from(&self, wanted: &CreateVolume) -> Option<String> {
+    fn differs_from(&self, wanted: &CreateVolume) -> Option<String> {
         let differs = |what: &str, has: String, asked: String| {
             (has != asked).then(|| format!("{what} is {has}, {asked} was asked for"))
         };
@@ -158,6 +231,10 @@ impl VolumeRecord {
 }
 
 impl SnapshotRecord {
+    pub(crate) fn absent(handle: &str, name: &str) -> FilerError {
+        FilerError::NotFound(format!("volume `{handle}` has no snapshot `{name}`; list its snapshots"))
+    }
+
     pub(crate) fn of(volume: &VolumeRecord, name: &str) -> SnapshotRecord {
         SnapshotRecord { format: FORMAT, name: name.to_owned(), size: volume.size, staged: volume.staged }
     }

@@ -7,7 +7,7 @@ use ::driver::{
 use async_trait::async_trait;
 use model::{Bytes, Handle, Layout, Owner, Provisioning, SnapshotName, SnapshotState, VolumeState};
 
-use super::{LinuxDriver, POOL_LABEL, capacity, contract, states};
+use super::{LinuxDriver, POOL_LABEL, contract, states};
 use crate::array::Trouble;
 
 #[async_trait]
@@ -27,7 +27,7 @@ impl Resize for LinuxDriver {
             }
             Err(trouble) if trouble.is(filer::ErrorKind::NoCapacity) => {
                 let space = self.array.space().await.map_err(|e| e.in_operation(OPERATION))?;
-                let capacity = capacity(&space);
+                let capacity = self.capacity(&space);
                 let message = format!(
                     "pool `{}` has {} free for thin and {} for thick volumes; `{handle}` was to have {size}",
                     self.pools[0], capacity.free_thin, capacity.free_thick

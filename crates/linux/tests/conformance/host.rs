@@ -1,5 +1,6 @@
 //! A pool of its own for one test, taken down with it.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::ErrorKind;
 use std::os::unix::fs::FileExt;
@@ -18,14 +19,32 @@ use model::{
 };
 use rustix::fs::XattrFlags;
 use rustix::io::Errno;
-use rustix::mount::UnmountFlags;
+use rustix::mount::{MountFlags, UnmountFlags};
 use tempfile::TempDir;
 
 pub(crate) struct Host {
     dir: TempDir,
     layout: Layout,
+    ground: Ground,
     driver: Mutex<Option<Arc<dyn Driver>>>,
+    /// On LVM: the devices of what was planted.
+    planted: Mutex<BTreeMap<String, PathBuf>>,
 }
+
+/// What the pools of this run are on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Ground {
+    /// In a file on this machine.
+    Btrfs,
+    /// A disk of the guest, made anew for each.
+    Xfs(String),
+    /// The guest's thin pool, emptied for each.
+    Lvm,
+}
+
+/// Set in a guest: the disk that is to be an XFS, or `vg0/thin`. Without it pools are on btrfs.
+pub(crate) const GROUND: &str = "LINUX_POOL";
+pub(crate) const THIN_POOL: &str = "vg0/thin";
 
 const LIMIT: Duration = Duration::from_secs(10);
 const PAUSE: Duration = Duration::from_millis(5);
@@ -34,7 +53,18 @@ const RECORD: &str = "user.leister";
 
 impl Host {
     pub(crate) async fn new(layout: Layout) -> Host {
-        let host = Host { dir: TempDir::new().unwrap(), layout, driver: Mutex::new(None) };
+        let host = Host {
+            dir: TempDir::new().unwrap(),
+            layout,
+            ground: match std::env::var(GROUND) {
+                Err(_) => Ground::Btrfs,
+                Ok(pool) if pool == THIN_POOL => Ground::Lvm,
+                Ok(disk) => Ground::Xfs(disk),
+            },
+            driver: Mutex::new(None),
+            planted: Mutex::default(),
+        };
+        host.make_ground();
         host.reopen().await;
         host
     }
@@ -46,8 +76,12 @@ impl Host {
     /// The backend's file, with more lines.
     pub(crate) fn file(&self, more: &str) -> BackendFile {
         let pool = self.pool();
-        let text =
-            format!("version: 1\nstorageDriverName: linux\npool: {}\npoolSize: 2Gi\n{more}", pool.display());
+        let pool = match self.ground {
+            Ground::Btrfs => format!("pool: {}\npoolSize: 2Gi\n", pool.display()),
+            Ground::Xfs(_) => format!("pool: {}\n", pool.display()),
+            Ground::Lvm => format!("pool: {THIN_POOL}\novercommit: 10\n"),
+        };
+        let text = format!("version: 1\nstorageDriverName: linux\n{pool}{more}");
         BackendFile::parse(&text, "test.yaml").unwrap()
     }
 
@@ -58,6 +92,39 @@ impl Host {
     /// Closes the driver; the pool stays mounted.
     pub(crate) fn close(&self) {
         drop(self.driver.lock().unwrap().take());
+    }
+
+    fn make_ground(&self) {
+        match &self.ground {
+            Ground::Btrfs => {}
+            Ground::Xfs(disk) => {
+                let pool = self.pool();
+                fs::create_dir(&pool).unwrap();
+                tool("mkfs.xfs", &["-q", "-f", disk]);
+                rustix::mount::mount(disk.as_str(), &pool, "xfs", MountFlags::NOATIME, c"prjquota").unwrap();
+            }
+            Ground::Lvm => tool("lvm", &["lvremove", "-q", "-f", "-S", "lv_name=~^leister", "vg0"]),
+        }
+    }
+
+    /// Another instance makes a volume on the thin pool, which only one at a time can have open.
+    async fn plant_on_lvm(&self, name: &str, size: Bytes, owner: &InstanceId, content: u64) {
+        self.close();
+        let since = Instant::now();
+        let pool = loop {
+            match filer::Pool::open(&filer::PoolSpec::named(THIN_POOL, owner.as_str()).unwrap()) {
+                Ok(pool) => break pool,
+                Err(e) if since.elapsed() > LIMIT => panic!("{e}"),
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
+        };
+        let layout = filer::Layout::Block;
+        let wanted = filer::CreateVolume { layout, ..filer::CreateVolume::new(name, size) };
+        let device = pool.create(&wanted).unwrap().into_state().served.path().to_owned();
+        drop(pool);
+        write_image(&device, content);
+        self.planted.lock().unwrap().insert(name.to_owned(), device);
+        self.reopen().await;
     }
 
     pub(crate) fn unmount(&self) {
@@ -122,11 +189,7 @@ impl Fixture for Host {
     async fn write(&self, route: &Route, content: u64) {
         match source(route) {
             LocalSource::Directory { path, .. } => write_file(path, content),
-            LocalSource::Image { path } => {
-                let file = File::options().write(true).open(path).unwrap();
-                file.write_all_at(&content.to_le_bytes(), 0).unwrap();
-                file.sync_all().unwrap();
-            }
+            LocalSource::Image { path } => write_image(path, content),
         }
     }
 
@@ -140,7 +203,8 @@ impl Fixture for Host {
     async fn plant(&self, name: &str, size: Bytes, owner: Option<&InstanceId>, content: u64) -> bool {
         let Some(owner) = owner else {
             // Strangers live at the pool's root as subvolumes, never where volumes are.
-            if self.layout == Layout::Block || name.starts_with("leister_") {
+            let none = self.layout == Layout::Block || self.ground != Ground::Btrfs;
+            if none || name.starts_with("leister_") {
                 return false;
             }
             let path = self.pool().join(name);
@@ -149,6 +213,10 @@ impl Fixture for Host {
             write_file(&path, content);
             return true;
         };
+        if self.ground == Ground::Lvm {
+            self.plant_on_lvm(name, size, owner, content).await;
+            return true;
+        }
         let driver = self.driver();
         let request = CreateVolume {
             handle: Handle::new(name).unwrap(),
@@ -169,6 +237,9 @@ impl Fixture for Host {
     }
 
     async fn planted(&self, name: &str) -> Option<u64> {
+        if let Some(device) = self.planted.lock().unwrap().get(name) {
+            return Some(read_image(device));
+        }
         let (stranger, data) = (self.pool().join(name), self.volume(name).join("data"));
         if stranger.exists() {
             return Some(read_file(&stranger));
@@ -219,6 +290,17 @@ fn read_file(dir: &Path) -> u64 {
         Err(e) if e.kind() == ErrorKind::NotFound => 0,
         Err(e) => panic!("{}: {e}", dir.display()),
     }
+}
+
+fn write_image(path: &Path, content: u64) {
+    let file = File::options().write(true).open(path).unwrap();
+    file.write_all_at(&content.to_le_bytes(), 0).unwrap();
+    file.sync_all().unwrap();
+}
+
+fn tool(program: &str, words: &[&str]) {
+    let done = Command::new(program).args(words).output().unwrap();
+    assert!(done.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&done.stderr));
 }
 
 fn read_image(path: &Path) -> u64 {

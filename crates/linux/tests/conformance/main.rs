@@ -1,6 +1,7 @@
-//! The driver's suite on a real pool: a sparse file, a loop device, btrfs.
+//! The driver's suite on real pools: btrfs in a sparse file here, XFS and a thin pool of LVM in a guest.
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test: a panic is the report")]
 
+mod guests;
 mod host;
 mod pools;
 

@@ -3,10 +3,11 @@
 use model::Bytes;
 use rustix::fs::{RenameFlags, renameat_with};
 
-use super::volumes::{shares, write_record};
-use super::{Btrfs, CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, tree, volume_dir};
+use super::volumes::shares;
+use super::{Btrfs, subvolumes};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
+use crate::pool::tree::{self, CONTROL, STAGING, TRASH, VOLUMES, data_dir, snapshots_dir, volume_dir};
 use crate::volume::{CreateVolume, ForeignState, Layout, Outcome, VolumeState, check_name};
 
 impl Btrfs {
@@ -18,7 +19,8 @@ impl Btrfs {
                 continue;
             }
             let Ok(dir) = tree::open_dir(&self.root, &name) else { continue };
-            let subvolume = tree::is_subvolume(&self.root, &name).while_doing("look at", self.at(&name))?;
+            let subvolume =
+                subvolumes::is_subvolume(&self.root, &name).while_doing("look at", self.at(&name))?;
             let used = if subvolume { self.used(self.info(&dir, &name)?.id)?.referenced } else { 0 };
             foreign.push(ForeignState { name, subvolume, used: Bytes::new(used) });
         }
@@ -35,7 +37,7 @@ impl Btrfs {
         self.check()?;
         let _turn = self.turns.take([wanted.handle.as_str()]);
         if let Some(record) = self.record(&wanted.handle)? {
-            self.check_owner(&record)?;
+            record.check_owner(&self.owner)?;
             if record.imported_from.as_deref() == Some(original) && record.size == wanted.size {
                 self.commit()?;
                 return Ok(Outcome::Unchanged(self.state(record)?));
@@ -54,7 +56,7 @@ impl Btrfs {
         let more = wanted.size.saturating_sub(used);
         let promise = self.promise(true, &wanted.handle, more)?;
         let stage = self.stage()?;
-        write_record(&stage.dir, &record)?;
+        tree::write_volume_record(&stage.dir, &record)?;
         stage.make_snapshots_dir()?;
         self.steps.step()?;
         renameat_with(&self.root, original, &self.root, stage.data(), RenameFlags::NOREPLACE)
@@ -77,7 +79,7 @@ impl Btrfs {
         self.check()?;
         let _turn = self.turns.take([handle]);
         let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
-        self.check_owner(&record)?;
+        record.check_owner(&self.owner)?;
         record.check_unpermitted("released")?;
         let Some(original) = &record.imported_from else {
             return Err(FilerError::Invalid(format!(
@@ -135,7 +137,7 @@ impl Btrfs {
                 self.at(original).display()
             )));
         }
-        if !tree::is_subvolume(&self.root, original).while_doing("look at", self.at(original))? {
+        if !subvolumes::is_subvolume(&self.root, original).while_doing("look at", self.at(original))? {
             return Err(FilerError::Unsupported(format!(
                 "{} is a plain directory, which cannot be held to a size; make a subvolume with `btrfs subvolume \
                  create`, move the content into it with `cp -a --reflink`, and import that",

@@ -6,10 +6,11 @@ use model::Bytes;
 use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::{Btrfs, DATA, IMAGE, created, data_dir, recount, snapshots_dir, tree};
+use super::{Btrfs, created, recount};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, Birth, THIN_GROUP};
 use crate::pool::ledger::Sums;
+use crate::pool::tree::{self, DATA, IMAGE, data_dir, snapshot_dir, snapshots_dir};
 use crate::volume::{
     Layout, Outcome, Served, SnapshotRecord, SnapshotState, VolumeRecord, VolumeState, check_name, safer,
 };
@@ -46,7 +47,7 @@ impl Btrfs {
         stage.publish(&snapshot_dir(handle, name))?;
         self.steps.step()?;
         self.commit()?;
-        let state = self.snapshot(&record, name)?.ok_or_else(|| absent(handle, name))?;
+        let state = self.snapshot(&record, name)?.ok_or_else(|| SnapshotRecord::absent(handle, name))?;
         if let Some((promise, promised)) = promise {
             promise.keep();
             // Writes between the count and the snapshot are in it as well.
@@ -85,7 +86,7 @@ impl Btrfs {
         self.check()?;
         let _turn = self.turns.take([handle]);
         let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
-        self.check_owner(&record)?;
+        record.check_owner(&self.owner)?;
         let Some(state) = self.snapshot(&record, name)? else { return Ok(Outcome::Unchanged(())) };
         let trashed = self.discard(&snapshot_dir(handle, name))?;
         self.steps.step()?;
@@ -134,7 +135,7 @@ impl Btrfs {
         let relative = snapshot_dir(handle, name);
         let record: SnapshotRecord = tree::read_record(self.root(), &relative)
             .while_doing("read the record of", self.at(&relative))?
-            .ok_or_else(|| absent(handle, name))?;
+            .ok_or_else(|| SnapshotRecord::absent(handle, name))?;
         Ok((self.open_dir(&format!("{relative}/{DATA}"))?, record))
     }
 
@@ -165,12 +166,4 @@ impl Btrfs {
             served,
         }))
     }
-}
-
-fn snapshot_dir(handle: &str, name: &str) -> String {
-    format!("{}/{name}", snapshots_dir(handle))
-}
-
-fn absent(handle: &str, name: &str) -> FilerError {
-    FilerError::NotFound(format!("volume `{handle}` has no snapshot `{name}`; list its snapshots"))
 }

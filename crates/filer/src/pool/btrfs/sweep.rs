@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::{RenameFlags, renameat_with};
 use rustix::io::Errno;
 use serde::Deserialize;
 
-use super::{Btrfs, DATA, SNAPSHOTS, STAGING, TRASH, VOLUMES, snapshots_dir, tree};
+use super::{Btrfs, subvolumes};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs;
 use crate::pool::ledger::Sums;
+use crate::pool::tree::{self, DATA, SNAPSHOTS, STAGING, TRASH, VOLUMES, snapshots_dir};
 
 /// What a staged directory's record says of where its data came from; volumes and snapshots both pass here.
 #[derive(Deserialize)]
@@ -76,7 +76,7 @@ impl Btrfs {
     }
 
     pub(super) fn stage(&self) -> Result<Stage<'_>> {
-        let name = fresh_name();
+        let name = tree::fresh_name();
         let parent = self.open_dir(STAGING)?;
         let dir = tree::make_dir(&parent, &name).while_doing("create", self.at(STAGING).join(&name))?;
         Ok(Stage { pool: self, name, dir, published: false })
@@ -84,7 +84,7 @@ impl Btrfs {
 
     /// Moves a directory out of sight, and says under which name; `None` if it was not there.
     pub(super) fn discard(&self, relative: &str) -> Result<Option<String>> {
-        let name = fresh_name();
+        let name = tree::fresh_name();
         let to = format!("{TRASH}/{name}");
         match renameat_with(&self.root, relative, &self.root, &to, RenameFlags::NOREPLACE) {
             Ok(()) => Ok(Some(name)),
@@ -146,7 +146,7 @@ impl Btrfs {
 
     fn remove_in(&self, dir: &str, name: &str) -> Result<()> {
         let parent = self.open_dir(dir)?;
-        tree::remove(parent.as_fd(), name).while_doing("remove", self.at(dir).join(name))
+        subvolumes::remove(parent.as_fd(), name).while_doing("remove", self.at(dir).join(name))
     }
 
     /// Linux before 6.11 keeps the quota group of a subvolume that is gone.
@@ -203,10 +203,4 @@ impl Drop for Stage<'_> {
             tracing::warn!(%error, "what a failed operation made stays in staging until the pool is opened again");
         }
     }
-}
-
-/// The time keeps it apart from what an earlier process, perhaps of the same id, could not remove.
-fn fresh_name() -> String {
-    static NEXT: AtomicU64 = AtomicU64::new(0);
-    format!("{}-{}", jiff::Timestamp::now().as_nanosecond(), NEXT.fetch_add(1, Ordering::Relaxed))
 }

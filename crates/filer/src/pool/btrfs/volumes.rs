@@ -1,15 +1,16 @@
 //! Volumes: create, find, list, grow, permit, delete.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use model::{Bytes, NodeName, Permit};
-use rustix::fs::{AtFlags, FallocateFlags, Gid, IFlags, Mode, OFlags, Uid};
+use rustix::fs::{FallocateFlags, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::{Btrfs, DATA, IMAGE, VOLUMES, birth, data_dir, recount, snapshots_dir, tree, volume_dir};
+use super::{Btrfs, birth, recount};
 use crate::error::{Context, FilerError, Result};
 use crate::ioctl::btrfs::{self, QgroupUse, SubvolumeInfo};
 use crate::pool::ledger::{Promise, Sums};
+use crate::pool::tree::{self, DATA, IMAGE, VOLUMES, data_dir, own, snapshots_dir, volume_dir};
 use crate::volume::{
     CreateVolume, Damage, FORMAT, Layout, Outcome, Provisioning, Served, Source, VolumeRecord, VolumeState,
     check_name,
@@ -34,13 +35,8 @@ impl Btrfs {
             },
         )));
         if let Some(record) = self.record(&wanted.handle)? {
-            self.check_owner(&record)?;
-            if let Some(difference) = record.differs_from(wanted) {
-                return Err(FilerError::Conflict(format!(
-                    "volume `{}` exists, but {difference}; use another name",
-                    wanted.handle
-                )));
-            }
+            record.check_owner(&self.owner)?;
+            record.check_is(wanted)?;
             self.commit()?;
             return Ok(Outcome::Unchanged(self.state(record)?));
         }
@@ -79,15 +75,9 @@ impl Btrfs {
         self.check()?;
         let _turn = self.turns.take([handle]);
         let Some(record) = self.record(handle)? else { return Ok(Outcome::Unchanged(())) };
-        self.check_owner(&record)?;
+        record.check_owner(&self.owner)?;
         record.check_unpermitted("deleted")?;
-        let snapshots = self.names_in(&snapshots_dir(handle))?;
-        if !snapshots.is_empty() {
-            return Err(FilerError::InUse(format!(
-                "volume `{handle}` has the snapshots {}; delete them first",
-                snapshots.join(", ")
-            )));
-        }
+        record.check_bare(&self.names_in(&snapshots_dir(handle))?)?;
         let trashed = self.discard(&volume_dir(handle))?;
         self.steps.step()?;
         if let Some(name) = trashed {
@@ -104,22 +94,14 @@ impl Btrfs {
         self.check()?;
         let _turn = self.turns.take([handle]);
         let mut record = self.own_record(handle)?;
-        if size < record.size {
-            return Err(FilerError::Invalid(format!(
-                "volume `{handle}` has {} and cannot shrink to {size}; clone what is needed into a smaller one",
-                record.size
-            )));
-        }
-        if size == record.size {
-            return Ok(Outcome::Unchanged(self.state(record)?));
-        }
+        let Some(more) = record.growth(size)? else { return Ok(Outcome::Unchanged(self.state(record)?)) };
         if record.layout == Layout::Block && !size.get().is_multiple_of(4096) {
             return Err(FilerError::Invalid(format!(
                 "block volume `{handle}` cannot grow to {} bytes; use a multiple of 4096",
                 size.get()
             )));
         }
-        let promise = self.promise(record.reserved, handle, size.saturating_sub(record.size))?;
+        let promise = self.promise(record.reserved, handle, more)?;
         record.size = size;
         let data = self.open_dir(&data_dir(handle))?;
         self.steps.step()?;
@@ -159,7 +141,7 @@ impl Btrfs {
                 // Deleted since the names were read.
                 Ok(None) => {}
                 Err(error) => {
-                    let problem = format!("{}; it is left as it is", chain(&error));
+                    let problem = format!("{}; it is left as it is", error.chain());
                     damaged.push(Damage { handle, problem });
                 }
             }
@@ -199,7 +181,7 @@ impl Btrfs {
     pub(super) fn save(&self, record: &VolumeRecord) -> Result<()> {
         let relative = volume_dir(&record.handle);
         let dir = self.open_dir(&relative)?;
-        write_record(&dir, &VolumeRecord { format: FORMAT, ..record.clone() })?;
+        tree::write_volume_record(&dir, &VolumeRecord { format: FORMAT, ..record.clone() })?;
         rustix::fs::fsync(&dir).while_doing("sync", self.at(&relative))
     }
 
@@ -252,7 +234,7 @@ impl Btrfs {
         let path = self.at(&data_dir(&record.handle));
         let stage = self.stage()?;
         self.steps.step()?;
-        write_record(&stage.dir, record)?;
+        tree::write_volume_record(&stage.dir, record)?;
         stage.make_snapshots_dir()?;
         self.steps.step()?;
         match origin {
@@ -337,40 +319,14 @@ impl Btrfs {
 
     fn view(&self, record: VolumeRecord, used: QgroupUse) -> VolumeState {
         let data = self.at(&data_dir(&record.handle));
-        VolumeState {
-            served: match record.layout {
-                Layout::File => {
-                    Served::Directory { path: data, snapshots: Some(self.at(&snapshots_dir(&record.handle))) }
-                }
-                Layout::Block => Served::Image { path: data.join(IMAGE) },
-            },
-            handle: record.handle,
-            owner: record.owner,
-            name: record.name,
-            size: record.size,
-            layout: record.layout,
-            provisioning: record.provisioning,
-            reserved: record.reserved,
-            created: record.created,
-            source: record.source,
-            permits: record.permits,
-            staged: record.staged,
-            labels: record.labels,
-            imported_from: record.imported_from,
-            used: Bytes::new(used.referenced),
-            exclusive: Bytes::new(used.exclusive),
-        }
+        let served = match record.layout {
+            Layout::File => {
+                Served::Directory { path: data, snapshots: Some(self.at(&snapshots_dir(&record.handle))) }
+            }
+            Layout::Block => Served::Image { path: data.join(IMAGE) },
+        };
+        record.state(served, Bytes::new(used.referenced), Bytes::new(used.exclusive))
     }
-}
-
-fn chain(error: &FilerError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// What `size` of the volume counts as in the ledger.
@@ -379,26 +335,5 @@ pub(super) fn shares(record: &VolumeRecord, size: Bytes) -> Sums {
         Sums { reserved: size.get(), ..Sums::default() }
     } else {
         Sums { thin: size.get(), ..Sums::default() }
-    }
-}
-
-pub(super) fn write_record(dir: &OwnedFd, record: &VolumeRecord) -> Result<()> {
-    match tree::write_record(dir, record) {
-        Err(Errno::TOOBIG) => Err(FilerError::Invalid(format!(
-            "the labels of volume `{}` are too long; keep name, labels and permits under 12 KiB together",
-            record.handle
-        ))),
-        done => done.while_doing("write the record of", &record.handle),
-    }
-}
-
-fn own(stage: impl AsFd, record: &VolumeRecord, fresh: bool) -> rustix::io::Result<()> {
-    if record.uid.is_some() || record.gid.is_some() {
-        let (uid, gid) = (record.uid.map(Uid::from_raw), record.gid.map(Gid::from_raw));
-        rustix::fs::chownat(&stage, DATA, uid, gid, AtFlags::SYMLINK_NOFOLLOW)?;
-    }
-    match record.mode.or(fresh.then_some(0o755)) {
-        Some(mode) => rustix::fs::chmodat(&stage, DATA, Mode::from_raw_mode(mode), AtFlags::empty()),
-        None => Ok(()),
     }
 }

@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use model::Bytes;
 
-use super::{Entry, Found, Kept, Lvm, Seen, check_closed, fresh_name, number, part, percent};
+use super::Lvm;
+use super::commands::fresh_name;
+use super::entry::{Entry, Kept};
+use super::room::{number, part, percent};
+use super::seen::{Found, Seen, check_closed};
 use crate::error::{FilerError, Result};
 use crate::volume::{Outcome, Served, SnapshotRecord, SnapshotState, VolumeState, check_name};
 
@@ -18,18 +22,14 @@ impl Lvm {
             return Ok(Outcome::Unchanged(self.picture(handle, there)));
         }
         self.check_room(&seen, &format!("snapshot `{name}` of volume `{handle}`"), Bytes::ZERO)?;
-        let kept = Kept::Snapshot {
-            volume: handle.to_owned(),
-            owner: self.owner.clone(),
-            created: Timestamp::now(),
-            record: SnapshotRecord::of(record, name),
-        };
+        let (created, kept, new) = (Timestamp::now(), SnapshotRecord::of(record, name), fresh_name());
+        let (volume, owner) = (handle.to_owned(), self.owner.clone());
+        let entry = Kept::Snapshot { volume, owner, created, record: kept.clone() };
         self.steps.step()?;
-        self.copy(&found.row.lv_name, &fresh_name(), &Entry { generation: 1, kept }, false)?;
+        self.copy(&found.row.lv_name, &new, &Entry { generation: 1, kept: entry }, false)?;
         self.steps.step()?;
-        let seen = self.look()?;
-        let there = seen.snapshots(handle).into_iter().find(|(_, _, kept)| kept.name == name);
-        Ok(Outcome::Changed(self.picture(handle, there.ok_or_else(|| absent(handle, name))?)))
+        // As a look would show it: what an inactive one holds is not known.
+        Ok(Outcome::Changed(self.shown(handle, &new, created, &kept, Bytes::ZERO)))
     }
 
     pub(in crate::pool) fn list_snapshots(&self, handle: &str) -> Result<Vec<SnapshotState>> {
@@ -55,7 +55,7 @@ impl Lvm {
         let _turn = self.turn();
         let seen = self.look()?;
         let Some((_, record)) = seen.volume(handle) else { return Ok(Outcome::Unchanged(())) };
-        self.check_owner(record)?;
+        record.check_owner(&self.owner)?;
         let there = seen.snapshots(handle).into_iter().find(|(_, _, kept)| kept.name == name);
         let Some((found, _, _)) = there else { return Ok(Outcome::Unchanged(())) };
         self.steps.step()?;
@@ -86,7 +86,7 @@ impl Lvm {
         self.copy(&origin.row.lv_name, &new, &entry, true)?;
         self.steps.step()?;
         if !whole {
-            self.extend(&new, record.size)?;
+            self.extend(&new, number(&origin.row.lv_size), record.size)?;
             self.steps.step()?;
             let old = entry.tags()?;
             entry.generation = next;
@@ -104,6 +104,17 @@ impl Lvm {
         (found, created, kept): (&Found, Timestamp, &SnapshotRecord),
     ) -> SnapshotState {
         let used = Bytes::new(part(number(&found.row.lv_size), percent(&found.row.data_percent)));
+        self.shown(handle, &found.row.lv_name, created, kept, used)
+    }
+
+    fn shown(
+        &self,
+        handle: &str,
+        lv_name: &str,
+        created: Timestamp,
+        kept: &SnapshotRecord,
+        used: Bytes,
+    ) -> SnapshotState {
         SnapshotState {
             handle: handle.to_owned(),
             name: kept.name.clone(),
@@ -111,7 +122,7 @@ impl Lvm {
             size: kept.size,
             used,
             exclusive: used,
-            served: Served::Device { path: self.device(&found.row.lv_name) },
+            served: Served::Device { path: self.device(lv_name) },
         }
     }
 }
@@ -135,10 +146,6 @@ impl Seen {
 
     pub(super) fn snapshot(&self, handle: &str, name: &str) -> Result<(&Found, &SnapshotRecord)> {
         let there = self.snapshots(handle).into_iter().find(|(_, _, kept)| kept.name == name);
-        there.map(|(found, _, kept)| (found, kept)).ok_or_else(|| absent(handle, name))
+        there.map(|(found, _, kept)| (found, kept)).ok_or_else(|| SnapshotRecord::absent(handle, name))
     }
-}
-
-fn absent(handle: &str, name: &str) -> FilerError {
-    FilerError::NotFound(format!("volume `{handle}` has no snapshot `{name}`; list its snapshots"))
 }

@@ -14,6 +14,7 @@ pub(super) struct Row {
     pub(super) lv_size: String,
     pub(super) data_percent: String,
     pub(super) metadata_percent: String,
+    pub(super) lv_health_status: String,
     pub(super) pool_lv: String,
     pub(super) lv_attr: String,
     pub(super) lv_device_open: String,
@@ -32,7 +33,7 @@ struct Rows {
     lv: Vec<Row>,
 }
 
-const COLUMNS: &str = "lv_name,lv_tags,lv_size,data_percent,metadata_percent,pool_lv,lv_attr,lv_device_open,\
+const COLUMNS: &str = "lv_name,lv_tags,lv_size,data_percent,metadata_percent,lv_health_status,pool_lv,lv_attr,lv_device_open,\
                        lv_active,zero,vg_extent_size";
 
 /// All logical volumes of a group.

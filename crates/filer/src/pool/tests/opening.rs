@@ -7,7 +7,7 @@ fn a_second_opener_is_refused_and_told_who_has_it() {
     let Some(rig) = Rig::new() else { return };
     let pid = std::process::id().to_string();
     refused(Pool::open(&rig.spec), ErrorKind::Conflict, &["in use by process", &pid]);
-    let other = PoolSpec::on_btrfs(&rig.spec.path, "them");
+    let other = PoolSpec::mounted(&rig.spec.path, "them");
     refused(Pool::open(&other), ErrorKind::Conflict, &["in use by process", &pid]);
 }
 
@@ -15,7 +15,7 @@ fn a_second_opener_is_refused_and_told_who_has_it() {
 fn a_second_pool_on_one_file_system_is_refused() {
     let Some(mut rig) = Rig::new() else { return };
     fs::create_dir(rig.inside("other")).unwrap();
-    let other = PoolSpec::on_btrfs(rig.inside("other"), "them");
+    let other = PoolSpec::mounted(rig.inside("other"), "them");
     refused(Pool::open(&other), ErrorKind::Conflict, &["another pool", "of its own"]);
     rig.pool = None;
     drop(Pool::open(&other).unwrap());
@@ -24,7 +24,7 @@ fn a_second_pool_on_one_file_system_is_refused() {
 
 #[test]
 fn a_pools_image_is_made_for_root_alone_over_what_an_earlier_try_left() {
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = Rig::on_btrfs() else { return };
     let mut spec = rig.spec.clone();
     spec.path = rig.dir.path().join("second");
     let image = spec.image.as_mut().unwrap();
@@ -41,7 +41,7 @@ fn a_pools_image_is_made_for_root_alone_over_what_an_earlier_try_left() {
 
 #[test]
 fn an_image_that_lost_its_loop_device_is_attached_again_once() {
-    let Some(mut rig) = Rig::new() else { return };
+    let Some(mut rig) = Rig::on_btrfs() else { return };
     let image = rig.dir.path().join("pool.img");
     rig.pool().create(&volume("v", 64)).unwrap();
     rig.pool = None;
@@ -60,17 +60,17 @@ fn an_image_that_lost_its_loop_device_is_attached_again_once() {
 
 #[test]
 fn wrong_places_for_a_pool_are_refused_with_advice() {
-    let Some(rig) = Rig::new() else { return };
+    let Some(rig) = Rig::on_btrfs() else { return };
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);
     let image = |name: &str| Image { path: at(name), size: Bytes::gib(1), preallocate: false };
     fs::create_dir(at("dir")).unwrap();
     refused(
-        Pool::open(&PoolSpec::on_btrfs(at("dir"), "us")),
+        Pool::open(&PoolSpec::mounted(at("dir"), "us")),
         ErrorKind::Unsupported,
         &["not on btrfs", "image"],
     );
-    refused(Pool::open(&PoolSpec::on_btrfs(at("none"), "us")), ErrorKind::NotFound, &["make the pool"]);
+    refused(Pool::open(&PoolSpec::mounted(at("none"), "us")), ErrorKind::NotFound, &["make the pool"]);
     let spec = PoolSpec::in_image(at("dir"), image("none.img"), "us");
     refused(Pool::open(&spec), ErrorKind::NotFound, &["none.img", "make the pool"]);
     let mut precious = vec![0; 3 << 20];
