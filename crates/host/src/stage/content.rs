@@ -7,7 +7,7 @@ use model::{Bytes, Filesystem};
 
 use super::encryption;
 use super::format::{self, Content, Evidence, FormatRecord, Next, Phase};
-use super::{Places, check_read_only, make_directory, set_mode};
+use super::{Places, Unwritten, check_read_only, make_directory, set_mode};
 use crate::device::block::Block;
 use crate::device::proof;
 use crate::encryption::Passphrases;
