@@ -173,7 +173,8 @@ impl Inspect for NodeInspector {
         let Some(mounts) = self.0.upgrade() else { return Vec::new() };
         let mut findings = compare(&mounts, catalogue);
         findings.extend(twins(catalogue));
-        let wires = wires(&mounts.orchestrator.backends());
+        // That backends could not be asked for is told by the orchestrator's own findings.
+        let wires = wires(&mounts.orchestrator.backends().await.unwrap_or_default());
         findings.extend(mounts.host.doctor(&wires).await.into_iter().map(|finding| Finding {
             severity: Severity::Warning,
             subject: finding.subject,
