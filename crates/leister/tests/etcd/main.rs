@@ -69,7 +69,7 @@ fn a_follower_serves_its_users_as_the_leader_does() {
     hosts[leads].docker("VolumeDriver.Unmount", &json!({"Name": "d", "ID": "one"}));
     follower.docker("VolumeDriver.Remove", &json!({"Name": "d"}));
     assert_eq!(follower.volumes(), ["volume/v"]);
-    assert_eq!(follower.ok(&["doctor"]), "nothing is wrong\n");
+    follower.is_well();
     assert_eq!(follower.ok(&["delete", "volume", "v", "--snapshots"]), "volume/v deleted\n");
     for host in &hosts {
         until("it is gone everywhere", || host.volumes().is_empty());
@@ -117,7 +117,7 @@ fn what_is_asked_for_survives_the_leader_and_a_member_of_etcd() {
         until("all are there", || host.volumes().len() == MANY);
     }
     assert_eq!(site.volumes().len(), MANY, "nothing is lost, nothing is there twice: {:?}", site.volumes());
-    assert_eq!(hosts[survivors[0]].ok(&["doctor"]), "nothing is wrong\n");
+    hosts[survivors[0]].is_well();
 
     // The dead one comes back with its name, and follows.
     hosts[first].start(&cluster.endpoints());

@@ -64,6 +64,8 @@ impl Orchestrator {
             }
         }
         sort(&mut findings);
+        // What both see of the records is told once.
+        findings.dedup();
         findings
     }
 
@@ -232,8 +234,8 @@ fn unexamined(problem: String) -> Finding {
 }
 
 fn sort(findings: &mut [Finding]) {
-    findings.sort_by(|a, b| {
-        (std::cmp::Reverse(a.severity), &a.subject).cmp(&(std::cmp::Reverse(b.severity), &b.subject))
+    findings.sort_by_cached_key(|finding| {
+        (std::cmp::Reverse(finding.severity), finding.subject.clone(), finding.problem.clone())
     });
 }
 
