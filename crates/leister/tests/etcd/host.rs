@@ -64,14 +64,6 @@ impl Site {
     }
 
     /// The volumes that are really there.
-    /// Nothing is wrong, but that these hosts are one machine and have its names for storage.
-    pub(crate) fn is_well(&self) {
-        let said = self.cli(&["doctor"]);
-        let wrong = said.out.lines().filter(|line| line.starts_with("error") || line.starts_with("warning"));
-        let wrong: Vec<_> = wrong.filter(|line| !line.contains("they have one name")).collect();
-        assert!(wrong.is_empty() && said.code <= 1, "{}: {said:?}\n{}", self.name, self.log());
-    }
-
     pub(crate) fn volumes(&self) -> Vec<String> {
         let mut names: Vec<String> = match &self.array {
             Some((sim, _)) => {
@@ -164,6 +156,14 @@ impl Host {
     pub(crate) fn cli(&self, words: &[&str]) -> Said {
         let socket = format!("unix://{}", self.path("rest.sock").display());
         said(Command::new(PROGRAM).args(words).env("LEISTER_SERVER", socket).output().unwrap())
+    }
+
+    /// Nothing is wrong, but that these hosts are one machine and have its names for storage.
+    pub(crate) fn is_well(&self) {
+        let said = self.cli(&["doctor"]);
+        let wrong = said.out.lines().filter(|line| line.starts_with("error") || line.starts_with("warning"));
+        let wrong: Vec<_> = wrong.filter(|line| !line.contains("they have one name")).collect();
+        assert!(wrong.is_empty() && said.code <= 1, "{}: {said:?}\n{}", self.name, self.log());
     }
 
     pub(crate) fn ok(&self, words: &[&str]) -> String {
