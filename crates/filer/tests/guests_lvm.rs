@@ -17,7 +17,7 @@ use rig::{Backend, Rig, Size};
 
 /// Set in the guest: which case to run.
 const CASE: &str = "FILER_CASE";
-const LIMIT: Duration = Duration::from_secs(240);
+const LIMIT: Duration = Duration::from_secs(900);
 
 /// LVM's defaults know no disks of user-mode Linux, and wait for udev and a monitor that a guest does not need.
 const LVM: &str = "printf '%s\\n' 'devices { types = [ \"ubd\", 16 ] obtain_device_list_from_udev = 0 \

@@ -18,15 +18,11 @@ const LVM: &str = "printf '%s\\n' 'devices { types = [ \"ubd\", 16 ] obtain_devi
 
 /// What differs most between kinds of pools. A guest starts a program in a tenth of a second, and LVM is made of programs:
 /// `WHOLE=1` runs all proofs, which takes some minutes.
-const PROOFS: [&str; 8] = [
+const PROOFS: [&str; 4] = [
     "a_created_volume_is_observed_listed_and_counted",
-    "foreign_volumes_are_never_touched",
-    "a_full_pool_names_what_is_free_and_leaves_nothing",
-    "a_volume_grows_while_in_use_and_never_shrinks",
     "a_snapshot_keeps_the_content_of_its_instant",
-    "restoring_brings_back_the_content_and_keeps_all_snapshots",
     "a_clone_may_be_larger_but_not_smaller",
-    "everything_is_still_known_after_a_restart",
+    "foreign_volumes_are_never_touched",
 ];
 
 #[test]

@@ -8,7 +8,7 @@ use rig::{Backend, Rig, Size};
 use super::DISK;
 use super::xfs::POWER;
 
-const LIMIT: Duration = Duration::from_secs(600);
+const LIMIT: Duration = Duration::from_secs(1200);
 
 #[test]
 fn pools_on_xfs_keep_what_pools_on_btrfs_promise() {
