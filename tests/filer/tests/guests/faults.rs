@@ -40,6 +40,10 @@ impl InUse {
     /// Nothing acknowledged is lost; how many errors each application saw.
     #[track_caller]
     fn end(self, node: &Node<'static>) -> [u64; 2] {
+        for writer in &self.writers {
+            // What an application sees: docs/filer.md says it.
+            print!("{}", writer.errors_said());
+        }
         let written: [Written; 2] = self.writers.map(Writer::end);
         println!("{written:?}");
         for (volume, written) in self.volumes.iter().zip(&written) {
