@@ -24,6 +24,24 @@ const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/site/", "tests/fa
 /// Suites that boot guests beside other things.
 const SOME_GUESTS: &[&str] = &["crates/filer", "crates/linux/conformance"];
 
+/// Suites, and of others the tests with such names, that `make test` leaves to `make proofs`: each takes many minutes.
+const LONG: &[(&str, &str)] = &[
+    ("crates/filer", "pools_on_xfs"),
+    ("crates/filer/guests_lvm", ""),
+    ("crates/linux/conformance", "guests::"),
+    ("crates/linux/guests_remote", ""),
+    ("tests/faults/guests", ""),
+    ("tests/filer/guests", ""),
+];
+
+/// Which tests of a suite run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// All that are not long.
+    Quick,
+    Long,
+}
+
 /// One test executable.
 #[derive(Debug, Clone)]
 pub(crate) struct Suite {
@@ -109,19 +127,37 @@ impl Suite {
             || SOME_GUESTS.contains(&self.name.as_str())
     }
 
-    /// Runs it to its end and keeps what it says in `./var/log`.
-    pub(crate) fn run(&self, checkout: &Checkout) -> (Outcome, Duration) {
+    /// The name that its long tests begin with or contain; all are long when it is empty.
+    fn long(&self) -> Option<&'static str> {
+        LONG.iter().find(|(name, _)| *name == self.name).map(|(_, tests)| *tests)
+    }
+
+    pub(crate) fn has(&self, part: Part) -> bool {
+        match part {
+            Part::Quick => self.long() != Some(""),
+            Part::Long => self.long().is_some(),
+        }
+    }
+
+    /// Runs a part of it to its end and keeps what it says in `./var/log`.
+    pub(crate) fn run(&self, checkout: &Checkout, part: Part) -> (Outcome, Duration) {
         let started = Instant::now();
-        let outcome = self.try_run(checkout).unwrap_or_else(|error| Outcome::failure(format!("{error:#}\n")));
+        let outcome =
+            self.try_run(checkout, part).unwrap_or_else(|error| Outcome::failure(format!("{error:#}\n")));
         (outcome, started.elapsed())
     }
 
-    fn try_run(&self, checkout: &Checkout) -> Result<Outcome> {
+    fn try_run(&self, checkout: &Checkout, part: Part) -> Result<Outcome> {
         let limit = if self.boots_guests() { LIMIT_WITH_GUESTS } else { LIMIT };
         let log = checkout.log(&self.name.replace(['/', ' '], "-"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.executable);
         command.arg("--show-output").current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
+        match (part, self.long()) {
+            (_, None | Some("")) => {}
+            (Part::Quick, Some(tests)) => drop(command.args(["--skip", tests])),
+            (Part::Long, Some(tests)) => drop(command.arg(tests)),
+        }
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let ended_well = bounded(environment(&mut command, checkout), limit)?;
         let said = std::fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
