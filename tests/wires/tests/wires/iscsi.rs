@@ -7,7 +7,7 @@ use rig::{Guest, Rig, services};
 use wires::{Attach, Deed};
 
 use crate::hands::{MOUNTS, attach, detach, done, failed, mount, obey, unmount, volume};
-use crate::{LIMIT, on_rig};
+use crate::on_rig;
 
 const OPEN: &str = "iqn.2026-01.test.rig:open";
 const CHAP: &str = "iqn.2026-01.test.rig:chap";
