@@ -14,7 +14,7 @@ XTASK := cargo run --quiet --locked --package xtask --
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-test: packages ## every check and every test; the last line sums them up
+test: packages ## every check and every test but the longest; the last line sums them up
 	@$(XTASK) test
 
 proofs: packages ## the suites in guests that take too long for `make test`

@@ -22,7 +22,7 @@ struct Arguments {
 enum Command {
     /// Check the rules of the house that a program can check
     Tidy,
-    /// Run every check and every suite; the last line sums them up
+    /// Run every check and every suite but the longest; the last line sums them up
     Test,
     /// Run the suites that take too long for that
     Proofs,

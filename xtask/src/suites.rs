@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::checkout::Checkout;
 use crate::leftovers;
@@ -33,6 +33,17 @@ const LONG: &[(&str, &str)] = &[
     ("tests/faults/guests", ""),
     ("tests/filer/guests", ""),
 ];
+
+/// The long suites and the long tests of others, for a person to read.
+///
+/// # Errors
+/// One of them is not among `suites`: it would never run, and nobody would notice.
+pub(crate) fn long(suites: &[Suite]) -> Result<&'static [(&'static str, &'static str)]> {
+    for (name, _) in LONG {
+        ensure!(suites.iter().any(|suite| suite.name == *name), "there is no suite {name} to leave out");
+    }
+    Ok(LONG)
+}
 
 /// Which tests of a suite run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -259,6 +270,21 @@ mod tests {
             let suite = Suite { name: name.into(), executable: PathBuf::new(), folder: PathBuf::new() };
             assert_eq!(suite.boots_guests(), boots, "{name}");
         }
+    }
+
+    #[test]
+    fn each_suite_has_its_long_tests_in_one_part_and_the_rest_in_the_other() {
+        let suite = |name: &str| Suite { name: name.into(), executable: "".into(), folder: "".into() };
+        for (name, parts) in [
+            ("crates/model", [true, false]),
+            ("crates/linux/guests_remote", [false, true]),
+            ("crates/linux/conformance", [true, true]),
+        ] {
+            assert_eq!([Part::Quick, Part::Long].map(|part| suite(name).has(part)), parts, "{name}");
+        }
+        let all: Vec<_> = LONG.iter().map(|(name, _)| suite(name)).collect();
+        assert!(long(&all).is_ok());
+        assert!(long(&all[1..]).unwrap_err().to_string().contains(LONG[0].0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::build;
 use crate::checkout::Checkout;
 use crate::leftovers;
-use crate::suites::{Outcome, Part, Suite, environment};
+use crate::suites::{self, Outcome, Part, Suite, environment};
 
 /// Suites that take longest begin first.
 const SLOW: &[&str] = &["tests/", "crates/leister", "crates/filer", "crates/linux", "crates/orchestrator"];
@@ -32,6 +32,11 @@ pub(crate) fn command(checkout: &Checkout, part: Part) -> Result<()> {
         suites = build::everything(checkout)?;
         Ok(())
     });
+    if part == Part::Quick {
+        for (suite, tests) in suites::long(&suites)? {
+            println!("       left to `make proofs`: {suite} {tests}");
+        }
+    }
     suites.retain(|suite| suite.has(part));
     suites
         .sort_by_key(|suite| SLOW.iter().position(|slow| suite.name.starts_with(slow)).unwrap_or(SLOW.len()));

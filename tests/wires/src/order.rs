@@ -123,7 +123,13 @@ impl Answer {
     fn of(error: &HostError) -> Answer {
         let shown = format!("{error:?}");
         let kind = shown.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default().to_owned();
-        Answer::Failed { kind, text: error.to_string() }
+        let mut text = error.to_string();
+        let mut cause = std::error::Error::source(error);
+        while let Some(deeper) = cause {
+            text = format!("{text}: {deeper}");
+            cause = deeper.source();
+        }
+        Answer::Failed { kind, text }
     }
 }
 

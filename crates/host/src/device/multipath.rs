@@ -94,8 +94,15 @@ impl Map {
     }
 
     /// Removes the map; its disks stay.
+    ///
+    /// # Behavior
+    /// What [`add`] told multipathd is taken back: it would grab the unit when it comes again by one portal, under
+    /// whoever uses the disk itself.
     pub(crate) async fn remove(&self, tools: &Tools) -> Result<(), ExecError> {
-        tools.quick("multipath").args(["-f", &self.alias]).run().await.map(drop)
+        let disks = self.disks();
+        tools.quick("multipath").args(["-f", &self.alias]).run().await?;
+        let Some(disk) = disks.first() else { return Ok(()) };
+        tools.quick("multipath").arg("-w").arg(format!("/dev/{disk}")).accept(&[0, 1]).run().await.map(drop)
     }
 
     /// Takes over the size of its disks.

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
 
 use crate::error::{Doing, Result};
 
@@ -26,8 +25,6 @@ pub(crate) struct Disk {
     pub(crate) lun: u64,
 }
 
-/// How long a disk may be busy with itself.
-const PASSING: Duration = Duration::from_secs(5);
 const SESSIONS: &str = "/sys/class/iscsi_session";
 const CONNECTIONS: &str = "/sys/class/iscsi_connection";
 
@@ -106,16 +103,7 @@ impl Disk {
     /// Takes over what the unit says of itself now: its names, its size.
     pub(crate) fn rescan(&self) -> Result<()> {
         let path = self.attribute("rescan");
-        let until = Instant::now() + PASSING;
-        loop {
-            match fs::write(&path, "1") {
-                // The disk is only just coming up, or its session is at work on itself.
-                Err(e) if e.kind() == io::ErrorKind::WouldBlock && Instant::now() < until => {
-                    std::thread::park_timeout(Duration::from_millis(50));
-                }
-                written => return written.doing(|| format!("rescan {}", self.name)),
-            }
-        }
+        fs::write(&path, "1").doing(|| format!("rescan {}", self.name))
     }
 
     /// Makes the kernel forget the disk. What is not written by now is lost.

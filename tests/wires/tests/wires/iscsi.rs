@@ -7,7 +7,7 @@ use rig::{Guest, Rig, services};
 use wires::{Attach, Deed};
 
 use crate::hands::{MOUNTS, attach, detach, done, failed, mount, obey, unmount, volume};
-use crate::on_rig;
+use crate::{LIMIT, on_rig};
 
 const OPEN: &str = "iqn.2026-01.test.rig:open";
 const CHAP: &str = "iqn.2026-01.test.rig:chap";
@@ -105,6 +105,28 @@ fn a_unit_is_formatted_used_grown_and_taken_away_with_its_data() {
         done(obey(node, Deed::Attach(Box::new(later))));
         let point = mount(node, "a", "app");
         assert_eq!(node.exec(&format!("cat {point}/f")).ok("read"), "kept");
+        unmount(node, "a", "app");
+        done(detach(node, "a"));
+        nothing_is_left(node);
+    });
+}
+
+#[test]
+fn a_unit_on_two_portals_is_one_map_that_lives_on_one_path() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        let route = unit(storage, OPEN, &[0, 1], 0, "rig-unit-a");
+        done(obey(node, Deed::Attach(Box::new(wanted("a", route)))));
+        let point = mount(node, "a", "app");
+        let device = node.exec(&format!("grep {point} /proc/mounts")).ok("its device");
+        assert!(device.starts_with("/dev/dm-") || device.starts_with("/dev/mapper/"), "{device}");
+        assert_eq!(node.exec("ls /sys/class/iscsi_session | wc -l").ok("sessions").trim(), "2");
+        storage.cut(0).unwrap();
+        let written = node.exec_within(LIMIT, &format!("echo kept >{point}/f && sync {point}/f"));
+        storage.join(0).unwrap();
+        written.ok("write by the other path");
+        assert_eq!(node.exec(&format!("cat {point}/f")).ok("read"), "kept");
+        node.wait_for("! grep -vq running /sys/block/sd*/device/state", LIMIT).ok("both paths are back");
         unmount(node, "a", "app");
         done(detach(node, "a"));
         nothing_is_left(node);

@@ -160,6 +160,34 @@ fn another_namespace_or_a_strangers_data_is_refused_untouched() {
 }
 
 #[test]
+fn a_subsystem_is_left_with_the_last_namespace_and_a_strangers_connection_never() {
+    on_stock_rig(|rig| {
+        let (storage, node) = serve(rig);
+        for (name, id) in [("a", A), ("b", B)] {
+            done(obey(node, Deed::Attach(Box::new(wanted(name, namespace(storage, &[0], id))))));
+        }
+        mount(node, "a", "app");
+        unmount(node, "a", "app");
+        done(detach(node, "a"));
+        let point = mount(node, "b", "app");
+        node.exec(&format!("echo kept >{point}/f && sync {point}/f")).ok("write");
+        unmount(node, "b", "app");
+        done(detach(node, "b"));
+        nothing_is_left(node);
+        let by_hand = format!("nvme connect -t tcp -n {SUBSYSTEM} -a {} -s 4420", storage.address(0));
+        node.exec_within(LIMIT, &by_hand).ok("somebody connects by hand");
+        let mut again = wanted("a", namespace(storage, &[0], A));
+        again.staged_before = true;
+        done(obey(node, Deed::Attach(Box::new(again))));
+        done(detach(node, "a"));
+        assert_eq!(node.exec("ls -d /sys/class/nvme/nvme* | wc -l").ok("controllers"), "1");
+        node.exec_within(LIMIT, "nvme disconnect-all").ok("it goes");
+        node.wait_for("! ls -d /sys/block/nvme* 2>/dev/null", LIMIT).ok("gone");
+        nothing_is_left(node);
+    });
+}
+
+#[test]
 fn a_portal_that_was_away_is_joined_when_it_is_back() {
     on_stock_rig(|rig| {
         let (storage, node) = serve(rig);

@@ -149,11 +149,10 @@ pub(super) async fn leave_unused(own: &Path, nqn: &str, tools: &Tools, ours: &Se
     if is_used.await? {
         return Ok(());
     }
-    let controllers = subsystem.controllers();
-    let (mine, others): (Vec<_>, Vec<_>) =
-        controllers.into_iter().partition(|controller| ours.is_ours(nqn, &controller.portal));
+    let mine = subsystem.controllers().into_iter().filter(|c| ours.is_ours(nqn, &c.portal));
     for controller in mine {
         blocking(&tools.hold, move || controller.disconnect()).await?;
     }
-    if others.is_empty() { ours.forget(nqn) } else { Ok(()) }
+    // What somebody else connected stays, and is none of ours.
+    ours.forget(nqn)
 }
