@@ -54,6 +54,8 @@ type Ascii = MetadataValue<tonic::metadata::Ascii>;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The same for what cannot wait: a lease runs out meanwhile.
 const HASTE: Duration = Duration::from_secs(1);
+/// Times that something is sent which may be done twice, or as many as there are members.
+const ATTEMPTS: usize = 3;
 /// A page of a list may hold many large values.
 const LARGEST: usize = 1 << 30;
 
@@ -202,7 +204,7 @@ impl Client {
         F: Future<Output = Result<A, StoreError>>,
     {
         let mut is_again = false;
-        for _ in 1..self.channels.len() {
+        for _ in 1..self.channels.len().max(ATTEMPTS) {
             match call().await {
                 Err(StoreError::Unavailable { .. }) => is_again = true,
                 done => return done.map(|answer| (answer, is_again)),
