@@ -96,6 +96,9 @@ pub(crate) async fn detach(
     tools: &Tools,
     targets: &Locks<String>,
 ) -> Result<()> {
+    if unwritten == Unwritten::MayBeLost {
+        unit::stop_waiting(places, tools).await?;
+    }
     let at = places.clone();
     let is_directory = blocking(&tools.hold, move || {
         let table = Table::read()?;
