@@ -138,6 +138,17 @@ pub(super) async fn release(
     blocking(&tools.hold, move || unmark(&places)).await
 }
 
+/// Lets what waits for the paths of a volume's map fail: they do not come back.
+pub(super) async fn stop_waiting(places: &Places, tools: &Tools) -> Result<()> {
+    let map = marked(places)?.and_then(|device| multipath::named(&device));
+    if let Some(map) = map
+        && let Err(error) = map.stop_waiting(tools).await
+    {
+        tracing::warn!(volume = %places.volume, %error, "what waits for the device may go on waiting");
+    }
+    Ok(())
+}
+
 /// Extends the device, and the filesystem on it if one is mounted, to `size`.
 pub(super) async fn grow(
     places: &Places,

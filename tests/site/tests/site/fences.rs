@@ -124,3 +124,40 @@ fn a_host_that_lost_power_lost_nothing_it_had_acknowledged_and_cannot_write_when
         give_back(site, two, one, KINDS);
     });
 }
+
+#[test]
+fn a_host_that_was_cut_off_while_it_was_fenced_writes_no_more() {
+    let links = |host: &Host<'_>, change: fn(&Guest, u8)| (0..2).for_each(|link| change(host.guest(), link));
+    outlive(
+        KINDS,
+        |host| links(host, |guest, link| guest.cut(link).unwrap()),
+        |host| links(host, |guest, link| guest.join(link).unwrap()),
+    );
+}
+
+#[test]
+fn a_host_that_stood_still_while_it_was_fenced_writes_no_more() {
+    outlive(&KINDS[..1], |host| host.guest().stop().unwrap(), |host| host.guest().cont().unwrap());
+}
+
+/// A host goes away without an end, is fenced, and comes back in the middle of its writing.
+fn outlive(kinds: &Kinds, go: impl Fn(&Host<'_>), come: impl Fn(&Host<'_>)) {
+    on_site(|site| {
+        let [heir, gone] = &site.hosts;
+        work(gone, kinds);
+        go(gone);
+        let found = take_over(heir, gone, kinds);
+        come(gone);
+        for (volume, _) in kinds {
+            wait(&format!("the writer of {volume} fails"), || gone.failed(volume));
+        }
+        nothing_was_lost(heir, gone, &found, kinds);
+        // It lets go of them by itself.
+        let left = "grep /srv/node/leister/mounts /proc/mounts || ls -d /sys/class/iscsi_session/*";
+        gone.guest().wait_for(&format!("! ({left}) 2>/dev/null"), LIMIT).ok("it has let go");
+        for (volume, _) in kinds {
+            gone.end(volume).ok("end");
+        }
+        give_back(site, heir, gone, kinds);
+    });
+}

@@ -4,6 +4,7 @@
 
 mod fences;
 mod races;
+mod restarts;
 mod sharing;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
