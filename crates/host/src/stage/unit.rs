@@ -19,7 +19,7 @@ use super::content::{self, Volume};
 use super::{Places, Unwritten, make_directory};
 use crate::device::block::{self, Block};
 use crate::device::busy::{self, Holder};
-use crate::device::{iscsi, nvme};
+use crate::device::{iscsi, multipath, nvme};
 use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
