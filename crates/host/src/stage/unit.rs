@@ -19,7 +19,7 @@ use super::content::{self, Volume};
 use super::{Places, Unwritten, make_directory};
 use crate::device::block::{self, Block};
 use crate::device::busy::{self, Holder};
-use crate::device::{iscsi, nvme};
+use crate::device::{iscsi, multipath, nvme};
 use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
@@ -136,6 +136,17 @@ pub(super) async fn release(
     }
     let places = places.clone();
     blocking(&tools.hold, move || unmark(&places)).await
+}
+
+/// Lets what waits for the paths of a volume's map fail: they do not come back.
+pub(super) async fn stop_waiting(places: &Places, tools: &Tools) -> Result<()> {
+    let map = marked(places)?.and_then(|device| multipath::named(&device));
+    if let Some(map) = map
+        && let Err(error) = map.stop_waiting(tools).await
+    {
+        tracing::warn!(volume = %places.volume, %error, "what waits for the device may go on waiting");
+    }
+    Ok(())
 }
 
 /// Extends the device, and the filesystem on it if one is mounted, to `size`.
