@@ -6,6 +6,7 @@ mod http;
 mod scale;
 mod spread;
 mod system;
+mod wires;
 
 use clap::{Parser, Subcommand};
 
@@ -45,6 +46,18 @@ enum What {
         #[arg(long, default_value_t = 10_000)]
         volumes: usize,
     },
+    /// Attach, detach and writes over NFS and iSCSI, beside the same steps by hand, in guests. Needs root.
+    Wires {
+        /// Volumes of each way, attached one at a time and all at once.
+        #[arg(long, default_value_t = 32)]
+        volumes: usize,
+        /// Measurements per way, taken in turns.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// The part of `wires` that runs in the guest: a plan comes in, what was measured goes out.
+    #[command(hide = true)]
+    Node,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -53,5 +66,7 @@ fn main() -> anyhow::Result<()> {
             scale::measure(&present, creates, parallel, rounds)
         }
         What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
+        What::Wires { volumes, rounds } => wires::measure(volumes, rounds),
+        What::Node => wires::in_guest(),
     }
 }
