@@ -62,8 +62,11 @@ enum What {
         #[arg(long, default_value_t = 20)]
         in_flight: usize,
     },
-    /// Attach, detach and writes over NFS and iSCSI, beside the same steps by hand, in guests. Needs root.
+    /// Attach, detach and writes over a network, beside the same steps by hand, in guests. Needs root.
     Wires {
+        /// By which wires.
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "nfs,iscsi")]
+        wires: Vec<wires::Wire>,
         /// Volumes of each way, attached one at a time and all at once.
         #[arg(long, default_value_t = 32)]
         volumes: usize,
@@ -85,7 +88,7 @@ fn main() -> anyhow::Result<()> {
             ontap::measure(ontap::Plan { operations, parallel, milliseconds, in_flight })
         }
         What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
-        What::Wires { volumes, rounds } => wires::measure(volumes, rounds),
+        What::Wires { wires, volumes, rounds } => wires::measure(&wires, volumes, rounds),
         What::Node => wires::in_guest(),
     }
 }

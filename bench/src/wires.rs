@@ -1,4 +1,6 @@
 //! Leister's hands beside a person's tools: the same export, the same kind of unit, the same guests, one run.
+//!
+//! NVMe/TCP runs on emulated machines with Debian's kernel, the others on user-mode Linux: compare ways, not wires.
 
 mod node;
 
@@ -8,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use comfy_table::{Table, presets};
 use filer_suite::{Filer, FilerSpec, Node, NodeSpec};
 use model::{Bytes, NodeIdentity, NodeName, Permit, Route};
-use rig::{Guest, Limit, Rig, Size};
+use rig::{Backend, Guest, Limit, Rig, Size};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -36,61 +38,101 @@ struct Measured {
     wrote: Vec<f64>,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Wire {
+    Nfs,
+    Iscsi,
+    Nvme,
+}
+
 /// Attaches `volumes` of each way over each wire.
-pub(crate) fn measure(volumes: usize, rounds: usize) -> Result<()> {
+pub(crate) fn measure(wires: &[Wire], volumes: usize, rounds: usize) -> Result<()> {
     ensure!(volumes > 0 && rounds > 0, "nothing to measure; use 1 or more");
+    let mut tables = Tables::new();
+    let (nvme, others): (Vec<Wire>, Vec<Wire>) = wires.iter().partition(|wire| **wire == Wire::Nvme);
+    for (kernel, wires) in [(Backend::Uml, others), (Backend::Tcg, nvme)] {
+        if !wires.is_empty() {
+            on_rig(kernel, &wires, volumes, rounds, &mut tables)?;
+        }
+    }
+    println!("Attach and detach\n\n{}\n\nWrites\n\n{}", tables.attaches, tables.writes);
+    Ok(())
+}
+
+struct Tables {
+    attaches: Table,
+    writes: Table,
+}
+
+impl Tables {
+    fn new() -> Self {
+        let [mut attaches, mut writes] = [Table::new(), Table::new()];
+        for table in [&mut attaches, &mut writes] {
+            table.load_style(presets::ASCII_MARKDOWN);
+        }
+        attaches.set_header([
+            "wire",
+            "volumes",
+            "attach p50",
+            "p99",
+            "by hand p50",
+            "p99",
+            "ratio p50",
+            "detach p50",
+            "p99",
+            "by hand p50",
+            "p99",
+            "ratio p50",
+        ]);
+        writes.set_header([
+            "wire",
+            "200 × 4 KiB, each flushed",
+            "by hand",
+            "ratio",
+            "16 MiB",
+            "by hand",
+            "ratio",
+        ]);
+        Self { attaches, writes }
+    }
+}
+
+fn on_rig(kernel: Backend, wires: &[Wire], volumes: usize, rounds: usize, tables: &mut Tables) -> Result<()> {
     let rig = Rig::builder()
+        .backend(kernel)
         .guest("storage", |g| g.memory(Size::gib(1)).disk(Size::gib(8)).disk(Size::mib(128)))
         .guest("node1", |g| g.memory(Size::mib(512)));
     let rig = rig.up()?;
-    let filer = Filer::up(&rig, "storage", FilerSpec::default())?;
-    let leister = Node::up(&rig, "node1", &filer, NodeSpec::new(TENANT))?;
-    println!("Attach and detach\n");
-    let mut table = Table::new();
-    table.load_style(presets::ASCII_MARKDOWN);
-    table.set_header([
-        "wire",
-        "volumes",
-        "attach p50",
-        "p99",
-        "by hand p50",
-        "p99",
-        "ratio p50",
-        "detach p50",
-        "p99",
-        "by hand p50",
-        "p99",
-        "ratio p50",
-    ]);
-    let mut writes = Table::new();
-    writes.load_style(presets::ASCII_MARKDOWN);
-    writes.set_header([
-        "wire",
-        "200 × 4 KiB, each flushed",
-        "by hand",
-        "ratio",
-        "16 MiB",
-        "by hand",
-        "ratio",
-    ]);
+    let (mut filer, mut leister) = (FilerSpec::default(), NodeSpec::new(TENANT));
+    // Whose volumes the tenant's certificate may permit.
+    leister.arguments = format!("--instance-id {TENANT}");
+    if kernel == Backend::Tcg {
+        "nvme".clone_into(&mut filer.wires);
+        "protocol: nvme\n".clone_into(&mut leister.backend);
+    }
+    let filer = Filer::up(&rig, "storage", filer)?;
+    let leister = Node::up(&rig, "node1", &filer, leister)?;
     // What is created stays; the hands are measured without the rest of Leister.
-    for (wire, layout) in [("NFS", None), ("iSCSI", Some(("fstype", "ext4")))] {
+    for wire in wires {
         for at in 0..2 * volumes {
             let size = SIZE.to_string();
             let mut options = vec![("size", size.as_str())];
-            options.extend(layout);
-            leister.create(&format!("{wire}{at}"), &options);
+            options.extend((*wire != Wire::Nfs).then_some(("fstype", "ext4")));
+            leister.create(&name(*wire, at), &options);
         }
     }
     leister.stop();
-    for wire in ["NFS", "iSCSI"] {
-        let names = (0..2 * volumes).map(|at| format!("leister_{wire}{at}"));
+    for wire in wires {
+        let names = (0..2 * volumes).map(|at| format!("leister_{}", name(*wire, at)));
         let routes = names.map(|name| permit(&filer, leister.guest(), &name)).collect::<Result<_>>()?;
         let measured = on_node(leister.guest(), &Plan { routes, size: SIZE, rounds })?;
-        show(wire, &measured, &mut table, &mut writes);
+        show(&format!("{wire:?}"), &measured, &mut tables.attaches, &mut tables.writes);
     }
-    println!("{table}\n\nWrites\n\n{writes}");
     Ok(())
+}
+
+fn name(wire: Wire, at: usize) -> String {
+    format!("{wire:?}{at}").to_lowercase()
 }
 
 /// `bench node`.
@@ -111,10 +153,12 @@ fn on_node(guest: &Guest, plan: &Plan) -> Result<Vec<Measured>> {
 
 /// Lets the node reach a volume, by one portal; by which route.
 fn permit(filer: &Filer<'_>, guest: &Guest, handle: &str) -> Result<Route> {
-    let initiator = String::from_utf8(guest.read("/etc/iscsi/initiatorname.iscsi")?)?;
+    let line = |path: &str| guest.read(path).ok().and_then(|text| String::from_utf8(text).ok());
+    let initiator = line("/etc/iscsi/initiatorname.iscsi").context("the node has no initiator name")?;
     let identity = NodeIdentity {
         addresses: vec![guest.address(0).into(), guest.address(1).into()],
         initiator: Some(initiator.trim().trim_start_matches("InitiatorName=").to_owned()),
+        nqn: line("/etc/nvme/hostnqn").map(|nqn| nqn.trim().to_owned()),
         ..NodeIdentity::named(NodeName::new("node1")?)
     };
     let body = serde_json::to_string(&Permit::shared(identity))?;
@@ -126,9 +170,11 @@ fn permit(filer: &Filer<'_>, guest: &Guest, handle: &str) -> Result<Route> {
     ensure!(said.is_ok(), "no permit for {handle}: {}{}", said.stdout, said.stderr);
     let mut answer: Value = serde_json::from_str(&said.stdout)?;
     let mut route = serde_json::from_value(answer["state"].take()).context("the route")?;
-    if let Route::Iscsi(route) = &mut route {
-        // A person's steps with several portals are another table.
-        route.portals.truncate(1);
+    // A person's steps with several portals are another table.
+    match &mut route {
+        Route::Iscsi(route) => route.portals.truncate(1),
+        Route::Nvme(route) => route.portals.truncate(1),
+        _ => {}
     }
     Ok(route)
 }

@@ -6,8 +6,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use host::{Attachment, Host, HostConfig, Limits};
-use model::{Bytes, Filesystem, IscsiRoute, NfsRoute, Route, VolumeId};
+use host::{Attachment, Host, HostConfig, Limits, Paths};
+use model::{Bytes, Filesystem, IscsiRoute, NamespaceId, NfsRoute, NvmeRoute, Route, VolumeId};
 use serde::{Deserialize, Serialize};
 
 use super::{Measured, Way};
@@ -37,7 +37,8 @@ struct Subject {
 /// Measures both ways in turns; the first half of the routes is ours, the second a person's.
 pub(crate) async fn measure(plan: Plan) -> Result<Vec<Measured>> {
     let root = PathBuf::from("/run/leister-bench");
-    let host = Host::open(HostConfig { mounts_root: root, limits: Limits::default() }).await?;
+    let host =
+        Host::open(HostConfig { mounts_root: root, limits: Limits::default(), paths: Paths::All }).await?;
     fs::create_dir_all(BY_HAND)?;
     let half = plan.routes.len() / 2;
     let subject = |way, (at, route): (usize, &Route)| Subject {
@@ -127,7 +128,7 @@ impl Subject {
         let doing = || format!("attach {} {:?}", self.name, self.way);
         match self.way {
             Way::Leister => {
-                let filesystem = matches!(self.route, Route::Iscsi(_)).then_some(Filesystem::Ext4);
+                let filesystem = (!matches!(self.route, Route::Nfs(_))).then_some(Filesystem::Ext4);
                 let (size, staged_before) = (self.size, !first);
                 let wanted = Attachment { filesystem, size, staged_before, ..Attachment::default() };
                 let volume = VolumeId::new(&self.name)?;
@@ -170,11 +171,13 @@ impl Subject {
                 tool("iscsiadm", &[&words[..], &["--op=new"]].concat())?;
                 // 15: there is a session already.
                 accept("iscsiadm", &[&words[..], &["--login"]].concat(), &[0, 15])?;
-                let device = appeared(route, portal)?;
-                if first {
-                    tool("mkfs.ext4", &["-q", "-F", &device])?;
-                }
-                tool("mount", &[&device, &at])?;
+                mount_device(&appeared(|| unit(route))?, &at, first)?;
+            }
+            Route::Nvme(route) => {
+                let (address, port) = address(route)?;
+                let to = ["-a", address, "-s", port, "-n", &route.subsystem];
+                tool("nvme", &[&["connect", "-t", "tcp"][..], &to].concat())?;
+                mount_device(&appeared(|| namespace(route))?, &at, first)?;
             }
             other => bail!("nobody measures {other:?}"),
         }
@@ -183,15 +186,16 @@ impl Subject {
 
     fn detach_by_hand(&self) -> Result<()> {
         tool("umount", &[&self.place().to_string_lossy()])?;
-        if let Route::Iscsi(route) = &self.route {
-            let words = ["-m", "node", "-T", &route.target, "-p", portal(route)?];
-            if !in_use() {
+        match &self.route {
+            Route::Iscsi(route) if !in_use() => {
+                let words = ["-m", "node", "-T", &route.target, "-p", portal(route)?];
                 // 21: another was faster.
                 accept("iscsiadm", &[&words[..], &["--logout"]].concat(), &[0, 21])?;
-                accept("iscsiadm", &[&words[..], &["--op=delete"]].concat(), &[0, 21])?;
+                accept("iscsiadm", &[&words[..], &["--op=delete"]].concat(), &[0, 21])
             }
+            Route::Nvme(route) => tool("nvme", &["disconnect", "-n", &route.subsystem]),
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     fn place(&self) -> PathBuf {
@@ -208,14 +212,60 @@ fn in_use() -> bool {
     fs::read_to_string("/proc/mounts").unwrap_or_default().contains(&format!("{BY_HAND}/"))
 }
 
-fn appeared(route: &IscsiRoute, portal: &str) -> Result<String> {
-    let path = format!("/dev/disk/by-path/ip-{portal}-iscsi-{}-lun-{}", route.target, route.lun);
+fn address(route: &NvmeRoute) -> Result<(&str, &str)> {
+    route.portals.first().and_then(|portal| portal.rsplit_once(':')).context("no portal")
+}
+
+fn mount_device(device: &Path, at: &str, first: bool) -> Result<()> {
+    let device = device.to_string_lossy();
+    if first {
+        tool("mkfs.ext4", &["-q", "-F", &device])?;
+    }
+    tool("mount", &[&device, at])
+}
+
+fn appeared(find: impl Fn() -> Option<PathBuf>) -> Result<PathBuf> {
     let started = Instant::now();
-    while !Path::new(&path).exists() {
-        ensure!(started.elapsed() < APPEARANCE, "{path} does not appear");
+    loop {
+        if let Some(device) = find() {
+            return Ok(device);
+        }
+        ensure!(started.elapsed() < APPEARANCE, "no device appears");
         std::thread::park_timeout(Duration::from_millis(5));
     }
-    Ok(path)
+}
+
+/// What a person reads from `/dev/disk/by-path`; no guest has udev.
+fn unit(route: &IscsiRoute) -> Option<PathBuf> {
+    for session in entries(Path::new("/sys/class/iscsi_session")) {
+        let target = fs::read_to_string(session.join("targetname")).unwrap_or_default();
+        if target.trim() != route.target {
+            continue;
+        }
+        for channel in entries(&session.join("device")) {
+            for unit in entries(&channel) {
+                let is_it = unit.to_string_lossy().ends_with(&format!(":{}", route.lun));
+                if let Some(disk) = entries(&unit.join("block")).first().filter(|_| is_it) {
+                    return Some(Path::new("/dev").join(disk.file_name()?));
+                }
+            }
+        }
+    }
+    None
+}
+
+fn namespace(route: &NvmeRoute) -> Option<PathBuf> {
+    let NamespaceId::Nguid(wanted) = &route.namespace else { return None };
+    let is_it = |disk: &PathBuf| {
+        let text = fs::read_to_string(disk.join("nguid")).unwrap_or_default();
+        text.trim().replace('-', "") == *wanted
+    };
+    let disk = entries(Path::new("/sys/block")).into_iter().find(is_it)?;
+    Some(Path::new("/dev").join(disk.file_name()?))
+}
+
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect()
 }
 
 /// Seconds for many small flushed writes, and for a large one.
