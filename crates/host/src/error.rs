@@ -36,6 +36,12 @@ pub enum HostError {
              written yet is kept for it; try again when it is back"
     )]
     Unanswered { volume: VolumeId, doing: &'static str, limit: std::time::Duration },
+    /// Its storage does not let this node in, or is not who it should be.
+    #[error("volume `{volume}`: {problem}")]
+    Denied { volume: VolumeId, problem: String },
+    /// Its storage does not answer at all.
+    #[error("volume `{volume}`: {problem}")]
+    Unreachable { volume: VolumeId, problem: String },
     #[error("volume `{volume}`: {problem}")]
     Unsupported { volume: VolumeId, problem: String },
     #[error(transparent)]

@@ -176,6 +176,7 @@ impl Tool {
             .kill_on_drop(true);
         let started = std::time::Instant::now();
         let child = child.spawn().map_err(|source| ExecError::Start { command: command.clone(), source })?;
+        tracing::debug!(%command, "tool begins");
         // A task of its own: it sees to the death of the tool also when nobody waits for the answer any more.
         let (request, request_gone) = oneshot::channel::<()>();
         let (limit, accepted) = (self.limit, std::mem::take(&mut self.accepted));

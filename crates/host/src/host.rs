@@ -209,15 +209,30 @@ impl Host {
     /// `InUse` while references are left; `Busy` with who holds the stage or the device; `Unanswered`. Nothing in
     /// use is torn down.
     pub async fn detach(&self, volume: &VolumeId) -> Result<()> {
-        self.take_away(volume, Unwritten::IsWritten).await
+        let work = async {
+            let tools = self.tools(volume).await;
+            let references = self.references(volume)?;
+            if !references.is_empty() {
+                return Err(HostError::InUse { volume: volume.clone(), references });
+            }
+            stage::detach(&self.places(volume), Unwritten::IsWritten, &tools, &self.0.sessions).await
+        };
+        within(self.0.config.limits.detach, volume, "detach it", work).await
     }
 
     /// As [`Host::detach`], for a volume whose storage lets this node write no more: what is not written yet is lost.
     ///
+    /// # Behavior
+    /// Goes through although the storage is gone: what waits for it, also on behalf of an earlier detach, gets an error.
+    ///
     /// # Errors
     /// As [`Host::detach`].
     pub async fn abandon(&self, volume: &VolumeId) -> Result<()> {
-        self.take_away(volume, Unwritten::MayBeLost).await
+        let limits = self.0.config.limits;
+        let unheld = Tools { limits, hold: Arc::new(()) };
+        let places = self.places(volume);
+        let work = stage::abandon(&places, &unheld, self.tools(volume), &self.0.sessions);
+        within(limits.detach, volume, "detach it", work).await
     }
 
     /// Removes what is left of a volume that was deleted.
@@ -359,18 +374,6 @@ impl Host {
             findings.extend(wire.examine().await);
         }
         findings
-    }
-
-    async fn take_away(&self, volume: &VolumeId, unwritten: Unwritten) -> Result<()> {
-        let work = async {
-            let tools = self.tools(volume).await;
-            let references = self.references(volume)?;
-            if !references.is_empty() {
-                return Err(HostError::InUse { volume: volume.clone(), references });
-            }
-            stage::detach(&self.places(volume), unwritten, &tools, &self.0.sessions).await
-        };
-        within(self.0.config.limits.detach, volume, "detach it", work).await
     }
 
     fn places(&self, volume: &VolumeId) -> Places {

@@ -148,6 +148,14 @@ fn context(filesystem: &str, options: &Options) -> Result<OwnedFd> {
     Ok(context)
 }
 
+/// Lets all that waits for the server of a mount fail. The mount stays as long as it is in use.
+pub(crate) fn end_waiting(point: &Path) -> io::Result<()> {
+    match umount(point, UnmountFlags::NOFOLLOW | UnmountFlags::FORCE) {
+        Ok(()) | Err(Errno::BUSY | Errno::INVAL) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn put(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {
     put_on(tree, target, OFlags::DIRECTORY)
 }

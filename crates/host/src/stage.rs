@@ -1,5 +1,6 @@
 //! The stage of a volume: the one place where it is mounted, and from which each reference is a bind.
 
+mod abandon;
 mod content;
 mod directory;
 mod encryption;
@@ -25,6 +26,7 @@ use crate::mount::{self, Table};
 use crate::sessions::Sessions;
 use unit::Way;
 
+pub(crate) use abandon::abandon;
 pub(crate) use unit::{Patience, heal};
 
 /// Where things of one volume lie.
@@ -132,8 +134,10 @@ pub(crate) async fn detach(
         let staged = table.at(&at.stage());
         let is_nfs = staged.is_some_and(nfs::is_nfs);
         let is_directory = is_nfs || staged.is_some_and(|staged| staged.root != Path::new("/"));
-        if is_nfs && unwritten == Unwritten::IsWritten {
-            nfs::flush(&at);
+        match unwritten {
+            Unwritten::IsWritten if is_nfs => nfs::flush(&at),
+            Unwritten::MayBeLost if is_nfs => nfs::give_up(&at),
+            Unwritten::IsWritten | Unwritten::MayBeLost => {}
         }
         unmount(&at, &at.stage())?;
         Ok(is_directory)

@@ -14,7 +14,8 @@ pub fn on_node(doing: &str, volume: &VolumeId, error: HostError) -> Error {
         }
         HostError::InUse { .. } | HostError::Busy { .. } => ErrorKind::InUse,
         HostError::Unsupported { .. } => ErrorKind::Unsupported,
-        HostError::Unanswered { .. } => ErrorKind::Unreachable,
+        HostError::Denied { .. } => ErrorKind::Denied,
+        HostError::Unanswered { .. } | HostError::Unreachable { .. } => ErrorKind::Unreachable,
         HostError::NotAttached(_) | HostError::Tool(_) | HostError::System { .. } => ErrorKind::Internal,
     };
     Error::new(kind, format!("could not {doing} volume `{volume}` on this node")).because(error)

@@ -8,6 +8,8 @@ use model::{Bytes, Filesystem, NodeName, Route, VolumeId};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+use crate::tools;
+
 /// One call of the hands.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -42,6 +44,10 @@ pub enum Deed {
     Detach {
         volume: VolumeId,
     },
+    /// Detaches what its storage has taken from this node.
+    Abandon {
+        volume: VolumeId,
+    },
     Grow {
         volume: VolumeId,
         size: Bytes,
@@ -68,7 +74,7 @@ pub enum Deed {
         until: String,
         millis: u64,
     },
-    /// All of them at the same time.
+    /// All of them at the same time; also says which tools ran, and how many at once.
     AtOnce(Vec<Deed>),
 }
 
@@ -171,6 +177,7 @@ impl Deed {
             Deed::Mount { volume, reference } => json!(host.mount(&volume, &reference).await?),
             Deed::Unmount { volume, reference } => json!(host.unmount(&volume, &reference).await?),
             Deed::Detach { volume } => json!(host.detach(&volume).await?),
+            Deed::Abandon { volume } => json!(host.abandon(&volume).await?),
             Deed::Grow { volume, size } => json!(host.grow(&volume, size, None).await?),
             Deed::GrowEncrypted { volume, size, passphrases } => {
                 json!(host.grow(&volume, size, Some(&passphrases)).await?)
@@ -201,7 +208,9 @@ impl Deed {
                     let answer = Box::pin(deed.answer(host)).await;
                     json!({"answer": answer, "ms": since.elapsed().as_millis()})
                 });
-                futures::future::join_all(each).await.into_iter().collect()
+                let answers = futures::future::join_all(each).await;
+                let (tools, peak) = tools::so_far();
+                json!({"answers": answers, "tools": tools, "peak": peak})
             }
             Deed::Doctor { wires } => {
                 let all = [Wire::Nfs, Wire::Iscsi, Wire::Multipath, Wire::Nvme];

@@ -37,10 +37,7 @@ pub(crate) fn of_device((major, minor): (u32, u32), name: &str) -> Vec<Holder> {
         .into_iter()
         .flatten()
         .flatten()
-        .map(|e| Holder {
-            who: format!("the device {}", e.file_name().to_string_lossy()),
-            how: "built on it".to_owned(),
-        })
+        .map(|e| Holder { who: named(&e.file_name().to_string_lossy()), how: "built on it".to_owned() })
         .collect();
     let device = Path::new("/dev").join(name);
     for process in processes() {
@@ -60,10 +57,11 @@ pub(crate) fn of_device((major, minor): (u32, u32), name: &str) -> Vec<Holder> {
     holders
 }
 
-/// Processes that have a block device open. The daemon that watches paths is none: it lets go of one that goes.
+/// Processes and loop devices that have a block device open. The daemon that watches paths is none: it lets go of one
+/// that goes.
 pub(crate) fn openers((major, minor): (u32, u32)) -> Vec<Holder> {
     let number = rustix::fs::makedev(major, minor);
-    let mut holders = Vec::new();
+    let mut holders: Vec<Holder> = loops_over(number).collect();
     for process in processes() {
         if fs::read_to_string(process.directory.join("comm")).is_ok_and(|name| name.trim() == "multipathd") {
             continue;
@@ -98,6 +96,27 @@ pub(crate) fn describe(holders: &[Holder]) -> String {
 impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.who, self.how)
+    }
+}
+
+/// Loop devices whose file is this device: the kernel counts them as nobody's.
+fn loops_over(number: u64) -> impl Iterator<Item = Holder> {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    devices.filter_map(move |device| {
+        let file = fs::read_to_string(device.path().join("loop/backing_file")).ok()?;
+        // Only what lies in /dev may be looked at: the storage of any other file may be gone.
+        let path = Path::new(file.trim_end()).to_owned();
+        let is_it = path.starts_with("/dev") && fs::metadata(&path).is_ok_and(|m| m.rdev() == number);
+        let name = device.file_name();
+        is_it.then(|| Holder { who: named(&name.to_string_lossy()), how: "built on it".to_owned() })
+    })
+}
+
+/// A device by the name that its maker gave it, too.
+fn named(name: &str) -> String {
+    match fs::read_to_string(Path::new("/sys/block").join(name).join("dm/name")) {
+        Ok(given) => format!("the device {name} ({})", given.trim()),
+        Err(_) => format!("the device {name}"),
     }
 }
 

@@ -2,17 +2,20 @@
 //!
 //! A secret goes into the record by writing its file, never through an argument that others could see.
 
+use std::collections::BTreeSet;
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use model::{Chap, IscsiRoute, VolumeId};
+use tokio::net::TcpStream;
 
 use super::scsi::{self, Session};
 use crate::error::{Doing, HostError, Result};
-use crate::exec::{ExecError, Tool};
+use crate::exec::{Ending, ExecError, Tool};
 use crate::filesystem::Tools;
 use crate::host::Paths;
 use crate::lock::blocking;
@@ -23,6 +26,9 @@ const RECORDS: &str = "/etc/iscsi/nodes";
 const SESSION_EXISTS: i32 = 15;
 const NO_OBJECT: i32 = 21;
 const AUTHORIZATION: i32 = 24;
+const FATAL_LOGIN: i32 = 19;
+/// How long a portal may take to accept.
+const KNOCK: Duration = Duration::from_secs(3);
 
 /// # Errors
 /// Names what is no target or portal.
@@ -75,6 +81,11 @@ pub(crate) async fn login(
     let known = sessions(route)?;
     let missing = missing_of(&route.target, &route.portals, &known);
     let several = ours.paths == Paths::All && route.portals.len() > 1;
+    let mine = known.iter().filter(|session| ours.is_ours(&session.target, &session.portal));
+    for session in mine.filter(|session| find_record(&session.target, &session.portal).is_some()) {
+        // The accounts may have changed since, and it is by the record that a session is made anew.
+        write_record(route, &session.portal, several, tools).await?;
+    }
     let login = |portal: String| {
         let (volume, route, tools) = (volume.clone(), route.clone(), tools.clone());
         async move { login_by(&volume, &route, &portal, several, &tools).await }
@@ -151,26 +162,89 @@ async fn login_by(
     if find_record(&route.target, portal).is_none() {
         node().arg("--op=new").run().await?;
     }
+    write_record(route, portal, several, tools).await?;
+    match node().arg("--login").accept(&[0, SESSION_EXISTS]).run().await {
+        Ok(_) => Ok(()),
+        Err(error) => Err(explained(volume, route, portal, error, tools).await),
+    }
+}
+
+async fn write_record(route: &IscsiRoute, portal: &str, several: bool, tools: &Tools) -> Result<()> {
     let (target, at, chap) = (route.target.clone(), portal.to_owned(), route.chap.clone());
     blocking(&tools.hold, move || {
         let record = find_record(&target, &at).ok_or_else(|| io::Error::from(io::ErrorKind::NotFound));
         let path = record.doing(|| format!("find the record of portal {at} in {RECORDS}"))?;
         complete(&path, &target, chap.as_ref(), several)
     })
-    .await?;
-    match node().arg("--login").accept(&[0, SESSION_EXISTS]).run().await {
-        Ok(_) => Ok(()),
-        Err(ExecError::Failed { ending: crate::exec::Ending::Code(AUTHORIZATION), .. }) => {
-            Err(HostError::Unsupported {
-                volume: volume.clone(),
+    .await
+}
+
+/// What a login that failed is due to, as far as code and portal tell.
+async fn explained(
+    volume: &VolumeId,
+    route: &IscsiRoute,
+    portal: &str,
+    error: ExecError,
+    tools: &Tools,
+) -> HostError {
+    let ExecError::Failed { ending: Ending::Code(code), .. } = error else { return error.into() };
+    let (volume, target) = (volume.clone(), &route.target);
+    let denied = |problem: &str| HostError::Denied {
+        volume: volume.clone(),
+        problem: format!("the target {target} at {portal} {problem}"),
+    };
+    match (code, &route.chap) {
+        (AUTHORIZATION, None) => denied(
+            "does not let this node log in: see that it knows this node's initiator name, and set `useCHAP` in the \
+             backend if it asks for CHAP",
+        ),
+        (AUTHORIZATION, Some(_)) => denied(
+            "does not take this node's CHAP account: see `chapUsername` and `chapInitiatorSecret` of the backend, \
+             and that the target knows this node's initiator name and asks for CHAP",
+        ),
+        (FATAL_LOGIN, Some(Chap { target: Some(_), .. })) => denied(
+            "does not prove by its own CHAP account that it is the one: see `chapTargetUsername` and \
+             `chapTargetInitiatorSecret` of the backend",
+        ),
+        _ => match knock(portal).await {
+            Err(reason) => HostError::Unreachable {
+                volume,
                 problem: format!(
-                    "the target {} at {portal} does not let this node log in: see its CHAP user and secret and \
-                     that this node's initiator name is allowed there",
-                    route.target
+                    "the portal {portal} of the target {target} does not answer ({reason}); see that it is up and \
+                     that the backend names the right address and port"
                 ),
-            })
-        }
-        Err(error) => Err(error.into()),
+            },
+            Ok(_) => match offered(portal, tools).await {
+                Some(targets) if !targets.contains(target) => {
+                    let targets = targets.into_iter().take(3).collect::<Vec<_>>().join("`, `");
+                    let offer = if targets.is_empty() { "none".to_owned() } else { format!("`{targets}`") };
+                    let problem = format!(
+                        "the portal {portal} shows this node no target `{target}` but {offer}; see that it exists \
+                         and knows this node's initiator name"
+                    );
+                    HostError::Missing { volume, problem }
+                }
+                _ => error.into(),
+            },
+        },
+    }
+}
+
+/// The targets of a portal, if it tells.
+async fn offered(portal: &str, tools: &Tools) -> Option<BTreeSet<String>> {
+    let tool =
+        tools.network("iscsiadm").args(["-m", "discovery", "-t", "sendtargets", "-o", "nonpersistent"]);
+    // 21: it has none for this node.
+    let output = tool.args(["-p", portal]).accept(&[0, NO_OBJECT]).run().await.ok()?;
+    let names = output.stdout.lines().filter_map(|line| line.split_whitespace().nth(1));
+    Some(names.map(str::to_owned).collect())
+}
+
+/// Whether a portal accepts, and why not.
+pub(crate) async fn knock(portal: &str) -> io::Result<()> {
+    match tokio::time::timeout(KNOCK, TcpStream::connect(portal)).await {
+        Ok(connected) => connected.map(drop),
+        Err(_) => Err(io::ErrorKind::TimedOut.into()),
     }
 }
 
@@ -205,7 +279,11 @@ fn find_record(target: &str, portal: &str) -> Option<PathBuf> {
 /// Gives a record what we want of it; all else stays.
 fn complete(path: &Path, target: &str, chap: Option<&Chap>, several: bool) -> Result<()> {
     let doing = || format!("write the iSCSI record {}", path.display());
-    let text = completed(&fs::read_to_string(path).doing(doing)?, chap, several);
+    let record = fs::read_to_string(path).doing(doing)?;
+    let text = completed(&record, chap, several);
+    if text == record {
+        return Ok(());
+    }
     // Not among the records: iscsiadm takes every file there for one.
     let records = fs::canonicalize(RECORDS).doing(doing)?;
     let portal = path.parent().filter(|_| path.ends_with("default")).unwrap_or(path).file_name();

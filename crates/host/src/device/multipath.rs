@@ -18,6 +18,8 @@ pub(crate) struct Map {
     /// The kernel's (`dm-2`).
     pub(crate) name: String,
     alias: String,
+    /// `mpath-` and the name of its unit.
+    uuid: String,
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -28,8 +30,8 @@ pub(crate) fn named(name: &str) -> Option<Map> {
         let text = fs::read_to_string(Path::new("/sys/block").join(name).join("dm").join(key));
         Some(text.ok()?.trim().to_owned())
     };
-    attribute("uuid").filter(|uuid| uuid.starts_with("mpath-"))?;
-    Some(Map { name: name.to_owned(), alias: attribute("name")? })
+    let uuid = attribute("uuid").filter(|uuid| uuid.starts_with("mpath-"))?;
+    Some(Map { name: name.to_owned(), alias: attribute("name")?, uuid })
 }
 
 /// The map that has a disk.
@@ -93,6 +95,19 @@ impl Map {
         slaves.into_iter().flatten().flatten().map(|e| e.file_name().to_string_lossy().into_owned()).collect()
     }
 
+    /// Whether its unit is the one that sysfs calls so (`naa.6001405…`); a name that cannot be compared is as good.
+    ///
+    /// # Source
+    /// scsi_id(8) of systemd 252: a name of type NAA is preceded by 3, one of type EUI-64 by 2.
+    pub(crate) fn is_over(&self, unit: &str) -> bool {
+        let name = match unit.split_once('.') {
+            Some(("naa", digits)) => format!("mpath-3{digits}"),
+            Some(("eui", digits)) => format!("mpath-2{digits}"),
+            _ => return true,
+        };
+        self.uuid.eq_ignore_ascii_case(&name)
+    }
+
     /// Removes the map; its disks stay.
     ///
     /// # Behavior
@@ -101,8 +116,14 @@ impl Map {
     pub(crate) async fn remove(&self, tools: &Tools) -> Result<(), ExecError> {
         let disks = self.disks();
         tools.quick("multipath").args(["-f", &self.alias]).run().await?;
-        let Some(disk) = disks.first() else { return Ok(()) };
-        tools.quick("multipath").arg("-w").arg(format!("/dev/{disk}")).accept(&[0, 1]).run().await.map(drop)
+        for disk in disks {
+            let tool = tools.quick("multipath").arg("-w").arg(format!("/dev/{disk}")).accept(&[0, 1]);
+            // A path that is away cannot be asked for its name.
+            if tool.run().await?.code == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// While no path works, what is asked of it fails at once.

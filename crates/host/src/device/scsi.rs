@@ -23,6 +23,8 @@ pub(crate) struct Disk {
     pub(crate) name: String,
     pub(crate) session: Session,
     pub(crate) lun: u64,
+    /// There before the disk has its name everywhere.
+    directory: PathBuf,
 }
 
 const SESSIONS: &str = "/sys/class/iscsi_session";
@@ -72,7 +74,7 @@ impl Session {
             .filter_map(|unit| {
                 let lun = name_of(&unit).rsplit(':').next()?.parse().ok()?;
                 let name = children(&unit.join("block")).map(|disk| name_of(&disk)).next()?;
-                Some(Disk { name, session: self.clone(), lun })
+                Some(Disk { name, session: self.clone(), lun, directory: unit })
             })
             .collect()
     }
@@ -95,6 +97,12 @@ impl Disk {
         serial(&page).ok_or_else(strange).doing(|| format!("understand {}", path.display()))
     }
 
+    /// What the unit says that it is called in the whole world, asked anew; `None` where it has no such name.
+    pub(crate) fn name_of_unit(&self) -> Result<Option<String>> {
+        self.rescan()?;
+        Ok(value(&self.attribute("wwid")).filter(|name| !name.is_empty()))
+    }
+
     /// Whether the kernel sends it commands.
     pub(crate) fn is_running(&self) -> bool {
         value(&self.attribute("state")).as_deref() == Some("running")
@@ -115,7 +123,7 @@ impl Disk {
     }
 
     fn attribute(&self, name: &str) -> PathBuf {
-        Path::new("/sys/block").join(&self.name).join("device").join(name)
+        self.directory.join(name)
     }
 }
 

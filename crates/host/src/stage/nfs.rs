@@ -5,6 +5,8 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
 
 use model::NfsRoute;
 
@@ -56,6 +58,26 @@ pub(super) fn flush(places: &Places) {
     if let Err(error) = flushed {
         tracing::warn!(volume = %places.volume, %error, "an NFS volume could not be flushed before its unmount");
     }
+}
+
+/// As [`flush`], but a server that is gone is not waited for: what it does not take soon is lost.
+pub(super) fn give_up(places: &Places) {
+    const GRACE: Duration = Duration::from_secs(5);
+    const AGAIN: Duration = Duration::from_millis(500);
+    let (at, (done, is_done)) = (places.clone(), mpsc::channel());
+    let flushing = std::thread::spawn(move || {
+        flush(&at);
+        let _ = done.send(());
+    });
+    let mut patience = GRACE;
+    // The flush has the mount open: it is busy, and all that is done to it is to end what waits.
+    while is_done.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
+        patience = AGAIN;
+        if let Err(error) = mount::end_waiting(&places.stage()) {
+            tracing::debug!(volume = %places.volume, %error, "what waits for the server could not be ended");
+        }
+    }
+    let _ = flushing.join();
 }
 
 pub(crate) fn is_nfs(entry: &Entry) -> bool {

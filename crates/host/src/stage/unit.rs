@@ -149,6 +149,23 @@ pub(super) async fn stop_waiting(places: &Places, tools: &Tools) -> Result<()> {
     Ok(())
 }
 
+/// The device of a volume to which no path works any more, and its target.
+pub(super) fn dead(places: &Places) -> Result<Option<(String, String)>> {
+    let Some(device) = marked(places)?.filter(|device| nvme::of(device).is_none()) else { return Ok(None) };
+    Ok(disk::dead_target(&device)?.map(|target| (device, target)))
+}
+
+/// Lets what waits for a device fail, with its paths.
+pub(super) async fn cut_off(device: &str, tools: &Tools) -> Result<()> {
+    disk::cut_off(device, tools).await
+}
+
+/// Ends our sessions with a target that have no unit.
+pub(super) async fn leave(places: &Places, target: &str, tools: &Tools, sessions: &Sessions) {
+    let _alone = sessions.hold(target).await;
+    disk::leave(places, target, tools, sessions).await;
+}
+
 /// Extends the device, and the filesystem on it if one is mounted, to `size`.
 pub(super) async fn grow(
     places: &Places,
@@ -210,6 +227,9 @@ async fn take_down(
     tools: &Tools,
     sessions: &Sessions,
 ) -> Result<()> {
+    // Whatever multipathd was told, it may have put a map over the disk.
+    let over = multipath::over(device).map(|map| map.name);
+    let device = over.as_deref().unwrap_or(device);
     let (volume, at) = (places.volume.clone(), path_of(device));
     blocking(&tools.hold, move || flush(volume, &at, unwritten)).await?;
     match nvme::of(device) {
@@ -229,18 +249,22 @@ pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten
         Err(HostError::Busy { volume, subject, holders: busy::describe(holders) })
     };
     let until = Instant::now() + PASSING;
-    loop {
+    let alone = loop {
         // A raw device may be open without being held.
         let openers = busy::openers(pair);
-        if openers.is_empty() {
-            break;
+        let alone = if openers.is_empty() { block::open_alone(device)? } else { None };
+        // What was just cut off takes a moment to let go.
+        let is_held = openers.is_empty() && alone.is_none() && unwritten == Unwritten::IsWritten;
+        if alone.is_some() || is_held {
+            break alone;
         }
         if Instant::now() > until {
-            return busy(&openers);
+            let others = if openers.is_empty() { busy::of_device(pair, &name) } else { openers };
+            return busy(&others);
         }
         std::thread::park_timeout(LOOK_EVERY);
-    }
-    match block::open_alone(device)? {
+    };
+    match alone {
         Some(alone) => match (alone.sync_all(), unwritten) {
             (Err(error), Unwritten::MayBeLost) => {
                 tracing::warn!(%volume, device = %device.display(), %error, "what was not written yet is lost");
@@ -262,7 +286,14 @@ fn is_used_by_others(device: &str, own: &Path) -> Result<bool> {
     let path = path_of(device);
     let Ok(found) = fs::metadata(&path) else { return Ok(false) };
     let pair = (rustix::fs::major(found.rdev()), rustix::fs::minor(found.rdev()));
-    Ok(!busy::openers(pair).is_empty() || block::open_alone(&path)?.is_none())
+    if !busy::openers(pair).is_empty() {
+        return Ok(true);
+    }
+    match block::open_alone(&path) {
+        Ok(alone) => Ok(alone.is_none()),
+        // One without a path cannot be opened, so what is said of it elsewhere has to do.
+        Err(_) => Ok(!busy::of_device(pair, device).is_empty()),
+    }
 }
 
 fn mark(places: &Places, device: &str, is_raw: bool) -> Result<()> {

@@ -9,6 +9,7 @@ use wires::Order;
 
 fn main() -> anyhow::Result<()> {
     let order: Order = serde_json::from_reader(io::stdin()).context("the order is not understood")?;
+    wires::watch();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let answer = runtime.block_on(order.obey());
     println!("{}", serde_json::to_string(&answer)?);

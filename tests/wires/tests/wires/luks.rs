@@ -10,14 +10,14 @@ use crate::{LIMIT, on_rig};
 
 const IMAGE: &str = "/run/luks-image";
 
-/// A node with a blank image of 64 MiB.
+/// A node with a blank image, half of which is for the header.
 fn prepare(rig: &Rig) -> &Guest {
     let node = rig.guest("node1");
     let script = format!(
         "modprobe -a loop dm_crypt; umount -R {MOUNTS}/*/.stage {MOUNTS}/*/app 2>/dev/null
         for m in $(dmsetup ls | grep -o '^leister-[^[:space:]]*'); do cryptsetup close $m; done
         for l in $(losetup -nO NAME -j {IMAGE}); do losetup -d $l; done
-        rm -rf {MOUNTS} {IMAGE}; truncate -s 64M {IMAGE}"
+        rm -rf {MOUNTS} {IMAGE}; truncate -s 32M {IMAGE}"
     );
     node.exec(&script).ok("a blank image");
     node
@@ -32,7 +32,8 @@ fn passphrases(current: &str, previous: Option<&str>) -> Option<Passphrases> {
 fn wanted(encryption: Option<Passphrases>, staged_before: bool) -> Deed {
     let route = Route::Local { source: LocalSource::Image { path: IMAGE.into() } };
     let filesystem = Some(Filesystem::Ext4);
-    Deed::Attach(Box::new(Attach { filesystem, encryption, staged_before, ..attach("e", route, &[]) }))
+    let size = Bytes::mib(32);
+    Deed::Attach(Box::new(Attach { filesystem, size, encryption, staged_before, ..attach("e", route, &[]) }))
 }
 
 fn hash(node: &Guest) -> String {
@@ -73,8 +74,8 @@ fn an_encrypted_volume_is_made_used_grown_and_taken_away_and_shows_nothing_outsi
         node.exec(&format!("echo PRECIOUS >{point}/f && sync {point}/f")).ok("write");
         assert!(node.exec(&format!("grep {point} /proc/mounts")).ok("its device").starts_with("/dev/dm-"));
         assert_eq!(done(obey(node, Deed::Doctor { wires: Vec::new() })).to_string(), "[]");
-        node.exec(&format!("truncate -s 96M {IMAGE}")).ok("the backend grows it");
-        let size = Bytes::mib(96);
+        node.exec(&format!("truncate -s 64M {IMAGE}")).ok("the backend grows it");
+        let size = Bytes::mib(64);
         let grow = || Deed::Grow { volume: volume("e"), size };
         let (kind, text) = failed(obey(node, grow()));
         assert!(kind == "Unsupported" && text.contains("passphrase"), "{kind}: {text}");
@@ -82,7 +83,7 @@ fn an_encrypted_volume_is_made_used_grown_and_taken_away_and_shows_nothing_outsi
         done(obey(node, Deed::GrowEncrypted { volume: volume("e"), size, passphrases }));
         done(obey(node, grow()));
         let usage = done(obey(node, Deed::Usage { volume: volume("e") }));
-        assert!(usage["total"].as_u64().unwrap() > 60 << 20, "{usage}");
+        assert!(usage["total"].as_u64().unwrap() > 36 << 20, "{usage}");
         assert_eq!(failed(detach(node, "e")).0, "InUse");
         unmount(node, "e", "app");
         done(detach(node, "e"));
@@ -91,7 +92,7 @@ fn an_encrypted_volume_is_made_used_grown_and_taken_away_and_shows_nothing_outsi
         assert_eq!(node.exec(&format!("grep -c PRECIOUS {IMAGE}")).stdout.trim(), "0");
         let mut later = wanted(key(), true);
         if let Deed::Attach(attach) = &mut later {
-            attach.size = Bytes::mib(96);
+            attach.size = Bytes::mib(64);
         }
         assert_eq!(done(obey(node, later))["formatted"], false);
         let point = mount(node, "e", "app");
@@ -124,7 +125,7 @@ fn a_wrong_passphrase_is_told_by_name_and_changes_nothing() {
         let (kind, text) = failed(obey(node, wanted(None, true)));
         assert!(kind == "Refused" && text.contains("LUKS"), "{kind}: {text}");
         assert_eq!(hash(node), before);
-        node.exec(&format!("rm {IMAGE}; truncate -s 64M {IMAGE}; mkfs.ext4 -q {IMAGE}")).ok("not encrypted");
+        node.exec(&format!("rm {IMAGE}; truncate -s 32M {IMAGE}; mkfs.ext4 -q {IMAGE}")).ok("not encrypted");
         let before = hash(node);
         let (kind, text) = failed(obey(node, wanted(passphrases("correct horse", None), true)));
         assert!(kind == "Refused" && text.contains("not encrypted"), "{kind}: {text}");

@@ -4,13 +4,14 @@ use std::time::{Duration, Instant};
 
 use model::{NfsRoute, Route};
 use rig::{Guest, Rig, services};
-use wires::Deed;
+use wires::{Deed, Order};
 
-use crate::hands::{attach, detach, done, failed, mount, obey, obey_within, unmount, volume};
+use crate::hands::{attach, detach, done, failed, mount, obey, obey_within, order, unmount, volume};
+use crate::leaving::{FAR, give_and_leave};
 use crate::{LIMIT, on_rig};
 
 /// Brings the server up, also after its power failed, and empties its export.
-fn serve(rig: &Rig) -> (&Guest, &Guest) {
+pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
     let (storage, node) = (rig.guest("storage"), rig.guest("node1"));
     let pool = "mkdir -p /srv; blkid /dev/ubda >/dev/null || mkfs.ext4 -q /dev/ubda
         mountpoint -q /srv || mount /dev/ubda /srv; mkdir -p /srv/v; rm -rf /srv/v/*; chmod 777 /srv/v";
@@ -159,5 +160,29 @@ fn a_detach_from_a_dead_server_ends_at_its_limit_and_succeeds_when_it_is_back() 
         serve(rig);
         done(detach(node, "v"));
         no_mount_is_left(node);
+    });
+}
+
+#[test]
+fn what_was_taken_from_this_node_goes_although_its_server_hangs() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        done(obey(node, Deed::Attach(Box::new(attach("v", route(storage, "vers=4.2,hard"), &[])))));
+        let point = mount(node, "v", "app");
+        node.exec(&format!("echo lost >{point}/lost")).ok("write, to be lost");
+        storage.stop().unwrap();
+        unmount(node, "v", "app");
+        let began = Instant::now();
+        let deed = Deed::Detach { volume: volume("v") };
+        let waiting = give_and_leave(node, &Order { detach: Some(3_000), ..order(deed) });
+        let gone = obey(node, Deed::Abandon { volume: volume("v") });
+        let took = began.elapsed();
+        let left = node.exec("grep -c leister-mounts /proc/mounts").stdout;
+        storage.cont().unwrap();
+        assert_eq!(failed(waiting).0, "Unanswered");
+        done(gone);
+        assert_eq!(left.trim(), "0");
+        assert!(took < FAR, "{took:?}");
+        println!("giving up a volume of a server that hangs took {took:?}");
     });
 }

@@ -1,9 +1,7 @@
 //! Namespaces of a kernel's NVMe target, over TCP.
 
-use std::sync::Once;
-
 use model::{Bytes, Filesystem, NamespaceId, NodeName, NvmeRoute, Route};
-use rig::{Guest, Rig, services};
+use rig::{Guest, Rig};
 use wires::{Attach, Deed, Order};
 
 use crate::hands::{attach, detach, done, failed, give, mount, obey, order, unmount, volume};
@@ -15,11 +13,7 @@ const B: &str = "bbbbbbbb000000000000000000000002";
 
 /// Brings the subsystem up with blank namespaces.
 fn serve(rig: &Rig) -> (&Guest, &Guest) {
-    static CLIENT: Once = Once::new();
     let (storage, node) = (rig.guest("storage"), rig.guest("node1"));
-    CLIENT.call_once(|| {
-        services::block_client(node, "defaults {\n find_multipaths strict\n}\n").ok("client");
-    });
     let script = with_addresses(storage, node, include_str!("subsystem.sh"));
     storage.exec(&script).ok("subsystem");
     if !left(node).is_empty() {

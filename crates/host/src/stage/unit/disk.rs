@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use model::IscsiRoute;
 
-use super::{APPEARANCE, LOOK_EVERY, Places, marked, refused};
+use super::{APPEARANCE, LOOK_EVERY, Places, marked, path_of, refused};
 use crate::device::iscsi;
 use crate::device::multipath::{self, Map};
 use crate::device::scsi::{self, Disk, Session};
@@ -73,6 +73,26 @@ pub(super) async fn take_down(places: &Places, device: &str, tools: &Tools, ours
     Ok(())
 }
 
+/// The target of a device to which no path works any more.
+pub(super) fn dead_target(device: &str) -> Result<Option<String>> {
+    let disks = paths(device, multipath::named(device).as_ref())?;
+    let works = disks.iter().any(|disk| disk.is_running() && disk.session.is_logged_in());
+    Ok(disks.into_iter().next().filter(|_| !works).map(|disk| disk.session.target))
+}
+
+/// Lets what waits for a device fail: it has no path any more.
+pub(super) async fn cut_off(device: &str, tools: &Tools) -> Result<()> {
+    let map = multipath::named(device);
+    let disks = paths(device, map.as_ref())?;
+    if let Some(map) = map {
+        map.stop_waiting(tools).await?;
+    }
+    for disk in disks {
+        blocking(&tools.hold, move || disk.delete()).await?;
+    }
+    Ok(())
+}
+
 /// The disks of a device, all of them by iSCSI.
 pub(super) fn paths(device: &str, map: Option<&Map>) -> Result<Vec<Disk>> {
     let names = map.map_or_else(|| std::iter::once(device.to_owned()).collect(), Map::disks);
@@ -92,7 +112,9 @@ pub(super) async fn scan(
 ) -> Result<Option<Disk>> {
     let until = Instant::now() + patience;
     loop {
-        let found = session.disks().into_iter().find(|disk| disk.lun == u64::from(lun));
+        let mut found = session.disks().into_iter().find(|disk| disk.lun == u64::from(lun));
+        // The kernel is still at it while there is no node.
+        found = found.filter(|disk| path_of(&disk.name).exists());
         if found.is_some() || Instant::now() > until {
             return Ok(found);
         }
@@ -171,8 +193,17 @@ async fn find_among(
 }
 
 /// Sees that all disks of a device are the volume: a map may have more than those of this route.
+///
+/// # Behavior
+/// One that cannot be asked now is left to the healing, as long as another one can.
 async fn prove_all(places: &Places, route: &IscsiRoute, device: &str, tools: &Tools) -> Result<()> {
-    for disk in paths(device, multipath::named(device).as_ref())? {
+    let mut disks = paths(device, multipath::named(device).as_ref())?;
+    disks.retain(|disk| disk.is_running() && disk.session.is_logged_in());
+    if disks.is_empty() {
+        let problem = format!("no path to its device {device} works; see the target {}", route.target);
+        return Err(HostError::Unreachable { volume: places.volume.clone(), problem });
+    }
+    for disk in disks {
         prove(places, route, &disk, tools).await?;
     }
     Ok(())
@@ -193,7 +224,7 @@ async fn prove(places: &Places, route: &IscsiRoute, disk: &Disk, tools: &Tools) 
 }
 
 /// Ends our sessions with a target that have no unit. One that stays does no harm: the volume's own device is gone.
-async fn leave(places: &Places, target: &str, tools: &Tools, ours: &Sessions) {
+pub(super) async fn leave(places: &Places, target: &str, tools: &Tools, ours: &Sessions) {
     let left = async {
         for session in scsi::sessions()?.into_iter().filter(|s| s.target == target) {
             iscsi::logout(&session, ours, tools).await?;

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use model::VolumeId;
-use tokio::net::TcpStream;
 
 use super::{Places, disk, is_used_by_others, marked, namespace};
 use crate::device::multipath;
@@ -29,8 +28,6 @@ pub(crate) struct Patience(Mutex<HashMap<String, Instant>>);
 
 /// How long a unit may take to appear by a session that has just been made.
 const LOOK: Duration = Duration::from_secs(2);
-/// How long a portal may take to accept.
-const KNOCK: Duration = Duration::from_secs(3);
 
 impl Patience {
     /// Whether it has been so for the limit, in every look.
@@ -105,7 +102,8 @@ impl Round<'_> {
                 self.mend(&session).await?;
             }
             for (places, device, disks) in &mine {
-                self.join(places, device, disks).await?;
+                let disks = self.disown(places, device, disks).await?;
+                self.join(places, device, &disks).await?;
             }
         }
         self.sweep(mine.is_empty()).await
@@ -137,7 +135,7 @@ impl Round<'_> {
         let hangs = !session.is_logged_in() && self.record.is_ours(&session.portal);
         let what = format!("session {} with {} hangs", session.id, session.target);
         let is_over = self.patience.is_over(&what, hangs, self.tools.limits.patience);
-        if !is_over || !answers(&session.portal).await {
+        if !is_over || iscsi::knock(&session.portal).await.is_err() {
             return Ok(());
         }
         let disks = session.disks();
@@ -147,7 +145,8 @@ impl Round<'_> {
                     "its session by {} has not recovered although the portal answers, and {} has no other path",
                     session.portal, disk.name
                 );
-                let advice = "restart the service, which keeps sessions and data: `systemctl restart iscsid`";
+                let advice = "see that the target still takes the CHAP account with which the session was made; \
+                              `systemctl restart iscsid` lets it begin anew and keeps sessions and data";
                 self.tell(None, problem, advice);
                 return Ok(());
             }
@@ -162,6 +161,30 @@ impl Round<'_> {
         Ok(())
     }
 
+    /// Takes out paths that lead to another unit by now: a target may map its numbers anew while a path is away.
+    async fn disown(&mut self, places: &Places, device: &str, disks: &[Disk]) -> Result<Vec<Disk>> {
+        let Some(map) = multipath::named(device) else { return Ok(disks.to_vec()) };
+        let mut proven = Vec::new();
+        for disk in disks {
+            let works = disk.is_running() && disk.session.is_logged_in();
+            let asked = disk.clone();
+            let name =
+                if works { blocking(&self.tools.hold, move || asked.name_of_unit()).await? } else { None };
+            if name.as_ref().is_none_or(|name| map.is_over(name)) {
+                proven.push(disk.clone());
+                continue;
+            }
+            multipath::leave_out(disk, &self.tools).await?;
+            let gone = disk.clone();
+            blocking(&self.tools.hold, move || gone.delete()).await?;
+            let (name, portal) = (&disk.name, &disk.session.portal);
+            let problem =
+                format!("its path {name} by {portal} leads to another unit by now: it was taken out");
+            self.tell(Some(&places.volume), problem, "see what the array maps to this node");
+        }
+        Ok(proven)
+    }
+
     /// Adds the paths of a volume that came after it, each proven to be the same unit.
     async fn join(&mut self, places: &Places, device: &str, known: &[Disk]) -> Result<()> {
         let (Some(map), Some(first)) = (multipath::named(device), known.first()) else { return Ok(()) };
@@ -174,6 +197,7 @@ impl Round<'_> {
             {
                 continue;
             }
+            let before = session.disks();
             let Some(new) = disk::scan(&session, lun, LOOK, &self.tools).await? else { continue };
             let (asked, other) = (new.clone(), first.clone());
             // What the other path said when it was proven: it may not answer now.
@@ -185,6 +209,9 @@ impl Round<'_> {
                     session.portal
                 );
                 self.tell(Some(&places.volume), problem, "see what the array maps to this node");
+                if !before.contains(&new) {
+                    blocking(&self.tools.hold, move || new.delete()).await?;
+                }
                 continue;
             }
             multipath::add(&new, &self.tools).await?;
@@ -305,10 +332,6 @@ fn is_needed(disk: &Disk) -> Result<bool> {
     let mut others = others.filter_map(|name| scsi::find(&name).ok().flatten());
     let works = others.any(|other| other.is_running() && other.session.is_logged_in());
     Ok(!works && is_used_by_others(&map.name, Path::new(""))?)
-}
-
-async fn answers(portal: &str) -> bool {
-    tokio::time::timeout(KNOCK, TcpStream::connect(portal)).await.is_ok_and(|connected| connected.is_ok())
 }
 
 fn volumes(mounts_root: &Path) -> Result<Vec<(Places, String)>> {
