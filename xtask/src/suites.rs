@@ -31,6 +31,7 @@ const LONG: &[(&str, &str)] = &[
     ("crates/linux/conformance", "guests::"),
     ("crates/linux/guests_remote", ""),
     ("tests/faults/guests", ""),
+    ("tests/faults/stock", ""),
     ("tests/filer/guests", ""),
 ];
 
