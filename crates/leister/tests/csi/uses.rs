@@ -288,6 +288,36 @@ fn pages_follow_one_another_while_volumes_come_and_go() {
 }
 
 #[test]
+fn capacity_is_what_a_volume_could_have() {
+    let Some(site) = Site::start() else { return };
+    let capacity = |parameters: &[(&str, &str)]| {
+        let parameters = parameters.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let ask = GetCapacityRequest {
+            volume_capabilities: vec![Kind::Files.capability(Mode::SingleNodeWriter)],
+            parameters: parameters.collect(),
+            ..GetCapacityRequest::default()
+        };
+        site.runtime.block_on(site.caller.controller.clone().get_capacity(ask))
+    };
+    let thick = [("provisioningType", "thick")];
+    let told = capacity(&thick).unwrap().into_inner();
+    let largest = told.maximum_volume_size.unwrap();
+    assert!(largest > 0 && largest <= told.available_capacity, "{told:?}");
+    assert!(told.minimum_volume_size.unwrap() <= largest, "{told:?}");
+    let create = |name: &str, size: i64| {
+        let mut create = Caller::create(name, Kind::Files, size);
+        create.parameters = thick.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        site.create(&create)
+    };
+    assert_eq!(refused(create("v", largest + (1 << 20))), Code::ResourceExhausted);
+    create("v", largest / 2).unwrap();
+    let left = capacity(&thick).unwrap().into_inner().available_capacity;
+    assert!(left <= told.available_capacity - largest / 2, "{left} of {told:?}");
+    assert_eq!(capacity(&[("region", "nowhere")]).unwrap().into_inner().available_capacity, 0);
+    assert_eq!(refused(capacity(&[("provisoningType", "thick")])), Code::InvalidArgument);
+}
+
+#[test]
 fn what_cannot_be_is_refused_before_anything_is_made() {
     let Some(site) = Site::start() else { return };
     let plain = || Caller::create("v", Kind::Files, SIZE);
