@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at what it did not expect, aloud")]
 
+mod doctor;
 mod faults;
+mod luks;
 mod serving;
 mod stage;
