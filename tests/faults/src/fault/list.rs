@@ -213,7 +213,7 @@ const KINDS: &[Kind] = &[
                 SOON,
             ),
             // The kernel's target says that the unit does not answer: a path is lost, and multipath waits for it.
-            Wire::Iscsi => plan([Run(Storage, FILL)], Seconds(10), [Run(Storage, CLEAR)], NoError, SOON),
+            Wire::Iscsi => plan([Run(Storage, FILL)], Seconds(30), [Run(Storage, CLEAR)], NoError, SOON),
             _ => plan(
                 [Run(Storage, FILL)],
                 UntilError,

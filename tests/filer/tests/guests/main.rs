@@ -4,6 +4,5 @@
 
 mod doctor;
 mod faults;
-mod luks;
 mod serving;
 mod stage;
