@@ -57,26 +57,26 @@ pub(crate) fn bind_file(source: &Path, target: &Path) -> Result<()> {
     put_on(&tree, target, OFlags::empty()).doing(doing)
 }
 
+/// Sees that the kernel has a filesystem and that it takes these options, before anything is written.
+///
+/// # Behavior
+/// One that looks at its options only together with its device (btrfs before Linux 6.8) does so at the mount.
+///
+/// # Errors
+/// Names the option, or what the kernel lacks.
+pub(crate) fn check(filesystem: &str, options: &Options) -> Result<()> {
+    context(filesystem, options).map(drop)
+}
+
 /// Mounts the filesystem of a device at the directory `target`.
 ///
 /// # Errors
-/// Carries what the filesystem itself said about it.
+/// As [`check`]; and carries what the filesystem itself said about the device.
 pub(crate) fn device(device: &Path, filesystem: &str, options: &Options, target: &Path) -> Result<()> {
     let doing = || format!("mount {} ({filesystem}) at {}", device.display(), target.display());
-    let context = fsopen(filesystem, FsOpenFlags::FSOPEN_CLOEXEC).doing(doing)?;
-    let created = (|| {
-        fsconfig_set_string(context.as_fd(), "source", device)?;
-        if options.is_read_only() {
-            fsconfig_set_flag(context.as_fd(), "ro")?;
-        }
-        for (word, value) in &options.filesystem {
-            match value {
-                Some(value) => fsconfig_set_string(context.as_fd(), word.as_str(), value.as_str())?,
-                None => fsconfig_set_flag(context.as_fd(), word.as_str())?,
-            }
-        }
-        fsconfig_create(context.as_fd())
-    })();
+    let context = context(filesystem, options)?;
+    let created = fsconfig_set_string(context.as_fd(), "source", device)
+        .and_then(|()| fsconfig_create(context.as_fd()));
     created.map_err(|e| HostError::System {
         doing: doing(),
         hint: complaints(&context),
@@ -113,6 +113,39 @@ pub(crate) fn unmount(point: &Path) -> Result<(), (std::path::PathBuf, io::Error
         }
     }
     Err((point.to_owned(), io::Error::other("mounts keep appearing here")))
+}
+
+/// A mount that is not made yet, with its options.
+fn context(filesystem: &str, options: &Options) -> Result<OwnedFd> {
+    let context = fsopen(filesystem, FsOpenFlags::FSOPEN_CLOEXEC).map_err(|e| HostError::System {
+        doing: format!("mount a filesystem of the kind {filesystem}"),
+        hint: match e {
+            Errno::NODEV => format!("the kernel has none; load it: `modprobe {filesystem}`"),
+            _ => String::new(),
+        },
+        source: e.into(),
+    })?;
+    if options.is_read_only() {
+        fsconfig_set_flag(context.as_fd(), "ro").doing(|| "ask for a read-only mount".to_owned())?;
+    }
+    for (word, value) in &options.filesystem {
+        let (set, option) = match value {
+            Some(value) => (
+                fsconfig_set_string(context.as_fd(), word.as_str(), value.as_str()),
+                format!("{word}={value}"),
+            ),
+            None => (fsconfig_set_flag(context.as_fd(), word.as_str()), word.clone()),
+        };
+        set.map_err(|e| HostError::Invalid {
+            what: "mount option",
+            value: option,
+            problem: format!(
+                "is not taken by {filesystem} ({}); correct or remove it in the class or the volume's options",
+                Some(complaints(&context)).filter(|said| !said.is_empty()).unwrap_or_else(|| e.to_string())
+            ),
+        })?;
+    }
+    Ok(context)
 }
 
 fn put(tree: &OwnedFd, target: &Path) -> rustix::io::Result<()> {

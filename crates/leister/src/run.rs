@@ -8,6 +8,7 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ::store::StoreError;
 use csi::{CsiError, CsiSettings};
@@ -15,7 +16,7 @@ use docker::{DockerError, DockerSettings, Plugin};
 use host::{Host, HostConfig, SocketError};
 use model::NodeIdentity;
 use node::{Mounts, Secrets};
-use orchestrator::{BackendOrigin, Orchestrator, Settings};
+use orchestrator::{BackendOrigin, ErrorKind, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
 
 use crate::cli::{Code, Failure};
@@ -27,6 +28,8 @@ pub(crate) use args::{LogArgs, RunArgs};
 
 const MOUNTS: &str = "mounts";
 const PORT: &str = "127.0.0.1:8000";
+/// Between tries to tell a shared store of this host.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Serves until a signal ends it.
 ///
@@ -97,7 +100,11 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
             ended
         })
     });
-    let set_up = set_up(&orchestrator, config.classes.into_values().map(|(class, _)| class), node).await;
+    let classes = config.classes.into_values().map(|(class, _)| class).collect();
+    let set_up = tokio::select! {
+        set_up = set_up(&orchestrator, classes, node, args.store.is_shared()) => set_up,
+        () = usher.stopped() => Ok(()),
+    };
     if set_up.is_err() {
         usher.stop();
     }
@@ -126,15 +133,33 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
 }
 
 /// What files say of classes holds over what was stored; this machine is a node.
+///
+/// # Behavior
+/// A store that others share may be away, or nobody may lead: that passes, and this host serves its users meanwhile.
 async fn set_up(
     orchestrator: &Orchestrator,
-    classes: impl Iterator<Item = model::Class>,
+    classes: Vec<model::Class>,
     node: NodeIdentity,
+    is_shared: bool,
 ) -> Result<(), Failure> {
-    for class in classes {
-        orchestrator.create_class(class).await.map_err(of_orchestrator)?;
+    let told = async || {
+        for class in &classes {
+            orchestrator.create_class(class.clone()).await?;
+        }
+        orchestrator.register_node(node.clone()).await
+    };
+    loop {
+        match told().await {
+            Err(error) if is_shared && error.kind == ErrorKind::Unreachable => {
+                tracing::warn!(
+                    problem = error.sentence(),
+                    "this node and the files' classes are not known yet"
+                );
+                tokio::time::sleep(AGAIN).await;
+            }
+            told => return told.map_err(of_orchestrator),
+        }
     }
-    orchestrator.register_node(node).await.map_err(of_orchestrator)
 }
 
 async fn claim_rest(args: &RunArgs) -> Result<Server, Failure> {

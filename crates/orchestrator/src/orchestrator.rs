@@ -102,6 +102,8 @@ pub(crate) struct Inner {
 
 /// Between tries while the one who leads says that it is busy with the volume.
 const AGAIN: Duration = Duration::from_millis(300);
+/// How long a user waits for the reconciler to let go of a volume.
+const MENDING: Duration = Duration::from_secs(20);
 
 impl Settings {
     pub fn new(instance: InstanceId, node: NodeIdentity) -> Settings {
@@ -291,9 +293,19 @@ impl Orchestrator {
         }
     }
 
-    /// Submits and waits.
+    /// Submits what a user asks for: what mends the volume, which nobody asked for, may end first.
+    ///
+    /// # Errors
+    /// Those of `submit`, after 20 s also because of the mending.
+    pub async fn ask(&self, request: Request) -> Result<Ticket> {
+        let mended = self.inner.running.mended(request.volume());
+        let _ = tokio::time::timeout(MENDING, mended).await;
+        self.submit(request)
+    }
+
+    /// Asks and waits.
     pub async fn run(&self, request: Request) -> Result<Answer> {
-        self.submit(request)?.wait().await
+        self.ask(request).await?.wait().await
     }
 
     /// The same, but while something else is done with the volume waits for its end and tries again.

@@ -124,6 +124,14 @@ impl Running {
         }
     }
 
+    /// Returns when the reconciler does nothing with the volume.
+    pub(crate) async fn mended(&self, volume: &VolumeId) {
+        let running = self.shard(volume).get(volume).cloned();
+        if let Some(running) = running.filter(|running| running.request.verb() == Verb::Reconcile) {
+            let _ = running.ticket(true).wait().await;
+        }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.shards.iter().map(|shard| locked(shard).len()).sum()
     }

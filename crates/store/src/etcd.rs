@@ -32,8 +32,9 @@ use crate::{Change, Entry, Fence, Key, Kind, Lease, Post, Revision, Store, Store
 /// # Behavior
 /// The lease is a key that carries its holder and hangs on an etcd lease; the fencing number is the revision of
 /// that key, which etcd only ever lets grow. Each commit is one transaction that compares it, so a writer that
-/// lost its lease changes nothing, however late its request arrives. Reads are linearizable. A commit whose
-/// answer is lost is `Unavailable`: it may have happened.
+/// lost its lease changes nothing, however late its request arrives. Reads are linearizable. A commit without an
+/// answer is sent to every other member in turn, and knows its own work when it meets it. If none answers it is
+/// `Unavailable`: it may have happened.
 ///
 /// A watch that was cut comes back by itself; a commit waits at most 2 s for it, then its change is told later.
 ///
@@ -68,7 +69,7 @@ impl EtcdStore {
         let feed = Arc::new(Feed::new());
         let kinds = Arc::<Mutex<BTreeSet<Kind>>>::default();
         let range = RangeRequest { key: format!("{prefix}/writer").into_bytes(), ..RangeRequest::default() };
-        let now: RangeResponse = client.read("reach etcd", RANGE, range).await?;
+        let now: RangeResponse = client.repeat("reach etcd", RANGE, range).await?;
         let from = revision(now.header.as_ref()).0 + 1;
         let root = format!("{prefix}/records/");
         let (feeder, told) = Feeder::new(client.clone(), feed.clone(), kinds.clone(), root, from);
@@ -89,7 +90,7 @@ impl EtcdStore {
             success: vec![op(Request::Put(put))],
             failure: vec![look(key)],
         };
-        let kept: TxnResponse = self.client.call("keep a value", TXN, txn).await?;
+        let kept: TxnResponse = self.client.repeat("keep a value", TXN, txn).await?;
         let found = looked(&kept).next().flatten().filter(|_| !kept.succeeded);
         Ok(found.map_or_else(|| value.to_owned(), |kv| String::from_utf8_lossy(&kv.value).into_owned()))
     }
@@ -107,7 +108,7 @@ impl EtcdStore {
     }
 
     async fn range(&self, range: RangeRequest) -> Result<RangeResponse, StoreError> {
-        self.client.read("read records", RANGE, range).await
+        self.client.repeat("read records", RANGE, range).await
     }
 
     /// Who has the lease, if anybody, and the revision now.
@@ -119,7 +120,7 @@ impl EtcdStore {
 
     async fn grant(&self) -> Result<GrantResponse, StoreError> {
         let request = GrantRequest { ttl: i64::try_from(LASTS.as_secs()).unwrap_or(i64::MAX) };
-        self.client.call("take a lease", "/etcdserverpb.Lease/LeaseGrant", request).await
+        self.client.repeat("take a lease", "/etcdserverpb.Lease/LeaseGrant", request).await
     }
 
     /// What hangs on an etcd lease goes with it.
@@ -185,7 +186,7 @@ impl Store for EtcdStore {
             success: vec![op(Request::Delete(DeleteRequest { key: self.writer_key() }))],
             failure: Vec::new(),
         };
-        self.client.call::<_, TxnResponse>("release the lease", TXN, released).await.map(|_| ())
+        self.client.repeat::<_, TxnResponse>("release the lease", TXN, released).await.map(|_| ())
     }
 
     async fn list(&self, kind: Kind) -> Result<Vec<Entry>, StoreError> {
@@ -240,28 +241,25 @@ impl Store for EtcdStore {
                 .chain(firsts.iter().map(|write| look(self.key(&write.key))))
                 .collect(),
         };
-        let done: TxnResponse = self.client.call("commit", TXN, txn).await?;
+        let wanted = txn.success.clone();
+        let (done, is_again): (TxnResponse, bool) = self.client.insist("commit", TXN, txn).await?;
         let now = revision(done.header.as_ref());
-        if done.succeeded {
-            return match clash {
-                Some(clash) => Err(clash),
-                None => {
-                    if is_told {
-                        self.told.wait(now, &self.feed).await;
-                    }
-                    Ok(now)
-                }
-            };
+        let at = if done.succeeded {
+            now
+        } else {
+            let mut found = looked(&done);
+            held_by(found.next().flatten().cloned(), fence, now)?;
+            let found: Vec<_> = found.collect();
+            let own = if is_again { own_work(&wanted, &found, now) } else { None };
+            own.ok_or_else(|| conflict(&firsts, &found))?
+        };
+        if let Some(clash) = clash {
+            return Err(clash);
         }
-        let mut found = looked(&done);
-        held_by(found.next().flatten().cloned(), fence, now)?;
-        for (write, kv) in firsts.iter().zip(found) {
-            let found = kv.map(|kv| Revision(number(kv.mod_revision)));
-            if found != write.expected {
-                return Err(StoreError::Conflict { key: write.key.clone(), expected: write.expected, found });
-            }
+        if is_told {
+            self.told.wait(at, &self.feed).await;
         }
-        Err(unexpected("commit", "a transaction was refused without a reason"))
+        Ok(at)
     }
 
     async fn watch(&self, kind: Kind) -> Result<BoxStream<'static, Change>, StoreError> {
@@ -334,6 +332,29 @@ fn looked(txn: &TxnResponse) -> impl Iterator<Item = Option<&KeyValue>> {
 
 fn is_at(key: Vec<u8>, revision: i64) -> Compare {
     Compare { target: MOD, key, value: Some(Target::ModRevision(revision)) }
+}
+
+/// When a transaction was done whose answer got lost, if what is found now is what it wanted: nobody else has the
+/// lease, and the holder changes a record by one commit at a time.
+fn own_work(wanted: &[RequestOp], found: &[Option<&KeyValue>], now: Revision) -> Option<Revision> {
+    let is_done = |(op, kv): (&RequestOp, &Option<&KeyValue>)| match &op.request {
+        Some(Request::Put(put)) => kv.is_some_and(|kv| kv.value == put.value),
+        _ => kv.is_none(),
+    };
+    let is_own = !wanted.is_empty() && wanted.iter().zip(found).all(is_done);
+    let last = found.iter().flatten().map(|kv| number(kv.mod_revision)).max();
+    is_own.then(|| last.map_or(now, Revision))
+}
+
+fn conflict(firsts: &[&Write], found: &[Option<&KeyValue>]) -> StoreError {
+    let mut all =
+        firsts.iter().zip(found).map(|(write, kv)| (write, kv.map(|kv| Revision(number(kv.mod_revision)))));
+    match all.find(|(write, found)| *found != write.expected) {
+        Some((write, found)) => {
+            StoreError::Conflict { key: write.key.clone(), expected: write.expected, found }
+        }
+        None => unexpected("commit", "a transaction was refused without a reason"),
+    }
 }
 
 fn held(by: &KeyValue) -> StoreError {

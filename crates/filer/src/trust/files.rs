@@ -37,7 +37,11 @@ pub(super) fn check_dates(path: &Path, chain: &[CertificateDer<'_>]) -> Result<(
     let now = Timestamp::now().as_second();
     let show = |second| Timestamp::from_second(second).map_or_else(|_| second.to_string(), |t| t.to_string());
     if now > until {
-        let problem = format!("it has expired at {}; issue a new one", show(until));
+        let problem = format!(
+            "it has expired at {}, and here it is {}; issue a new one, or set the clock",
+            show(until),
+            show(now)
+        );
         return Err(refuse(path, problem));
     }
     if now < from {

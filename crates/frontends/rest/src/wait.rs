@@ -43,7 +43,7 @@ pub(crate) async fn run(
     request: Request,
     wait: Wait,
 ) -> Result<std::result::Result<Answer, Response>> {
-    let ticket = orchestrator.submit(request)?;
+    let ticket = orchestrator.ask(request).await?;
     let id = ticket.operation;
     let ended = match wait {
         Wait::UntilDone => Some(ticket.wait().await),

@@ -63,6 +63,12 @@ pub(super) struct Volume<'a> {
 
 impl Volume<'_> {
     pub(super) async fn stage(&self, options: Options) -> Result<Attached> {
+        let (filesystem, asked, stage) = (self.filesystem, options.clone(), self.places.stage());
+        let check = move || match Table::read()?.at(&stage) {
+            None => mount::check(filesystem.as_str(), &asked),
+            Some(_) => Ok(()),
+        };
+        blocking(&self.tools.hold, check).await?;
         let Some(passphrases) = &self.wanted.encryption else { return self.stage_content(options).await };
         let unlocked = encryption::unlock(self, passphrases).await;
         let staged = match unlocked {

@@ -94,6 +94,11 @@ pub(super) async fn open(
 }
 
 impl StoreArgs {
+    /// Whether other hosts may use it too.
+    pub(super) fn is_shared(&self) -> bool {
+        matches!(self.kind, Kind::Etcd)
+    }
+
     fn check(&self, args: &RunArgs) -> Result<(), Failure> {
         match self.kind {
             Kind::Sqlite if !self.etcd_endpoints.is_empty() => {

@@ -24,7 +24,7 @@ fn a_users_day() {
         return;
     }
     let mut rig = Rig::start();
-    let classes = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/examples/classes.yaml");
+    let classes = "../../deploy/examples/classes.yaml";
     let said = rig.ok(&["create", "-f", classes]);
     assert_eq!(said, "class/gold created\nclass/silver created\nclass/bronze created\n");
     assert_eq!(rig.ok(&["get", "sc", "-o", "name"]), "class/bronze\nclass/gold\nclass/silver\n");
@@ -222,7 +222,7 @@ fn help_completion_and_man_pages_need_no_server() {
 /// `UPDATE=1 cargo test -p leister` writes it anew.
 #[test]
 fn the_checked_in_reference_is_what_the_program_says() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md");
+    let path = "../../docs/cli.md";
     let reference = Rig::bare().ok(&["reference"]);
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &reference).unwrap();

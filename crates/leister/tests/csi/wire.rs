@@ -8,7 +8,7 @@ use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, Fi
 
 use crate::go;
 
-const OURS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../frontends/csi/proto");
+const OURS: &str = "../frontends/csi/proto";
 /// Services that we do not serve.
 const LEFT_OUT: [&str; 2] = ["GroupController", "SnapshotMetadata"];
 

@@ -238,14 +238,21 @@ impl Drop for Host {
 
 /// The one that leads, out of these, when all that run agree.
 pub(crate) fn leader(hosts: &[Host]) -> usize {
-    let mut found = None;
-    until("all say who leads", || {
-        let running: Vec<&Host> = hosts.iter().filter(|host| host.child.is_some()).collect();
-        let said: Vec<Option<String>> = running.iter().map(|host| host.leader()).collect();
-        found = hosts.iter().position(|host| host.child.is_some() && Some(&host.name) == said[0].as_ref());
-        found.is_some() && said.iter().all(|leader| *leader == said[0])
-    });
-    found.unwrap()
+    let running = || hosts.iter().filter(|host| host.child.is_some());
+    let started = Instant::now();
+    loop {
+        let said: Vec<Option<String>> = running().map(Host::leader).collect();
+        let found =
+            hosts.iter().position(|host| host.child.is_some() && Some(&host.name) == said[0].as_ref());
+        match found {
+            Some(found) if said.iter().all(|leader| *leader == said[0]) => return found,
+            _ if started.elapsed() < LIMIT => std::thread::park_timeout(Duration::from_millis(50)),
+            _ => {
+                let logs: Vec<_> = running().map(Host::log).collect();
+                panic!("they never agree on who leads: {said:?}\n{}", logs.join("\n"));
+            }
+        }
+    }
 }
 
 pub(crate) fn until(what: &str, mut holds: impl FnMut() -> bool) -> Duration {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use driver::memory::{Call, Fault};
 use model::Bytes;
-use orchestrator::{ErrorKind, OperationState, Verb};
+use orchestrator::{ErrorKind, OperationState, Request, Verb};
 
 use crate::house::*;
 
@@ -34,6 +34,19 @@ fn a_different_request_on_the_same_volume_is_told_who_is_busy() {
         assert!(error.message.contains(&format!("create ({})", first.operation)), "{error}");
         run(&o, delete("v")).await.unwrap();
         assert_eq!(o.catalogue().volume_count(), 0);
+    });
+}
+
+#[test]
+fn who_asks_for_something_waits_for_what_mends_the_volume() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, create("v", Bytes::gib(1))).await.unwrap();
+        o.submit(Request::Reconcile { volume: id("v"), strays: Vec::new() }).unwrap();
+        assert_eq!(o.submit(grow("v", Bytes::gib(2))).unwrap_err().kind, ErrorKind::Busy);
+        o.run(grow("v", Bytes::gib(2))).await.unwrap();
+        house.check(&o);
     });
 }
 

@@ -16,7 +16,7 @@ async fn the_vendors_client_finds_nothing_unexpected() {
     for http in [false, true] {
         let builder = Sim::builder().user("admin", "correct horse");
         let sim = if http { builder.http() } else { builder }.start().await.unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/netapp_client.py");
+        let script = Path::new("tests/netapp_client.py");
         let mut command = tokio::process::Command::new(&python);
         command.arg(script).arg(sim.url()).arg("correct horse").kill_on_drop(true);
         let output = command.output().await.unwrap();
@@ -40,7 +40,7 @@ async fn a_client_certificate_stands_for_a_password() {
         let (cert, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
         fs::write(&cert, &certificate.certificate).unwrap();
         fs::write(&key, &certificate.key).unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/client_certificate.py");
+        let script = Path::new("tests/client_certificate.py");
         let mut command = tokio::process::Command::new(&python);
         command.arg(script).arg(sim.address()).args([&cert, &key]).kill_on_drop(true);
         let output = command.output().await.unwrap();

@@ -54,6 +54,8 @@ type Ascii = MetadataValue<tonic::metadata::Ascii>;
 const PATIENCE: Duration = Duration::from_secs(3);
 /// The same for what cannot wait: a lease runs out meanwhile.
 const HASTE: Duration = Duration::from_secs(1);
+/// Times that something is sent which may be done twice, or as many as there are members.
+const ATTEMPTS: usize = 3;
 /// A page of a list may hold many large values.
 const LARGEST: usize = 1 << 30;
 
@@ -87,13 +89,27 @@ impl Client {
         self.call_within(PATIENCE, operation, path, request).await
     }
 
-    /// The same for what changes nothing: every member is asked before it is given up.
-    pub(super) async fn read<Q, A>(
+    /// The same for what may be done twice: every member is asked before it is given up.
+    pub(super) async fn repeat<Q, A>(
         &self,
         operation: &'static str,
         path: &'static str,
         request: Q,
     ) -> Result<A, StoreError>
+    where
+        Q: prost::Message + Clone + Send + Sync + 'static,
+        A: prost::Message + Default + Send + Sync + 'static,
+    {
+        self.insist(operation, path, request).await.map(|(answer, _)| answer)
+    }
+
+    /// The same, and whether it was sent more than once: the answer may be of a request that had been done already.
+    pub(super) async fn insist<Q, A>(
+        &self,
+        operation: &'static str,
+        path: &'static str,
+        request: Q,
+    ) -> Result<(A, bool), StoreError>
     where
         Q: prost::Message + Clone + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
@@ -112,7 +128,8 @@ impl Client {
         Q: prost::Message + Clone + Send + Sync + 'static,
         A: prost::Message + Default + Send + Sync + 'static,
     {
-        self.on_any(|| self.call_within(HASTE, operation, path, request.clone())).await
+        let call = || self.call_within(HASTE, operation, path, request.clone());
+        self.on_any(call).await.map(|(answer, _)| answer)
     }
 
     /// Sends one request over a stream, in haste and to any member that takes it, for its first answer.
@@ -134,7 +151,7 @@ impl Client {
                 answer.into_inner().message().await?.ok_or_else(|| Status::unavailable("the stream ended"))
             }
         };
-        self.on_any(|| self.attempt(HASTE, operation, send)).await
+        self.on_any(|| self.attempt(HASTE, operation, send)).await.map(|(answer, _)| answer)
     }
 
     /// What changes in a range of keys.
@@ -181,17 +198,19 @@ impl Client {
         self.attempt(patience, operation, send).await
     }
 
-    async fn on_any<A, F>(&self, call: impl Fn() -> F) -> Result<A, StoreError>
+    /// Also says whether an earlier member may have done it.
+    async fn on_any<A, F>(&self, call: impl Fn() -> F) -> Result<(A, bool), StoreError>
     where
         F: Future<Output = Result<A, StoreError>>,
     {
-        for _ in 1..self.channels.len() {
+        let mut is_again = false;
+        for _ in 1..self.channels.len().max(ATTEMPTS) {
             match call().await {
-                Err(StoreError::Unavailable { .. }) => {}
-                done => return done,
+                Err(StoreError::Unavailable { .. }) => is_again = true,
+                done => return done.map(|answer| (answer, is_again)),
             }
         }
-        call().await
+        call().await.map(|answer| (answer, is_again))
     }
 
     /// Once, and once more if the cluster has only forgotten who we are: it has done nothing then.

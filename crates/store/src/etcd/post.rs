@@ -50,7 +50,7 @@ impl Session {
         }
         let request = GrantRequest { ttl: i64::try_from(LASTS.as_secs()).unwrap_or(i64::MAX) };
         let path = "/etcdserverpb.Lease/LeaseGrant";
-        let granted: GrantResponse = self.client.call("begin a session", path, request).await?;
+        let granted: GrantResponse = self.client.repeat("begin a session", path, request).await?;
         state.lease = Some(granted.id);
         for (key, owner) in state.claims.clone() {
             if let Err(error) = self.take(key, owner, granted.id).await {
@@ -78,7 +78,7 @@ impl Session {
                 success: vec![op(Request::Put(put))],
                 failure: vec![look(key.clone())],
             };
-            let taken: TxnResponse = self.client.call("claim a name", TXN, txn).await?;
+            let taken: TxnResponse = self.client.repeat("claim a name", TXN, txn).await?;
             if taken.succeeded {
                 return Ok(());
             }
@@ -151,7 +151,7 @@ impl Post for EtcdStore {
         let keys = [LETTER, OPENED, ANSWER].map(|kind| self.key(&Key::new(kind, id)));
         let deletes = keys.map(|key| op(Request::Delete(DeleteRequest { key })));
         let txn = TxnRequest { success: deletes.to_vec(), ..TxnRequest::default() };
-        self.client.call::<_, TxnResponse>("take a letter back", TXN, txn).await.map(drop)
+        self.client.repeat::<_, TxnResponse>("take a letter back", TXN, txn).await.map(drop)
     }
 
     async fn claim(&self, name: &str, owner: &str) -> Result<(), StoreError> {
@@ -168,7 +168,7 @@ impl EtcdStore {
     async fn put(&self, id: &str, letter: &[u8], lease: i64) -> Result<(), StoreError> {
         let put = PutRequest { key: self.key(&Key::new(LETTER, id)), value: letter.to_vec(), lease };
         let txn = TxnRequest { success: vec![op(Request::Put(put))], ..TxnRequest::default() };
-        self.client.call::<_, TxnResponse>("send a letter", TXN, txn).await.map(drop)
+        self.client.repeat::<_, TxnResponse>("send a letter", TXN, txn).await.map(drop)
     }
 
     async fn letter(&self, id: &str) -> Result<Option<KeyValue>, StoreError> {
@@ -201,7 +201,7 @@ impl EtcdStore {
             success,
             failure: vec![look(self.writer_key())],
         };
-        let done: TxnResponse = match self.client.call("answer a letter", TXN, txn).await {
+        let done: TxnResponse = match self.client.repeat("answer a letter", TXN, txn).await {
             // The sender has died just now, and its lease with it.
             Err(error) if is_over(&error) => return Ok(()),
             done => done?,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests and their rig")]
 
+mod etcd;
 mod rig;
 
 use std::collections::BTreeSet;

@@ -388,7 +388,7 @@ async fn a_port_that_others_can_reach_must_be_wished_for() {
 /// `UPDATE=1 cargo test -p rest` writes it anew.
 #[test]
 fn the_checked_in_description_is_the_served_one() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../docs/openapi.json");
+    let path = "../../../docs/openapi.json";
     let described = rest::openapi();
     if std::env::var_os("UPDATE").is_some() {
         std::fs::write(path, &described).unwrap();

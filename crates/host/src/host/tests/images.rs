@@ -243,10 +243,22 @@ async fn an_option_the_filesystem_does_not_know_is_told_in_its_own_words() {
         mount_options: vec!["noatime,nosuchoption=7".to_owned()],
         ..wanted(Filesystem::Ext4, Bytes::mib(64))
     };
+    let before = hash(&rig.path("image"));
     let error = rig.host.attach(&v, &route, &strange).await.unwrap_err();
-    assert!(error.to_string().contains("nosuchoption"), "{error}");
-    // What was formatted on the way is used when the option is gone.
+    assert!(
+        matches!(error, HostError::Invalid { .. }) && error.to_string().contains("nosuchoption"),
+        "{error}"
+    );
+    assert_eq!(hash(&rig.path("image")), before, "nothing is formatted for a mount that cannot be");
+    rig.assert_clean();
     rig.host.attach(&v, &route, &wanted(Filesystem::Ext4, Bytes::mib(64))).await.unwrap();
+}
+
+#[test]
+fn a_filesystem_that_the_kernel_does_not_have_is_named_with_its_module() {
+    let none = crate::mount::Options::parse(&[], false).unwrap();
+    let error = crate::mount::check("nosuchfs", &none).unwrap_err().to_string();
+    assert!(error.contains("modprobe nosuchfs"), "{error}");
 }
 
 #[tokio::test]

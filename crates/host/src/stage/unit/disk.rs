@@ -26,7 +26,8 @@ pub(super) async fn find(
     ours: &Sessions,
 ) -> Result<String> {
     let found = async {
-        let sessions = iscsi::login(&places.volume, route, ours, tools).await?;
+        let sessions = iscsi::login(&places.volume, route, ours, tools).await;
+        let sessions = sessions.map_err(|e| iscsi::lacking(&places.volume).unwrap_or(e))?;
         match marked(places)? {
             // What is in use stays, whatever paths there are by now.
             Some(device) => prove_all(places, route, &device, tools).await.map(|()| device),
@@ -102,12 +103,31 @@ pub(super) async fn scan(
     }
 }
 
-/// The device of a unit: a disk, or the map over several.
+/// The device of a unit: a disk, or the map over several. Without one, the disks that came for it go again.
 async fn find_by(
     places: &Places,
     route: &IscsiRoute,
     sessions: &[Session],
     wanted: Paths,
+    tools: &Tools,
+) -> Result<String> {
+    let mut fresh = Vec::new();
+    let found = find_among(places, route, sessions, wanted, &mut fresh, tools).await;
+    if found.is_err() {
+        // What multipathd has taken is left to the healing.
+        for disk in fresh.into_iter().filter(|disk| multipath::over(&disk.name).is_none()) {
+            blocking(&tools.hold, move || disk.delete()).await?;
+        }
+    }
+    found
+}
+
+async fn find_among(
+    places: &Places,
+    route: &IscsiRoute,
+    sessions: &[Session],
+    wanted: Paths,
+    fresh: &mut Vec<Disk>,
     tools: &Tools,
 ) -> Result<String> {
     let until = Instant::now() + APPEARANCE;
@@ -124,12 +144,10 @@ async fn find_by(
         let known = session.disks().into_iter().any(|disk| disk.lun == u64::from(route.lun));
         let patience = until.saturating_duration_since(Instant::now());
         let Some(found) = scan(session, route.lun, patience, tools).await? else { continue };
-        if let Err(error) = prove(places, route, &found, tools).await {
-            if !known {
-                blocking(&tools.hold, move || found.delete()).await?;
-            }
-            return Err(error);
+        if !known {
+            fresh.push(found.clone());
         }
+        prove(places, route, &found, tools).await?;
         disks.push(found);
     }
     match disks.as_slice() {
