@@ -7,6 +7,7 @@ mod ontap;
 mod scale;
 mod spread;
 mod system;
+mod wires;
 
 use clap::{Parser, Subcommand};
 
@@ -61,6 +62,21 @@ enum What {
         #[arg(long, default_value_t = 20)]
         in_flight: usize,
     },
+    /// Attach, detach and writes over a network, beside the same steps by hand, in guests. Needs root.
+    Wires {
+        /// By which wires.
+        #[arg(long, value_enum, value_delimiter = ',', default_value = "nfs,iscsi")]
+        wires: Vec<wires::Wire>,
+        /// Volumes of each way, attached one at a time and all at once.
+        #[arg(long, default_value_t = 32)]
+        volumes: usize,
+        /// Measurements per way, taken in turns.
+        #[arg(long, default_value_t = 3)]
+        rounds: usize,
+    },
+    /// The part of `wires` that runs in the guest: a plan comes in, what was measured goes out.
+    #[command(hide = true)]
+    Node,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -72,5 +88,7 @@ fn main() -> anyhow::Result<()> {
             ontap::measure(ontap::Plan { operations, parallel, milliseconds, in_flight })
         }
         What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
+        What::Wires { wires, volumes, rounds } => wires::measure(&wires, volumes, rounds),
+        What::Node => wires::in_guest(),
     }
 }

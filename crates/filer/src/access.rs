@@ -126,7 +126,8 @@ impl Access {
     pub fn answer(&self) -> Result<()> {
         let _turn = self.ledger();
         self.nfs.as_ref().map_or(Ok(()), Nfs::answer)?;
-        self.iscsi.as_ref().map_or(Ok(()), Iscsi::answer)
+        self.iscsi.as_ref().map_or(Ok(()), Iscsi::answer)?;
+        self.nvme.as_ref().map_or(Ok(()), Nvme::answer)
     }
 
     /// Makes the kernel serve the volume to exactly those who are permitted.

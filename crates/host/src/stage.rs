@@ -122,6 +122,9 @@ pub(crate) async fn detach(
     tools: &Tools,
     sessions: &Sessions,
 ) -> Result<()> {
+    if unwritten == Unwritten::MayBeLost {
+        unit::stop_waiting(places, tools).await?;
+    }
     let at = places.clone();
     let is_directory = blocking(&tools.hold, move || {
         let table = Table::read()?;

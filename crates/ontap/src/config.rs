@@ -23,6 +23,8 @@ pub enum Kind {
     Nas,
     /// A FlexGroup for each volume, over NFS.
     NasFlexGroup,
+    /// A qtree in a FlexVol that many share, over NFS.
+    NasEconomy,
     /// A LUN or namespace in a FlexVol of its own, over iSCSI or NVMe.
     San,
     /// A LUN in a FlexVol that many share, over iSCSI.
@@ -62,13 +64,14 @@ pub(crate) struct Config {
 pub(crate) const PREFIX: &str = "leister_";
 
 impl Kind {
-    pub const ALL: [Kind; 4] = [Kind::Nas, Kind::NasFlexGroup, Kind::San, Kind::SanEconomy];
+    pub const ALL: [Kind; 5] = [Kind::Nas, Kind::NasFlexGroup, Kind::NasEconomy, Kind::San, Kind::SanEconomy];
 
     /// `storageDriverName`.
     pub const fn name(self) -> &'static str {
         match self {
             Kind::Nas => "ontap-nas",
             Kind::NasFlexGroup => "ontap-nas-flexgroup",
+            Kind::NasEconomy => "ontap-nas-economy",
             Kind::San => "ontap-san",
             Kind::SanEconomy => "ontap-san-economy",
         }
@@ -79,12 +82,12 @@ impl Kind {
     }
 
     pub(crate) const fn is_nas(self) -> bool {
-        matches!(self, Kind::Nas | Kind::NasFlexGroup)
+        matches!(self, Kind::Nas | Kind::NasFlexGroup | Kind::NasEconomy)
     }
 
     /// Whether many volumes share a FlexVol.
     pub(crate) const fn is_economy(self) -> bool {
-        matches!(self, Kind::SanEconomy)
+        matches!(self, Kind::NasEconomy | Kind::SanEconomy)
     }
 
     /// The options that volumes may carry.
@@ -105,8 +108,13 @@ impl Kind {
             Kind::San => {
                 vec![SnapshotReserve, SpaceAllocation, SplitOnClone, LuksEncryption, FormatOptions]
             }
+            Kind::NasEconomy => vec![SnapshotReserve, SnapshotDir, UnixPermissions, SecurityStyle],
             Kind::SanEconomy => vec![SnapshotReserve, SpaceAllocation, LuksEncryption, FormatOptions],
         });
+        if self == Kind::NasEconomy {
+            // The array takes only fixed limits for qtrees.
+            accepts.remove(&AdaptiveQosPolicy);
+        }
         accepts
     }
 }

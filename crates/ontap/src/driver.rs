@@ -21,8 +21,9 @@ use model::{
 
 use crate::access::nfs::Book;
 use crate::access::{FORBID, PERMIT, no_unit};
+use crate::config::Kind;
 use crate::error::ABSENT;
-use crate::layout::{Array, Found, LONGEST_NAME, Seen, Unit, Wanted};
+use crate::layout::{Array, Found, LONGEST_NAME, LONGEST_QTREE, Seen, Unit, Wanted};
 use crate::wire::volumes;
 
 /// One SVM of an array, opened.
@@ -58,12 +59,14 @@ impl OntapDriver {
     async fn permitted(&self, found: &Found, operation: &'static str) -> Result<BTreeSet<NodeName>> {
         match self.array.layout() {
             Layout::Block => Ok(self.array.nodes_of(found)),
-            Layout::File if found.volume.policy() != Some(found.handle.as_str()) => Ok(BTreeSet::new()),
-            Layout::File => {
-                let exported = self.array.exported(&self.book, Some(&found.handle)).await;
-                let mut exported = exported.map_err(self.array.error(operation))?;
-                Ok(exported.remove(found.handle.as_str()).unwrap_or_default())
-            }
+            Layout::File => match found.policy() {
+                None => Ok(BTreeSet::new()),
+                Some(policy) => {
+                    let exported = self.array.exported(&self.book, Some(policy)).await;
+                    let mut exported = exported.map_err(self.array.error(operation))?;
+                    Ok(exported.remove(policy).unwrap_or_default())
+                }
+            },
         }
     }
 
@@ -100,6 +103,7 @@ impl OntapDriver {
             Unit::Files => self.array.export(&self.book, handle, seen, permit).await,
             Unit::Lun(lun) => self.array.map(handle, lun, permit).await,
             Unit::Namespace(namespace) => self.array.connect(handle, namespace, permit).await,
+            Unit::Qtree(qtree) => self.array.export_qtree(&self.book, handle, qtree, permit).await,
             Unit::Missing => Err(no_unit(handle)),
         }
     }
@@ -136,8 +140,9 @@ impl Driver for OntapDriver {
         if name.starts_with(|c: char| c.is_ascii_digit()) {
             name.insert(0, '_');
         }
-        if name.len() > LONGEST_NAME {
-            let most = LONGEST_NAME - self.array.config.prefix.len();
+        let longest = if self.array.config.kind == Kind::NasEconomy { LONGEST_QTREE } else { LONGEST_NAME };
+        if name.len() > longest {
+            let most = longest - self.array.config.prefix.len();
             let message = format!("volume name `{volume}` is too long; at most {most} characters fit here");
             return Err(invalid(message));
         }
@@ -152,7 +157,7 @@ impl Driver for OntapDriver {
         const OPERATION: &str = "observe volume";
         match self.array.find(handle).await.map_err(self.array.error(OPERATION))? {
             // Ours, but without its LUN: its making was interrupted, and whoever repeats it completes it.
-            Some(found) if matches!(found.unit, Unit::Missing) && self.is_unmade(&found) => Ok(None),
+            Some(found) if self.is_unmade(&found) => Ok(None),
             Some(found) => Ok(Some(self.state(&found, OPERATION).await?)),
             None => Ok(None),
         }
@@ -162,18 +167,17 @@ impl Driver for OntapDriver {
         const OPERATION: &str = "list volumes";
         let fail = self.array.error(OPERATION);
         let mut all = self.array.list().await.map_err(&fail)?;
-        all.retain(|found| !(matches!(found.unit, Unit::Missing) && self.is_unmade(found)));
+        all.retain(|found| !self.is_unmade(found));
         if self.array.layout() == Layout::Block {
             let state = |found: &Found| found.state(&self.array, self.array.nodes_of(found));
             return Ok(all.iter().map(state).collect());
         }
-        let in_use = |found: &Found| found.volume.policy() == Some(found.handle.as_str());
-        let mut exported = match all.iter().any(in_use) {
+        let mut exported = match all.iter().any(|found| found.policy().is_some()) {
             true => self.array.exported(&self.book, None).await.map_err(&fail)?,
             false => HashMap::new(),
         };
         let state = |found: &Found| {
-            let permitted = exported.remove(found.handle.as_str()).filter(|_| in_use(found));
+            let permitted = found.policy().and_then(|policy| exported.remove(policy));
             found.state(&self.array, permitted.unwrap_or_default())
         };
         Ok(all.iter().map(state).collect())
@@ -212,6 +216,9 @@ impl Driver for OntapDriver {
         let Some(found) = self.array.find(handle).await.map_err(&fail)? else {
             return Ok(Outcome::Unchanged(()));
         };
+        if self.array.is_unmade_qtree(&found) {
+            return self.delete_shared(&found, OPERATION).await;
+        }
         if found.owner(&self.array) != Owner::Ours {
             let message = format!("`{handle}` is not this instance's");
             return Err(DriverError::new(ErrorKind::Conflict, OPERATION, message));
@@ -258,7 +265,13 @@ impl Driver for OntapDriver {
             return Err(DriverError::new(ErrorKind::Conflict, FORBID, message));
         }
         let changed = match self.array.layout() {
-            Layout::File => self.array.unexport(&self.book, handle, &node.name).await?,
+            Layout::File => {
+                let policy = match &found.unit {
+                    Unit::Qtree(qtree) => qtree.policy().unwrap_or_default(),
+                    _ => handle.as_str(),
+                };
+                self.array.unexport(&self.book, handle, policy, &node.name).await?
+            }
             Layout::Block if self.array.is_nvme() => self.array.disconnect(&found, &node.name).await?,
             Layout::Block => self.array.unmap_node(&found, &node.name).await?,
         };
@@ -266,7 +279,7 @@ impl Driver for OntapDriver {
         self.array.known.change(handle, |seen| match &mut seen.unit {
             Unit::Lun(lun) => lun.lun_maps.clear(),
             Unit::Namespace(namespace) => namespace.subsystem_map = None,
-            Unit::Files | Unit::Missing => seen.exported = false,
+            Unit::Files | Unit::Qtree(_) | Unit::Missing => seen.exported = false,
         });
         Ok(if changed { Outcome::Changed(()) } else { Outcome::Unchanged(()) })
     }
@@ -275,8 +288,9 @@ impl Driver for OntapDriver {
         Some(self)
     }
 
+    /// A qtree can be pictured only together with all others of its FlexVol, and not be put back at all.
     fn snapshots(&self) -> Option<&dyn Snapshots> {
-        Some(self)
+        (self.array.config.kind != Kind::NasEconomy).then_some(self)
     }
 
     fn import(&self) -> Option<&dyn Import> {

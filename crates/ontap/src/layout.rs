@@ -3,6 +3,7 @@
 mod known;
 mod lun;
 mod namespace;
+mod qtree;
 mod shared;
 mod shared_lun;
 mod volume;
@@ -18,6 +19,7 @@ use crate::client::Client;
 use crate::config::{Choices, Config, Kind, SanType};
 use crate::error::CallError;
 use crate::tag::{Holds, Tag};
+use crate::wire::qtrees::Qtree;
 use crate::wire::volumes::Volume;
 use crate::wire::{luns, namespaces};
 
@@ -66,6 +68,7 @@ pub(crate) enum Unit {
     Files,
     Lun(luns::Lun),
     Namespace(namespaces::Namespace),
+    Qtree(Qtree),
     /// A block volume whose unit is not there: its making has been interrupted.
     Missing,
 }
@@ -81,6 +84,8 @@ const AROUND_UNIT: u64 = 10;
 const COMMENT: usize = 1023;
 /// Characters of a LUN's comment.
 const COMMENT_OF_LUN: usize = 254;
+/// Characters of a qtree's name.
+pub(crate) const LONGEST_QTREE: usize = 64;
 /// Characters of a volume's name.
 pub(crate) const LONGEST_NAME: usize = 203;
 
@@ -101,6 +106,7 @@ impl Array {
             (Kind::NasFlexGroup, _) => Holds::Group,
             (Kind::San, SanType::Iscsi) => Holds::Lun,
             (Kind::San, SanType::Nvme) => Holds::Namespace,
+            (Kind::NasEconomy, _) => Holds::Qtree,
             (Kind::SanEconomy, _) => Holds::SharedLun,
         }
     }
@@ -122,6 +128,7 @@ impl Found {
             Unit::Files => self.volume.reserve().within(Bytes::new(self.volume.size)),
             Unit::Lun(lun) => Bytes::new(lun.space.as_ref().map_or(0, |space| space.size)),
             Unit::Namespace(namespace) => Bytes::new(namespace.space.as_ref().map_or(0, |space| space.size)),
+            Unit::Qtree(qtree) => Bytes::new(qtree.limit()),
             Unit::Missing => Bytes::ZERO,
         }
     }
@@ -151,6 +158,7 @@ impl Found {
             },
             created: match &self.unit {
                 Unit::Lun(lun) if array.config.kind.is_economy() => lun.create_time,
+                Unit::Qtree(_) => None,
                 _ => self.volume.create_time,
             },
             made_as: spec,
@@ -160,9 +168,20 @@ impl Found {
     fn used(&self, array: &Array) -> Option<Bytes> {
         let used = match &self.unit {
             Unit::Lun(lun) if array.config.kind.is_economy() => lun.space.as_ref()?.used,
+            // Only its quota counts it.
+            Unit::Qtree(_) => None,
             _ => self.volume.space.as_ref()?.used,
         };
         used.map(Bytes::new)
+    }
+
+    /// The export policy that says who may reach it; none where nobody may.
+    pub(crate) fn policy(&self) -> Option<&str> {
+        match &self.unit {
+            Unit::Files => self.volume.policy().filter(|policy| *policy == self.handle.as_str()),
+            Unit::Qtree(qtree) => qtree.policy().filter(|_| self.tag.is_some()),
+            Unit::Lun(_) | Unit::Namespace(_) | Unit::Missing => None,
+        }
     }
 
     /// What is said of the FlexVol that it shares with others.

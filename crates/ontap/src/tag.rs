@@ -42,6 +42,10 @@ pub(crate) enum Holds {
     SharedLun,
     /// A FlexVol for such LUNs.
     Luns,
+    /// One qtree of a FlexVol that many share.
+    Qtree,
+    /// A FlexVol for such qtrees.
+    Qtrees,
 }
 
 #[derive(Serialize, Deserialize)]

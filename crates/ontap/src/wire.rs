@@ -8,6 +8,8 @@ pub(crate) mod interfaces;
 pub(crate) mod iscsi;
 pub(crate) mod luns;
 pub(crate) mod namespaces;
+pub(crate) mod qtrees;
+pub(crate) mod quotas;
 pub(crate) mod snapshots;
 pub(crate) mod subsystems;
 pub(crate) mod svms;
@@ -25,6 +27,13 @@ impl Named {
     pub(crate) fn new(name: impl Into<String>) -> Named {
         Named { name: name.into() }
     }
+}
+
+/// A reference by both.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Reference {
+    pub(crate) name: String,
+    pub(crate) uuid: String,
 }
 
 /// A reference by UUID.

@@ -3,6 +3,7 @@
 mod admin;
 mod inspect;
 mod leading;
+mod room;
 mod sharing;
 
 use std::collections::BTreeMap;
@@ -24,8 +25,10 @@ use crate::metrics::Metrics;
 use crate::operation::{OperationView, Verb};
 use crate::request::{Answer, ImportRequest, Request};
 use crate::running::{Entered, Operation, Running, Ticket};
+use crate::volume::Wish;
 use crate::writer::Writer;
 use crate::{Error, ErrorKind, Result, tasks};
+pub use room::Room;
 pub use sharing::Elsewhere;
 
 /// The orchestrator. Cheap to clone; all clones are one.
@@ -426,8 +429,9 @@ impl Inner {
                 self.delete_snapshot(volume, snapshot, operation).await
             }
             Request::Restore { volume, snapshot } => self.restore(volume, snapshot, operation).await,
-            Request::Publish { volume, node, read_only, force } => {
-                self.publish(volume, node, *read_only, *force, operation).await
+            Request::Publish { volume, node, read_only, force, kept } => {
+                let wish = Wish { read_only: *read_only, force: *force, kept: *kept };
+                self.publish(volume, node, wish, operation).await
             }
             Request::Fence { volume, node } => self.fence(volume, node, operation).await,
             Request::Find { volume } => self.volume(volume).map(Answer::Volume),

@@ -5,6 +5,7 @@ mod list;
 use std::fmt;
 
 pub use list::faults;
+use rig::Backend;
 use serde::Serialize;
 
 /// How a volume is reached.
@@ -47,6 +48,7 @@ pub enum Act {
     StartLeister,
     KillFiler,
     StartFiler,
+    StartEngine,
     /// Ends everything in order, then powers off.
     ShutDownNode,
     /// The application ends, its volume is detached and attached, and it goes on.
@@ -101,6 +103,10 @@ pub struct Plan {
     pub lasts: Lasts,
     pub end: Vec<Act>,
     pub expected: Expected,
+    /// Whose kernel the two machines have.
+    pub kernel: Backend,
+    /// Whether the application is a container of the node's engine.
+    pub contained: bool,
 }
 
 impl fmt::Display for Wire {

@@ -250,7 +250,9 @@ mod tests {
         let seen: Vec<_> = events.iter().map(|(t, said)| (at(zero, *t), said.clone())).collect();
         let saw = Saw::of(&seen, at(zero, 1.0), at(zero, 5.0), true);
         let expected = Expected { sees, recovers_within: 10 };
-        let plan = Plan { begin: vec![], lasts: Lasts::Seconds(4), end: vec![], expected };
+        let lasts = Lasts::Seconds(4);
+        let (kernel, contained) = (rig::Backend::Uml, false);
+        let plan = Plan { begin: vec![], lasts, end: vec![], expected, kernel, contained };
         let fault = Fault { name: "f", wire: Wire::Iscsi, plan: Ok(plan.clone()), quick: false };
         let checked = Checked { acknowledged: 3, lost, flaws: vec!["x".into()] };
         Row::of(&fault, &plan, saw, (true, true), checked, vec![])

@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use filer_suite::{Filer, FilerSpec, Node, NodeSpec};
-use rig::{Guest, Limit, Output, Rig, Size};
+use rig::{Backend, Guest, Limit, Output, Rig, Size};
 
 use crate::fault::{Machine, Wire};
 
@@ -20,6 +20,12 @@ name: nfs-soft\nmountOptions: [soft, timeo=10, retrans=1, vers=3, nolock]\n";
 const MULTIPATH: &str =
     "defaults {\\n find_multipaths strict\\n polling_interval 2\\n no_path_retry queue\\n}\\n";
 
+/// An engine whose containers outlive it. Run again, it is the same engine.
+const ENGINE: &str = include_str!("stage/engine.sh");
+
+/// Where the node keeps the certificate of the tenant whose volumes are namespaces.
+const SPACES: &str = "/etc/leister/spaces";
+
 /// A storage and a node on one rig.
 pub struct Stage<'a> {
     rig: &'a Rig,
@@ -31,10 +37,11 @@ pub struct Stage<'a> {
 impl<'a> Stage<'a> {
     /// What a rig for a stage is made of.
     #[must_use]
-    pub fn rig() -> rig::Builder {
+    pub fn rig(kernel: Backend) -> rig::Builder {
         Rig::builder()
+            .backend(kernel)
             .guest("storage", |g| g.memory(Size::mib(512)).disk(Size::gib(1)).disk(Size::mib(128)))
-            .guest("node1", |g| g.disk(Size::mib(128)))
+            .guest("node1", |g| g.memory(Size::mib(640)).disk(Size::mib(128)))
     }
 
     /// Makes the storage serve and the node use it; `writer` is the program of that name.
@@ -45,10 +52,15 @@ impl<'a> Stage<'a> {
     /// # Panics
     /// When something in a guest fails; the message has what it said.
     pub fn up(rig: &'a Rig, writer: &Path) -> Result<Self> {
-        let filer = Filer::up(rig, "storage", FilerSpec::default())?;
+        let (mut spec, mut wires) = (FilerSpec::default(), vec![Wire::NfsHard, Wire::NfsSoft, Wire::Iscsi]);
+        if rig.backend() == Backend::Tcg {
+            "nfs,iscsi,nvme".clone_into(&mut spec.wires);
+            wires = vec![Wire::Iscsi, Wire::Nvme];
+        }
+        let filer = Filer::up(rig, "storage", spec)?;
         let node = node(rig, &filer)?;
-        for wire in [Wire::NfsHard, Wire::NfsSoft, Wire::Iscsi] {
-            node.create(volume(wire), &[("size", "256MiB"), kind(wire)]);
+        for wire in wires {
+            node.create(volume(wire), &[&[("size", "256MiB")][..], kind(wire)].concat());
         }
         Ok(Self { rig, filer, node, writer: writer.to_path_buf() })
     }
@@ -84,6 +96,22 @@ impl<'a> Stage<'a> {
         format!("echo $BASHPID >/run/writer.pid; exec {} {verb} {file} /rig/{account}", self.writer.display())
     }
 
+    /// The words that start the writer in a container, whose first process it is.
+    pub(crate) fn container(&self, volume: &str, account: &str) -> String {
+        let program = self.writer.display();
+        format!(
+            "docker run -d --name application --network none -v {volume}:/data -v /rig:/rig -v {program}:{program}:ro \
+             -v /usr/lib:/usr/lib:ro -v /usr/lib:/lib:ro -v /usr/lib64:/lib64:ro busybox \
+             {program} write /data/records /rig/{account}"
+        )
+    }
+
+    pub(crate) fn start_engine(&self) -> Result<()> {
+        let started = self.exec(Machine::Node, ENGINE);
+        ensure!(started.is_ok(), "no engine: {}{}", started.stdout, started.stderr);
+        Ok(())
+    }
+
     pub(crate) fn account(&self, name: &str) -> PathBuf {
         self.guest(Machine::Node).share().join(name)
     }
@@ -100,11 +128,12 @@ pub(crate) fn volume(wire: Wire) -> &'static str {
 }
 
 /// What makes it one of its wire.
-fn kind(wire: Wire) -> (&'static str, &'static str) {
+fn kind(wire: Wire) -> &'static [(&'static str, &'static str)] {
     match wire {
-        Wire::NfsHard => ("class", "nfs-hard"),
-        Wire::NfsSoft => ("class", "nfs-soft"),
-        Wire::Iscsi | Wire::Nvme => ("fstype", "ext4"),
+        Wire::NfsHard => &[("class", "nfs-hard")],
+        Wire::NfsSoft => &[("class", "nfs-soft")],
+        Wire::Iscsi => &[("fstype", "ext4"), ("sanType", "iscsi")],
+        Wire::Nvme => &[("fstype", "ext4"), ("sanType", "nvme")],
     }
 }
 
@@ -120,6 +149,19 @@ fn node<'a>(rig: &'a Rig, filer: &Filer<'_>) -> Result<Node<'a>> {
     let mut spec = NodeSpec::new("faults");
     // Files by link 1 alone, blocks by both; management by link 0.
     spec.backend = format!("dataAddresses: [{}, {}]\n", storage.address(1), storage.address(0));
+    if rig.backend() == Backend::Tcg {
+        let files = ["client.crt", "client.key", "ca.crt"];
+        for (file, content) in files.iter().zip(filer.issue("spaces")?) {
+            guest.put(&format!("{SPACES}/{file}"), content)?;
+        }
+        let spaces = format!(
+            "version: 1\nstorageDriverName: linux\nbackendName: spaces\nprotocol: nvme\nremote:\n  url: {}\n  \
+             certificate: {SPACES}/client.crt\n  key: {SPACES}/client.key\n  ca: {SPACES}/ca.crt\n{}",
+            filer.url(),
+            spec.backend
+        );
+        guest.put("/etc/leister/backends/spaces.yaml", spaces)?;
+    }
     // What each tool took stands in the log that is kept of a failure.
     "--log-level info,host=debug".clone_into(&mut spec.arguments);
     let node = Node::up(rig, "node1", filer, spec)?;

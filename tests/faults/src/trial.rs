@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use rig::{Job, Limit, Rig};
+use rig::{Backend, Job, Limit, Rig};
 use serde_json::json;
 
 use crate::fault::{Act, Fault, Lasts, Machine, Plan};
@@ -26,17 +26,25 @@ const SOME: usize = 20;
 /// # Errors
 /// When no rig comes up.
 pub fn run_all(faults: &[Fault], writer: &Path, mut tell: impl FnMut(&Row)) -> Result<Vec<Row>> {
-    let mut rows = Vec::new();
-    while rows.len() < faults.len() {
-        if let Err(reason) = &faults[rows.len()].plan {
-            let row = Row::not_run(&faults[rows.len()], reason);
-            tell(&row);
-            rows.push(row);
-            continue;
-        }
-        let rig = Stage::rig().up()?;
+    let mut rows: Vec<Row> = Vec::new();
+    let mut order: Vec<usize> = (0..faults.len()).collect();
+    // Each kernel once. What cannot be tried comes first.
+    order.sort_by_key(|at| faults[*at].plan.as_ref().ok().map(|plan| plan.kernel == Backend::Tcg));
+    let mut left = order.iter().map(|at| &faults[*at]).peekable();
+    while let Some(fault) = left.peek() {
+        let kernel = match &fault.plan {
+            Ok(plan) => plan.kernel,
+            Err(reason) => {
+                let row = Row::not_run(fault, reason);
+                tell(&row);
+                rows.push(row);
+                left.next();
+                continue;
+            }
+        };
+        let rig = Stage::rig(kernel).up()?;
         let mut stage = Stage::up(&rig, writer)?;
-        while let Some(fault) = faults.get(rows.len()) {
+        while let Some(fault) = left.next_if(|next| next.plan.as_ref().is_ok_and(|p| p.kernel == kernel)) {
             let row = caught(&rig, &mut stage, fault);
             tell(&row);
             let broke_off = row.broke_off();
@@ -46,7 +54,9 @@ pub fn run_all(faults: &[Fault], writer: &Path, mut tell: impl FnMut(&Row)) -> R
             }
         }
     }
-    Ok(rows)
+    let mut placed: Vec<(usize, Row)> = order.into_iter().zip(rows).collect();
+    placed.sort_by_key(|(at, _)| *at);
+    Ok(placed.into_iter().map(|(_, row)| row).collect())
 }
 
 /// One fault; its row says what came of it, also when it broke off.
@@ -77,9 +87,14 @@ fn trial(stage: &mut Stage<'_>, fault: &Fault, plan: &Plan) -> Result<Row> {
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let account = format!("account-{}", COUNT.fetch_add(1, Ordering::Relaxed));
     let observer = Observer::of(&stage.account(&account));
-    let mut application = Application { fault, account, job: None, point: String::new() };
+    let contained = plan.contained;
+    let mut application = Application { fault, account, contained, job: None, point: String::new() };
     application.attach(stage)?;
     application.run(stage, Machine::Node, "rm -f $point/records")?;
+    if contained {
+        application.detach(stage)?;
+        stage.start_engine()?;
+    }
     application.start(stage)?;
     let started = Instant::now();
     let writes = until(LIMIT, || observer.since(started).0 >= SOME);
@@ -100,6 +115,9 @@ fn trial(stage: &mut Stage<'_>, fault: &Fault, plan: &Plan) -> Result<Row> {
     let recovered = until(patience, || observer.since(ended).0 >= SOME);
     let said = marks.said(stage);
     application.stop(stage);
+    if contained {
+        stage.exec(Machine::Node, "kill $(cat /run/engine.pid)").ok("the engine ends");
+    }
     let checked = application.check(stage)?;
     let saw = Saw::of(&observer.seen(), began, ended, !plan.end.is_empty());
     Ok(Row::of(fault, plan, saw, (lasted, recovered), checked, said))
@@ -127,6 +145,7 @@ fn last(stage: &Stage<'_>, observer: &Observer, lasts: Lasts, began: Instant) ->
 struct Application<'f> {
     fault: &'f Fault,
     account: String,
+    contained: bool,
     job: Option<Job>,
     /// Where the volume is.
     point: String,
@@ -152,6 +171,11 @@ impl Application<'_> {
     }
 
     fn start(&mut self, stage: &Stage<'_>) -> Result<()> {
+        if self.contained {
+            let started = stage.exec(Machine::Node, &stage.container(volume(self.fault.wire), &self.account));
+            ensure!(started.is_ok(), "no container: {}{}", started.stdout, started.stderr);
+            return Ok(());
+        }
         let words = stage.writer("write", &format!("{}/records", self.point), &self.account);
         self.job = Some(stage.guest(Machine::Node).spawn(&words)?);
         Ok(())
@@ -159,6 +183,9 @@ impl Application<'_> {
 
     /// Ends the writer, however it is.
     fn stop(&mut self, stage: &Stage<'_>) {
+        if self.contained {
+            stage.exec(Machine::Node, "docker rm -f application").ok("the engine knows its container");
+        }
         if let Some(job) = self.job.take().filter(Job::is_running) {
             stage.exec(Machine::Node, "kill -KILL $(cat /run/writer.pid)").ok("the writer is killed");
             // Its verdict is that it was killed.
@@ -199,6 +226,7 @@ impl Application<'_> {
             Act::StartLeister => stage.node.start()?,
             Act::KillFiler => stage.filer.kill(),
             Act::StartFiler => stage.filer.start()?,
+            Act::StartEngine => stage.start_engine()?,
             Act::ShutDownNode => {
                 self.stop(stage);
                 self.detach(stage)?;

@@ -7,12 +7,11 @@ use serde_json::{Value, json};
 use crate::filer::Filer;
 use crate::process::{LIMIT, Process, program};
 
-const CERTIFICATES: &str = "/etc/leister/trust";
-const CONFIG: &str = "/etc/leister/backends";
-
 /// How a node shall use a filer.
 #[derive(Debug, Clone)]
 pub struct NodeSpec {
+    /// The instance's, and so the volume driver's: a node may have several.
+    pub name: String,
     /// Whose volumes: the name in its certificate.
     pub tenant: String,
     /// More lines of the backend's file.
@@ -23,7 +22,8 @@ pub struct NodeSpec {
 
 impl NodeSpec {
     pub fn new(tenant: &str) -> Self {
-        Self { tenant: tenant.to_owned(), backend: String::new(), arguments: String::new() }
+        let name = "leister".to_owned();
+        Self { name, tenant: tenant.to_owned(), backend: String::new(), arguments: String::new() }
     }
 }
 
@@ -50,18 +50,19 @@ impl<'a> Node<'a> {
         let settings = "defaults {\n find_multipaths strict\n polling_interval 2\n max_polling_interval 2\n}\n\
             overrides {\n no_path_retry queue\n}\n";
         services::block_client(guest, settings).ok("a node that uses blocks");
-        let node = Self { process: Process { guest, name: "leister".to_owned() }, spec };
+        let node = Self { process: Process { guest, name: spec.name.clone() }, spec };
+        let certificates = format!("/etc/{}/trust", node.spec.name);
         let files = ["client.crt", "client.key", "ca.crt"];
         for (file, content) in files.iter().zip(filer.issue(&node.spec.tenant)?) {
-            guest.put(&format!("{CERTIFICATES}/{file}"), content)?;
+            guest.put(&format!("{certificates}/{file}"), content)?;
         }
         let backend = format!(
             "version: 1\nstorageDriverName: linux\nbackendName: filer\nremote:\n  url: {}\n  \
-             certificate: {CERTIFICATES}/client.crt\n  key: {CERTIFICATES}/client.key\n  ca: {CERTIFICATES}/ca.crt\n{}",
+             certificate: {certificates}/client.crt\n  key: {certificates}/client.key\n  ca: {certificates}/ca.crt\n{}",
             filer.url(),
             node.spec.backend
         );
-        guest.put(&format!("{CONFIG}/filer.yaml"), backend)?;
+        guest.put(&format!("{}/filer.yaml", node.backends()), backend)?;
         node.start()?;
         Ok(node)
     }
@@ -78,11 +79,14 @@ impl<'a> Node<'a> {
     /// # Panics
     /// When it does not become ready in time; the message has its log.
     pub fn start(&self) -> Result<()> {
-        let words = format!("run --config {CONFIG} {}", self.spec.arguments);
+        let NodeSpec { name, arguments, .. } = &self.spec;
+        let words = format!("run --name {name} --config {} {arguments}", self.backends());
         self.process.start(&words)?.ok("start");
-        let look = "kill -0 $(cat /run/leister.pid) || exit 1
-            curl -sSf -m 10 --unix-socket /run/leister/leister.sock http://leister/readyz";
-        let ready = self.guest().wait_for(look, LIMIT);
+        let look = format!(
+            "kill -0 $(cat /run/{name}.pid) || exit 1
+            curl -sSf -m 10 --unix-socket /run/leister/{name}.sock http://leister/readyz"
+        );
+        let ready = self.guest().wait_for(&look, LIMIT);
         assert!(ready.is_ok(), "leister is not ready: {ready:?}\n{}", self.log());
         Ok(())
     }
@@ -109,8 +113,9 @@ impl<'a> Node<'a> {
     /// When the plugin does not answer.
     pub fn plugin(&self, call: &str, body: &Value) -> Result<Value> {
         let script = format!(
-            "curl -sS -m 100 --unix-socket /run/docker/plugins/leister.sock -d @- \
-             http://plugin/VolumeDriver.{call} <<'BODY'\n{body}\nBODY"
+            "curl -sS -m 100 --unix-socket /run/docker/plugins/{}.sock -d @- \
+             http://plugin/VolumeDriver.{call} <<'BODY'\n{body}\nBODY",
+            self.spec.name
         );
         let said = self.guest().exec_within(LIMIT, &script);
         anyhow::ensure!(said.is_ok(), "{call} {body}: {}", said.stderr.trim());
@@ -158,7 +163,8 @@ impl<'a> Node<'a> {
     /// When the program is not there.
     pub fn cli(&self, words: &str) -> Result<Output> {
         let program = program()?;
-        let script = format!("LEISTER_SERVER=unix:///run/leister/leister.sock {} {words}", program.display());
+        let server = format!("unix:///run/leister/{}.sock", self.spec.name);
+        let script = format!("LEISTER_SERVER={server} {} {words}", program.display());
         Ok(self.exec(&script))
     }
 
@@ -170,6 +176,11 @@ impl<'a> Node<'a> {
     /// Everything it has logged, over all its starts.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// The folder with its backends.
+    fn backends(&self) -> String {
+        format!("/etc/{}/backends", self.spec.name)
     }
 }
 

@@ -1,5 +1,6 @@
-# An engine whose state is on the node's own disk. Run again after a boot, it is the same engine.
+# An engine whose state is on the node's own disk. Run again after its end, it is the same engine.
 set -e
+docker version >/dev/null 2>&1 && exit
 modprobe overlay
 echo '{}' >/run/engine.json
 setsid dockerd --config-file /run/engine.json --data-root /srv/node/docker --exec-root /run/engine \

@@ -10,11 +10,11 @@ use crate::LIMIT;
 #[derive(Debug)]
 pub struct Host<'a> {
     rig: &'a Rig,
-    tenant: String,
+    spec: NodeSpec,
     node: Node<'a>,
 }
 
-/// The instance's records and mounts, and the engine's containers.
+/// The instances' records and mounts, and the engine's containers.
 const DISK: &str = "mkdir -p /srv/node
     blkid /dev/ubda >/dev/null || mkfs.ext4 -q /dev/ubda
     mountpoint -q /srv/node || mount /dev/ubda /srv/node";
@@ -23,41 +23,59 @@ const ENGINE: &str = include_str!("engine.sh");
 const WRITER: &str = include_str!("writer.sh");
 
 impl<'a> Host<'a> {
-    /// Starts instance and engine of a guest that has booted for the first time.
+    /// Starts an instance with these words, and the engine if it is not there yet.
     ///
     /// # Errors
     /// What does not start.
     ///
     /// # Panics
     /// As [`Node::up`].
-    pub(crate) fn up(rig: &'a Rig, name: &str, filer: &Filer<'_>, tenant: &str) -> Result<Self> {
-        let guest = rig.guest(name);
-        let node = Self::serve(rig, name, filer, tenant)?;
-        guest.put("/rig/writer.sh", WRITER)?;
-        Ok(Self { rig, tenant: tenant.to_owned(), node })
+    pub(crate) fn up(
+        rig: &'a Rig,
+        guest: &str,
+        filer: &Filer<'_>,
+        mut spec: NodeSpec,
+        words: &str,
+    ) -> Result<Self> {
+        spec.arguments = format!("--state-dir /srv/node/{} --listen none {words}", spec.name);
+        let node = Self::serve(rig, guest, filer, &spec)?;
+        node.guest().put("/rig/writer.sh", WRITER)?;
+        Ok(Self { rig, spec, node })
     }
 
-    /// Boots the guest again, and starts what ran on it.
+    /// Starts what ran on a guest that has booted again.
     ///
     /// # Errors
     /// As [`Host::up`].
     ///
     /// # Panics
     /// As [`Host::up`].
-    pub fn start(&self, filer: &Filer<'_>) -> Result<()> {
-        self.guest().start()?;
-        Self::serve(self.rig, self.name(), filer, &self.tenant).map(drop)
+    pub(crate) fn come_back(&self, filer: &Filer<'_>) -> Result<()> {
+        Self::serve(self.rig, self.name(), filer, &self.spec).map(drop)
     }
 
-    fn serve(rig: &'a Rig, name: &str, filer: &Filer<'_>, tenant: &str) -> Result<Node<'a>> {
+    fn serve(rig: &'a Rig, name: &str, filer: &Filer<'_>, spec: &NodeSpec) -> Result<Node<'a>> {
         let guest = rig.guest(name);
         guest.exec_within(LIMIT, DISK).ok("a disk for what stays");
-        let mut spec = NodeSpec::new(tenant);
-        spec.arguments =
-            "--state-dir /srv/node/leister --listen none --shared-backends --instance-id site".into();
-        let node = Node::up(rig, name, filer, spec)?;
+        let node = Node::up(rig, name, filer, spec.clone())?;
         guest.exec_within(LIMIT, ENGINE).ok("an engine");
         Ok(node)
+    }
+
+    /// Kills the engine as `kill -9` does; containers go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_engine(&self) {
+        let kill = "read -r pid </run/engine.pid && kill -9 $pid || exit
+            while kill -0 $pid 2>/dev/null; do /run/bb/sleep 0.05; done";
+        self.node.exec(kill).ok("kill the engine");
+    }
+
+    /// # Panics
+    /// When it does not start.
+    pub fn start_engine(&self) {
+        self.node.exec(ENGINE).ok("an engine");
     }
 
     pub fn guest(&self) -> &'a Guest {
@@ -71,6 +89,16 @@ impl<'a> Host<'a> {
     /// The instance of Leister.
     pub fn node(&self) -> &Node<'a> {
         &self.node
+    }
+
+    /// The driver of its volumes, as the engine knows it.
+    pub fn driver(&self) -> &str {
+        &self.spec.name
+    }
+
+    /// Creates a volume, with options as for `docker volume create`.
+    pub fn create(&self, volume: &str, options: &str) -> Output {
+        self.docker(&format!("volume create -d {} -o size=64MiB {options} {volume}", self.driver()))
     }
 
     pub fn docker(&self, words: &str) -> Output {
@@ -136,7 +164,7 @@ impl<'a> Host<'a> {
     /// # Panics
     /// When the engine does not answer.
     pub fn volumes(&self) -> BTreeSet<String> {
-        let listed = self.docker("volume ls -q -f driver=leister").ok("volume ls");
+        let listed = self.docker(&format!("volume ls -q -f driver={}", self.driver())).ok("volume ls");
         listed.lines().map(ToOwned::to_owned).collect()
     }
 }

@@ -2,10 +2,12 @@
 //! their own.
 
 mod host;
+mod members;
 mod site;
 
 pub use host::Host;
-pub use site::Site;
+pub use members::Members;
+pub use site::{Records, Site};
 
 /// Generous: the machine may be slow and loaded.
 pub const LIMIT: rig::Limit = rig::Limit::from_secs(120);

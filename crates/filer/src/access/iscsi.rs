@@ -9,7 +9,7 @@ use model::{Bytes, Chap, IscsiRoute, Permit, Route};
 use super::configfs::{directory, link, links, names, read, remove, unlink, value, write};
 use super::ledger::Entry;
 use super::settings::{IscsiSettings, check_name};
-use super::{Client, Content, Granted, Served, machine, other_content, portal};
+use super::{Client, Granted, Served, machine, other_content, portal};
 use crate::error::Result;
 use crate::{FilerError, Outcome};
 
@@ -31,7 +31,7 @@ impl Iscsi {
         let config = machine::configfs()?;
         let base = config.join("target");
         machine::kernel_has("SCSI target", &["target_core_mod"], &base)?;
-        let modules = ["target_core_iblock", "target_core_file", "iscsi_target_mod"];
+        let modules = ["target_core_file", "iscsi_target_mod"];
         machine::kernel_has("iSCSI target", &modules, &base.join("iscsi"))?;
         directory(&base.join("iscsi"))?;
         let iscsi = Iscsi {
@@ -128,7 +128,7 @@ impl Iscsi {
 
     pub(super) fn grown(&self, entry: &Entry, size: Bytes) -> Result<()> {
         // A device is asked for its size each time; a file's is what was written here.
-        let store = self.adapter("fileio").join(&entry.serial);
+        let store = self.adapter().join(&entry.serial);
         match store.is_dir() {
             true => write(&store.join("control"), &format!("fd_dev_size={}", size.get())),
             false => Ok(()),
@@ -146,29 +146,21 @@ impl Iscsi {
         if links(&lun)?.is_empty() {
             changed |= remove(&lun)?;
         }
-        for kind in ["iblock", "fileio"] {
-            changed |= remove(&self.adapter(kind).join(&entry.serial))?;
-        }
-        Ok(changed)
+        Ok(remove(&self.adapter().join(&entry.serial))? || changed)
     }
 
     /// The backstore, and its unit in the portal group.
     fn offer(&self, served: &Served, entry: &Entry) -> Result<bool> {
         let path = served.path().display();
-        let (kind, controls) = match &served.content {
-            Content::Device(_) => ("iblock", vec![format!("udev_path={path},readonly=0")]),
-            // Never `fd_buffered_io`: an initiator whose flush is under way when our power fails repeats the flush
-            // afterwards and not the writes before it, which were answered and would be gone.
-            _ => {
-                ("fileio", vec![format!("fd_dev_name={path}"), format!("fd_dev_size={}", served.size.get())])
-            }
-        };
-        let store = self.adapter(kind).join(&entry.serial);
+        // A device, too: `iblock` would show the initiator the device's volatile cache, and a thin volume has one. Opened
+        // like this, each write is flushed before it is answered. Never `fd_buffered_io`: an initiator whose flush is
+        // under way when our power fails repeats the flush afterwards and not the writes before it, which were answered
+        // and would be gone.
+        let control = format!("fd_dev_name={path},fd_dev_size={}", served.size.get());
+        let store = self.adapter().join(&entry.serial);
         let mut changed = directory(&store)?;
         if read(&store.join("enable"))? != "1" {
-            for control in controls {
-                write(&store.join("control"), &control)?;
-            }
+            write(&store.join("control"), &control)?;
             write(&store.join("udev_path"), &path.to_string())?;
             write(&store.join("enable"), "1")?;
             changed = true;
@@ -262,8 +254,8 @@ impl Iscsi {
         self.accounts.get(initiator).or(self.chap.as_ref())
     }
 
-    fn adapter(&self, kind: &str) -> PathBuf {
-        self.core.join(format!("{kind}_{ADAPTER}"))
+    fn adapter(&self) -> PathBuf {
+        self.core.join(format!("fileio_{ADAPTER}"))
     }
 
     fn lun(&self, entry: &Entry) -> PathBuf {

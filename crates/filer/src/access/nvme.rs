@@ -4,18 +4,31 @@
 //! The kernel lets a host that is connected go on when it is taken from `allowed_hosts`, and what drops connections
 //! drops those of all hosts of a subsystem. So each host has a subsystem of its own, and fencing it ends nobody
 //! else's I/O. All subsystems of a volume show the same NGUID.
+//!
+//! A host that is refused once may give up for good, and a port listens from its first subsystem on. So nothing is
+//! linked to a port before [`Nvme::answer`].
+//!
+//! # Durability
+//! The kernel's target announces a volatile write cache whatever is behind it. A host that loses its connection while
+//! it flushes repeats the flush, and not the writes before it that were answered. So an answered write must be durable:
+//! an image carries the flag by which its file system flushes each write (`chattr +S`), and a device is served only
+//! when it has no such cache itself.
 
 use std::collections::BTreeSet;
+use std::fs::{self, File};
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use model::{NamespaceId, NvmeRoute, Permit, Route};
+use rustix::fs::{IFlags, ioctl_getflags, ioctl_setflags, major, minor};
 
-use super::configfs::{directory, link, links, names, read, remove, unlink, value, write};
+use super::configfs::{directory, link, links, names, read, remove, step, unlink, value, write};
 use super::ledger::Entry;
 use super::settings::{NvmeSettings, check_name};
-use super::{Client, Granted, Served, machine, other_content, portal};
-use crate::error::Result;
+use super::{Client, Content, Granted, Served, machine, other_content, portal};
+use crate::error::{Context as _, Result};
 use crate::{FilerError, Outcome};
 
 /// The numbers of ports above this one are ours: one there that has no transport yet is half made, by us.
@@ -27,6 +40,7 @@ pub(super) struct Nvme {
     base: String,
     portals: Vec<IpAddr>,
     port: u16,
+    answers: AtomicBool,
 }
 
 impl Nvme {
@@ -34,7 +48,13 @@ impl Nvme {
         let root = machine::configfs()?.join("nvmet");
         machine::kernel_has("NVMe target", &["nvmet"], &root)?;
         machine::kernel_has("NVMe target over TCP", &["nvmet-tcp"], Path::new("/sys/module/nvmet_tcp"))?;
-        let nvme = Nvme { root, base: wish.base.clone(), portals: portals.to_vec(), port: wish.port };
+        let nvme = Nvme {
+            root,
+            base: wish.base.clone(),
+            portals: portals.to_vec(),
+            port: wish.port,
+            answers: AtomicBool::new(false),
+        };
         nvme.prepare()?;
         Ok(nvme)
     }
@@ -44,7 +64,27 @@ impl Nvme {
         self.portals.iter().try_for_each(|&address| self.door(address).map(drop))
     }
 
+    /// Lets hosts in to all that is served, and from now on at once.
+    pub(super) fn answer(&self) -> Result<()> {
+        let begin = format!("{}:", self.base);
+        for name in names(&self.root.join("subsystems"))?.iter().filter(|name| name.starts_with(&begin)) {
+            self.open_doors(name)?;
+        }
+        self.answers.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
     pub(super) fn check(&self, served: &Served) -> Result<()> {
+        if let Content::Device(path) = &served.content
+            && has_volatile_cache(path)?
+        {
+            return Err(FilerError::Unsupported(format!(
+                "volume `{}`: {} has a volatile write cache, which the kernel's NVMe target cannot write through: what \
+                 it answered would be lost with the power of this machine; use iSCSI, or a pool on btrfs or XFS",
+                served.handle,
+                path.display()
+            )));
+        }
         served.permits.iter().try_for_each(|permit| {
             host(permit)?;
             match permit.read_only {
@@ -102,6 +142,9 @@ impl Nvme {
         let subsystem = self.root.join("subsystems").join(name);
         let mut changed = directory(&subsystem)?;
         value(&subsystem.join("attr_serial"), &entry.serial[..20])?;
+        if let Content::Image(path) = &served.content {
+            flush_each_write(path)?;
+        }
         let space = subsystem.join("namespaces/1");
         changed |= directory(&space)?;
         if read(&space.join("enable"))? != "1" {
@@ -117,8 +160,17 @@ impl Nvme {
         directory(&identity)?;
         changed |= link(&subsystem.join("allowed_hosts").join(host), &identity)?;
         // Last: who connects finds all of it.
+        if self.answers.load(Ordering::Relaxed) {
+            changed |= self.open_doors(name)?;
+        }
+        Ok(changed)
+    }
+
+    fn open_doors(&self, name: &str) -> Result<bool> {
+        let mut changed = false;
         for &address in &self.portals {
-            changed |= link(&self.door(address)?.join("subsystems").join(name), &subsystem)?;
+            let door = self.door(address)?.join("subsystems").join(name);
+            changed |= link(&door, &self.root.join("subsystems").join(name))?;
         }
         Ok(changed)
     }
@@ -195,6 +247,28 @@ fn host(permit: &Permit) -> Result<&str> {
     })?;
     check_name(&format!("node `{}`: nqn", node.name), host, &["nqn."], 223)?;
     Ok(host)
+}
+
+/// Makes the file system flush each write to this file before it is answered, also through what has it open.
+fn flush_each_write(image: &Path) -> Result<()> {
+    let file = File::open(image).while_doing("open", image)?;
+    let flags = ioctl_getflags(&file).while_doing("read the flags of", image)?;
+    if flags.contains(IFlags::SYNC) {
+        return Ok(());
+    }
+    step();
+    ioctl_setflags(&file, flags | IFlags::SYNC).while_doing("have each write flushed of", image)
+}
+
+/// Whether the device may lose what it has answered.
+fn has_volatile_cache(device: &Path) -> Result<bool> {
+    let number = fs::metadata(device).while_doing("look at", device)?.rdev();
+    let block = PathBuf::from(format!("/sys/dev/block/{}:{}", major(number), minor(number)));
+    let block = fs::canonicalize(&block).while_doing("resolve", &block)?;
+    // A partition has the queue of its disk.
+    let queues = [block.join("queue"), block.join("../queue")];
+    let queue = queues.iter().find(|queue| queue.is_dir()).unwrap_or(&queues[0]);
+    Ok(read(&queue.join("write_cache"))? != "write through")
 }
 
 /// FNV-1a: short, and the same for ever.

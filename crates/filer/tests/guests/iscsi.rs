@@ -118,11 +118,16 @@ fn record(node: &Guest, route: &Value) {
 
 /// The device that the unit's serial proves, by the first portal.
 pub(crate) fn log_in(node: &Guest, route: &Value) -> String {
-    let serial = route["serial"].as_str().unwrap();
     if !node.exec(&format!("iscsiadm -m node -T {TARGET}")).is_ok() {
         record(node, route);
     }
     node.exec_within(LIMIT, &format!("iscsiadm -m node -T {TARGET} --login")).ok("login");
+    unit(node, route)
+}
+
+/// Of a session that is there.
+pub(crate) fn unit(node: &Guest, route: &Value) -> String {
+    let serial = route["serial"].as_str().unwrap();
     let look = format!(
         "for d in /sys/block/sd*; do grep -qa {serial} $d/device/vpd_pg80 && echo /dev/${{d##*/}} && exit 0; done; exit 1"
     );

@@ -51,7 +51,7 @@ fn nvme_namespaces_are_reached_by_permit_grow_and_are_fenced_while_others_go_on(
 
 const CONNECT: &str = "nvme connect -t tcp -a storage -s 4420";
 
-fn connect(node: &Guest, route: &Value) -> String {
+pub(crate) fn connect(node: &Guest, route: &Value) -> String {
     let subsystem = route["subsystem"].as_str().unwrap();
     for portal in route["portals"].as_array().unwrap() {
         let (address, port) = portal.as_str().unwrap().rsplit_once(':').unwrap();

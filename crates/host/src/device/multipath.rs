@@ -105,6 +105,11 @@ impl Map {
         tools.quick("multipath").arg("-w").arg(format!("/dev/{disk}")).accept(&[0, 1]).run().await.map(drop)
     }
 
+    /// While no path works, what is asked of it fails at once.
+    pub(crate) async fn stop_waiting(&self, tools: &Tools) -> Result<(), ExecError> {
+        tools.quick("multipathd").args(["disablequeueing", "map", &self.alias]).run().await.map(drop)
+    }
+
     /// Takes over the size of its disks.
     pub(crate) async fn resize(&self, tools: &Tools) -> Result<(), ExecError> {
         tools.quick("multipathd").args(["resize", "map", &self.alias]).run().await.map(drop)

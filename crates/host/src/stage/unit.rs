@@ -8,7 +8,7 @@ mod heal;
 mod namespace;
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +19,7 @@ use super::content::{self, Volume};
 use super::{Places, Unwritten, make_directory};
 use crate::device::block::{self, Block};
 use crate::device::busy::{self, Holder};
-use crate::device::{iscsi, nvme};
+use crate::device::{iscsi, multipath, nvme};
 use crate::encryption::Passphrases;
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
@@ -96,6 +96,7 @@ pub(super) async fn attach(
     };
     let ready = async {
         see_size(places, &device, wanted.size, tools).await?;
+        see_path(&device, tools).await?;
         let Some(filesystem) = wanted.filesystem else {
             return raw_device(&device, wanted.read_only, tools).await;
         };
@@ -136,6 +137,17 @@ pub(super) async fn release(
     }
     let places = places.clone();
     blocking(&tools.hold, move || unmark(&places)).await
+}
+
+/// Lets what waits for the paths of a volume's map fail: they do not come back.
+pub(super) async fn stop_waiting(places: &Places, tools: &Tools) -> Result<()> {
+    let map = marked(places)?.and_then(|device| multipath::named(&device));
+    if let Some(map) = map
+        && let Err(error) = map.stop_waiting(tools).await
+    {
+        tracing::warn!(volume = %places.volume, %error, "what waits for the device may go on waiting");
+    }
+    Ok(())
 }
 
 /// Extends the device, and the filesystem on it if one is mounted, to `size`.
@@ -191,6 +203,21 @@ async fn see_size(places: &Places, device: &str, wanted: Bytes, tools: &Tools) -
     Err(HostError::Size { volume: places.volume.clone(), wanted, found, at: path_of(device) })
 }
 
+/// Waits until a map lets something through: when its paths are back, multipathd has yet to look at them. What cannot be
+/// read afterwards is for the proofs to say.
+async fn see_path(device: &str, tools: &Tools) -> Result<()> {
+    let until = Instant::now() + APPEARANCE;
+    while multipath::named(device).is_some() && Instant::now() < until {
+        let path = path_of(device);
+        let head = move || Ok(File::open(path).and_then(|file| file.read_exact_at(&mut [0; 512], 0)).is_ok());
+        if blocking(&tools.hold, head).await? {
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
 /// Flush, device, session: in this order, and nothing of it while somebody uses the device.
 async fn take_down(
     places: &Places,
@@ -208,8 +235,10 @@ async fn take_down(
 }
 
 pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten) -> Result<()> {
-    /// The rules of udev look into a device that was just closed.
-    const PASSING: Duration = Duration::from_secs(5);
+    /// Somebody else may look at it right now, as at a file.
+    const MOMENT: Duration = Duration::from_secs(5);
+    /// On a machine with many devices and little time.
+    const RULES: Duration = Duration::from_secs(30);
     let number = fs::metadata(device).doing(|| format!("look at {}", device.display()))?.rdev();
     let name = device.file_name().unwrap_or_default().to_string_lossy();
     let pair = (rustix::fs::major(number), rustix::fs::minor(number));
@@ -217,14 +246,15 @@ pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten
         let (volume, subject) = (volume.clone(), device.display().to_string());
         Err(HostError::Busy { volume, subject, holders: busy::describe(holders) })
     };
-    let until = Instant::now() + PASSING;
+    let begun = Instant::now();
     loop {
         // A raw device may be open without being held.
         let openers = busy::openers(pair);
         if openers.is_empty() {
             break;
         }
-        if Instant::now() > until {
+        let limit = if openers.iter().all(Holder::is_passing) { RULES } else { MOMENT };
+        if begun.elapsed() > limit {
             return busy(&openers);
         }
         std::thread::park_timeout(LOOK_EVERY);

@@ -215,7 +215,7 @@ impl Array {
         match &found.unit {
             Unit::Lun(lun) => self.mapped(lun).into_keys().collect(),
             Unit::Namespace(namespace) => self.attached(namespace).into_iter().collect(),
-            Unit::Files | Unit::Missing => BTreeSet::new(),
+            Unit::Files | Unit::Qtree(_) | Unit::Missing => BTreeSet::new(),
         }
     }
 }

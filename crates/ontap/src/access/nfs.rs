@@ -15,6 +15,7 @@ use crate::error::{ABSENT, EXISTS};
 use crate::layout::{Array, Seen};
 use crate::wire::Named;
 use crate::wire::exports::{self, NewRule, Policy, Rule};
+use crate::wire::qtrees::Qtree;
 use crate::wire::volumes::{self, Change, Nas};
 
 pub(crate) use book::Book;
@@ -75,6 +76,33 @@ impl Array {
         Ok(if changed { Outcome::Changed(route) } else { Outcome::Unchanged(route) })
     }
 
+    /// A rule in the qtree's own policy, and one that lets the node through the FlexVol around it.
+    pub(crate) async fn export_qtree(
+        &self,
+        book: &Book,
+        handle: &Handle,
+        qtree: &Qtree,
+        permit: &Permit,
+    ) -> Result<Outcome<Route>> {
+        let addresses = self.addresses(permit)?;
+        book.enter(self, &permit.node.name, &addresses).await?;
+        book.open_doors(self, &addresses).await?;
+        let rule = NewRule::for_addresses(addresses, permit.read_only, permit.exclusive);
+        let name = qtree.policy().unwrap_or_default();
+        let policy = exports::find(&self.client, &self.svm, name).await.map_err(self.error(PERMIT))?;
+        let Some(policy) = policy else {
+            let message = format!("`{handle}` has lost its export policy `{name}`");
+            return Err(DriverError::new(ErrorKind::NotFound, PERMIT, message));
+        };
+        let changed = self.add_rule(book, handle, &policy, permit, rule).await?;
+        let route = Route::Nfs(NfsRoute {
+            server: self.server()?,
+            path: qtree.path(),
+            mount_options: self.config.nfs_mount_options.clone(),
+        });
+        Ok(if changed { Outcome::Changed(route) } else { Outcome::Unchanged(route) })
+    }
+
     /// `Ok(false)`: the volume has one.
     async fn make_policy(&self, handle: &Handle, rule: &NewRule) -> Result<bool> {
         match exports::create(&self.client, &self.svm, handle.as_str(), std::slice::from_ref(rule)).await {
@@ -110,10 +138,10 @@ impl Array {
         }
         if same.is_empty() && permit.exclusive {
             // Two may have found a policy without rules at the same moment: then neither gets the volume.
-            let now = exports::find(&self.client, &self.svm, handle.as_str()).await.map_err(&fail)?;
+            let now = exports::find(&self.client, &self.svm, &policy.name).await.map_err(&fail)?;
             let rules = now.map(|policy| policy.rules).unwrap_or_default();
             if let Some(other) = rules.iter().find(|seen| of(seen).is_some_and(|other| other != node)) {
-                self.unexport(book, handle, node).await?;
+                self.unexport(book, handle, &policy.name, node).await?;
                 return Err(taken(handle, of(other).map_or("another", NodeName::as_str)));
             }
         }
@@ -121,10 +149,15 @@ impl Array {
     }
 
     /// Takes the rules of a node; the last one's end gives the volume the policy without rules again.
-    pub(crate) async fn unexport(&self, book: &Book, handle: &Handle, node: &NodeName) -> Result<bool> {
+    pub(crate) async fn unexport(
+        &self,
+        book: &Book,
+        handle: &Handle,
+        policy: &str,
+        node: &NodeName,
+    ) -> Result<bool> {
         let fail = self.error(FORBID);
-        let Some(policy) = exports::find(&self.client, &self.svm, handle.as_str()).await.map_err(&fail)?
-        else {
+        let Some(policy) = exports::find(&self.client, &self.svm, policy).await.map_err(&fail)? else {
             return Ok(false);
         };
         let nodes = book.nodes(self, std::slice::from_ref(&policy)).await.map_err(&fail)?;
@@ -138,7 +171,8 @@ impl Array {
                 _ => {}
             }
         }
-        if ours.len() == policy.rules.len() {
+        // A qtree keeps its policy: that is its tag.
+        if ours.len() == policy.rules.len() && !self.config.kind.is_economy() {
             self.drop_policy(handle).await?;
         }
         Ok(!ours.is_empty())
@@ -162,9 +196,9 @@ impl Array {
     pub(crate) async fn exported(
         &self,
         book: &Book,
-        only: Option<&Handle>,
+        only: Option<&str>,
     ) -> crate::client::Result<HashMap<String, BTreeSet<NodeName>>> {
-        let pattern = only.map_or_else(|| format!("{}*", self.config.prefix), ToString::to_string);
+        let pattern = only.map_or_else(|| format!("{}*", self.config.prefix), str::to_owned);
         let policies = exports::list(&self.client, &self.svm, &pattern).await?;
         let nodes = book.nodes(self, &policies).await?;
         let of = |policy: Policy| {

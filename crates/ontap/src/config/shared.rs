@@ -16,8 +16,10 @@ pub(crate) struct Shared {
 
 /// # Source
 /// Trident's bounds and defaults.
-const COUNTS: [(&str, Option<Kind>, usize, usize, usize); 2] =
-    [("lunsPerFlexvol", Some(Kind::SanEconomy), 50, 200, 100), ("qtreesPerFlexvol", None, 50, 300, 200)];
+const COUNTS: [(&str, Kind, usize, usize, usize); 2] = [
+    ("lunsPerFlexvol", Kind::SanEconomy, 50, 200, 100),
+    ("qtreesPerFlexvol", Kind::NasEconomy, 50, 300, 200),
+];
 
 pub(super) fn read(keys: &mut Section, kind: Kind) -> Result<Shared, ConfigError> {
     let alone = |keys: &Section, key: &str| {
@@ -26,7 +28,7 @@ pub(super) fn read(keys: &mut Section, kind: Kind) -> Result<Shared, ConfigError
     let mut most = usize::MAX;
     for (key, of, least, greatest, default) in COUNTS {
         let text = keys.text(key)?;
-        if of != Some(kind) {
+        if of != kind {
             if text.is_some() {
                 return Err(alone(keys, key));
             }

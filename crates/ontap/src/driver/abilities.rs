@@ -56,6 +56,7 @@ impl OntapDriver {
             Unit::Namespace(namespace) => {
                 namespaces::grow(&self.array.client, &namespace.uuid, size.get()).await.map_err(fail)
             }
+            Unit::Qtree(qtree) => self.array.grow_qtree(qtree, size).await.map_err(fail),
             Unit::Files | Unit::Missing => Ok(()),
         }
     }
@@ -293,7 +294,10 @@ impl Import for OntapDriver {
             let tag = there.tag.as_ref();
             let done = there.owner(&self.array) == Owner::Ours
                 && tag.is_some_and(|tag| {
-                    tag.volume == request.volume && tag.imported.as_deref() == Some(&*request.original)
+                    // A qtree has no room to say what it was called.
+                    let told = matches!(there.unit, Unit::Qtree(_));
+                    tag.volume == request.volume
+                        && (told || tag.imported.as_deref() == Some(&*request.original))
                 });
             if done {
                 return Ok(Outcome::Unchanged(self.state(&there, IMPORT).await?));
@@ -317,6 +321,18 @@ impl Import for OntapDriver {
                 crate::layout::lun_path(&request.original)
             );
             return Err(DriverError::new(ErrorKind::Unsupported, IMPORT, message));
+        }
+        if let Unit::Qtree(qtree) = &found.unit {
+            if qtree.rule.is_none() {
+                let message = format!(
+                    "qtree `{}` has no quota rule of its own, so that it has no size; give it one first",
+                    request.original
+                );
+                return Err(DriverError::new(ErrorKind::Unsupported, IMPORT, message));
+            }
+            self.array.tag_qtree(qtree, &request.handle, &request.volume, IMPORT).await?;
+            let imported = self.ours(&request.handle, IMPORT).await?;
+            return Ok(Outcome::Changed(self.state(&imported, IMPORT).await?));
         }
         let tag = Tag {
             instance: self.array.instance.clone(),

@@ -6,7 +6,7 @@ use model::{Bytes, SnapshotName, SnapshotState, VolumeState};
 use super::OntapDriver;
 use super::abilities::{BLANK, STAGED, is_mark};
 use crate::error::ABSENT;
-use crate::layout::{Found, Wanted, of_snapshot};
+use crate::layout::{Found, Unit, Wanted, of_snapshot};
 use crate::wire::luns::{self, Lun};
 
 impl OntapDriver {
@@ -16,7 +16,8 @@ impl OntapDriver {
         operation: &'static str,
     ) -> Result<Outcome<VolumeState>> {
         let there = self.array.find(&request.handle).await.map_err(self.array.error(operation))?;
-        if there.is_some() {
+        let unmade = there.as_ref().filter(|found| self.array.is_unmade_qtree(found));
+        if there.is_some() && unmade.is_none() {
             return self.made(&request.handle, &request.volume, false, operation).await;
         }
         let aggregate = self.place(request, operation).await?;
@@ -27,13 +28,23 @@ impl OntapDriver {
             pool: &request.pool,
             aggregate: aggregate.as_deref(),
         };
-        self.array.make_shared_lun(&wanted, operation).await.map_err(|e| self.full(request, e))?;
+        let made = match unmade {
+            Some(found) => self.array.complete_qtree(&wanted, found, operation).await,
+            None if self.array.config.kind.is_nas() => self.array.make_qtree(&wanted, operation).await,
+            None => self.array.make_shared_lun(&wanted, operation).await,
+        };
+        made.map_err(|e| self.full(request, e))?;
         self.made(&request.handle, &request.volume, true, operation).await
     }
 
     /// Its snapshots first: what is interrupted leaves the volume, and the repeat goes on.
     pub(super) async fn delete_shared(&self, found: &Found, operation: &'static str) -> Result<Outcome<()>> {
         let fail = self.array.error(operation);
+        if let Unit::Qtree(qtree) = &found.unit {
+            self.array.delete_qtree(found, qtree).await.map_err(fail)?;
+            self.array.known.forget(&found.handle);
+            return Ok(Outcome::Changed(()));
+        }
         let snapshots = self.array.snapshot_luns(found, "*").await.map_err(&fail)?;
         for lun in snapshots.iter().filter(|lun| is_snapshot(lun)).chain(found.lun()) {
             match luns::delete(&self.array.client, &lun.uuid).await {

@@ -76,6 +76,12 @@ impl OntapDriver {
             sound: Sound::default(),
         };
         let book = Book::default();
+        if array.config.kind == Kind::NasEconomy {
+            match exports::create(&array.client, &array.svm, &array.doors(), &[]).await {
+                Err(error) if !error.is(EXISTS) => return Err(fail(error)),
+                _ => {}
+            }
+        }
         if array.config.kind.is_nas() {
             book.read(&array).await.map_err(fail)?;
             match exports::create(&array.client, &array.svm, &array.empty_policy(), &[]).await {

@@ -153,8 +153,8 @@ impl OntapDriver {
         let mut offers = Offers::from([
             (Attribute::BackendType, Offer::words([config.kind.name()])),
             (Attribute::ProvisioningType, Offer::words(["thin", "thick"])),
-            (Attribute::Snapshots, Offer::Bool(true)),
-            (Attribute::Clones, Offer::Bool(true)),
+            (Attribute::Snapshots, Offer::Bool(config.kind != Kind::NasEconomy)),
+            (Attribute::Clones, Offer::Bool(config.kind != Kind::NasEconomy)),
             (Attribute::Encryption, Offer::Bool(true)),
         ]);
         let media = aggregate.block_storage.as_ref().and_then(|b| b.storage_type.as_deref());
@@ -191,7 +191,8 @@ impl OntapDriver {
 
     /// Whether a block volume without its LUN is one whose making was interrupted: no node ever had it.
     pub(super) fn is_unmade(&self, found: &Found) -> bool {
-        matches!(found.unit, Unit::Missing) && found.tag.as_ref().is_some_and(|tag| !tag.staged)
+        self.array.is_unmade_qtree(found)
+            || matches!(found.unit, Unit::Missing) && found.tag.as_ref().is_some_and(|tag| !tag.staged)
     }
 }
 

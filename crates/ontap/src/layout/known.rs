@@ -84,7 +84,7 @@ impl Seen {
         Seen {
             uuid: found.volume.uuid.clone(),
             unit: found.unit.clone(),
-            exported: found.volume.policy() == Some(found.handle.as_str()),
+            exported: matches!(found.unit, Unit::Files) && found.policy().is_some(),
             aggregate: found.volume.aggregates.first().map(|aggregate| aggregate.name.clone()),
             size: found.size(),
         }

@@ -5,15 +5,15 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use driver::{DriverError, ErrorKind, Result};
-use model::{Bytes, VolumeId};
+use model::{Bytes, Handle, VolumeId};
 use tokio::sync::MutexGuard;
 
-use super::{Array, COMMENT, GRANULARITY, SMALLEST, Wanted};
+use super::{Array, COMMENT, GRANULARITY, SMALLEST, Unit, Wanted};
 use crate::client;
 use crate::config::Choices;
 use crate::tag::{Holds, Tag};
-use crate::wire::Named;
-use crate::wire::volumes::{self, Change, Enabled, NewSpace, NewVolume, SnapshotSpace, Tiering, Volume};
+use crate::wire::volumes::{self, Change, Enabled, Nas, NewSpace, NewVolume, SnapshotSpace, Tiering, Volume};
+use crate::wire::{Named, luns, qtrees, quotas};
 
 /// What is known of them, and the turn of whoever looks for room.
 #[derive(Debug, Default)]
@@ -76,6 +76,9 @@ impl Array {
         if let Some(volume) = shelves.iter().find(fits) {
             let load = loads.get(&volume.name).copied().unwrap_or_default();
             self.widen(volume, load.bytes + more, operation).await?;
+            if self.config.kind.is_nas() {
+                self.turn_quotas_on(volume).await.map_err(self.error(operation))?;
+            }
             return Ok(volume.clone());
         }
         let size = self.around(more, choices.reserve()).max(SMALLEST);
@@ -107,6 +110,71 @@ impl Array {
         }
         let change = Change { size: Some(size.get()), ..Change::default() };
         volumes::change(&self.client, &volume.uuid, &change).await.map_err(self.error(operation))
+    }
+
+    /// What lies in the shared FlexVols, by their names.
+    pub(super) async fn loads(&self) -> client::Result<HashMap<String, Load>> {
+        let pattern = format!("{}{}_pool_*", self.config.prefix, self.shelf_word());
+        let mut loads: HashMap<String, Load> = HashMap::new();
+        let mut add = |volume: &str, bytes: u64| {
+            let load = loads.entry(volume.to_owned()).or_default();
+            load.count += 1;
+            load.bytes += bytes;
+        };
+        if self.config.kind.is_nas() {
+            for rule in quotas::list(&self.client, &self.svm, &[("volume.name", &pattern)]).await? {
+                if !rule.is_default() {
+                    add(&rule.volume.name, rule.limit());
+                }
+            }
+        } else {
+            for lun in luns::list(&self.client, &self.svm, &format!("/vol/{pattern}")).await? {
+                if let Some(volume) = lun.name.split('/').nth(2) {
+                    add(volume, lun.size());
+                }
+            }
+        }
+        Ok(loads)
+    }
+
+    /// Two that make a volume of one name at the same moment, in different FlexVols, see each other: whoever sees
+    /// another takes its own back, which lies in the FlexVol `own`.
+    pub(super) async fn refuse_twin(
+        &self,
+        handle: &Handle,
+        own: &str,
+        operation: &'static str,
+    ) -> Result<()> {
+        let fail = self.error(operation);
+        let all = match self.config.kind.is_nas() {
+            true => self.qtrees_called(handle.as_str()).await.map_err(&fail)?,
+            false => self.luns_called(handle.as_str()).await.map_err(&fail)?,
+        };
+        if all.iter().all(|found| found.volume.uuid == own) {
+            return Ok(());
+        }
+        for found in all.iter().filter(|found| found.volume.uuid == own) {
+            match &found.unit {
+                Unit::Lun(lun) => luns::delete(&self.client, &lun.uuid).await.map_err(&fail)?,
+                Unit::Qtree(qtree) => qtrees::delete(&self.client, qtree).await.map_err(&fail)?,
+                Unit::Files | Unit::Namespace(_) | Unit::Missing => {}
+            }
+        }
+        let message = format!("`{handle}` is being made by somebody else at this moment");
+        Err(DriverError::new(ErrorKind::Busy, operation, message))
+    }
+
+    /// Quotas count once there is a rule for all qtrees, without a limit, and they are turned on.
+    async fn turn_quotas_on(&self, volume: &Volume) -> client::Result<()> {
+        if volume.counts_quotas() {
+            return Ok(());
+        }
+        match quotas::create(&self.client, &self.svm, &volume.uuid, "", -1).await {
+            Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+            _ => {}
+        }
+        let on = Change { quota: Some(Enabled { enabled: true }), ..Change::default() };
+        volumes::change(&self.client, &volume.uuid, &on).await
     }
 
     async fn make_shelf(
@@ -143,19 +211,33 @@ impl Array {
             space: Some(NewSpace { snapshot: SnapshotSpace { reserve_percent: choices.reserve().0 } }),
             encryption: choices.encryption.map(|enabled| Enabled { enabled }),
             tiering: choices.tiering_policy.map(|policy| Tiering { policy }),
+            nas: self.config.kind.is_nas().then(|| Nas {
+                path: Some(format!("/{name}")),
+                export_policy: Some(Named::new(self.doors())),
+                security_style: Some("unix".to_owned()),
+                // Through it, and not into it.
+                unix_permissions: Some(711),
+            }),
             ..NewVolume::default()
         };
         volumes::create(&self.client, &volume).await.map_err(&fail)?;
         let made = volumes::find(&self.client, &self.svm, &name).await.map_err(&fail)?;
-        made.ok_or_else(|| {
+        let made = made.ok_or_else(|| {
             let message = format!("the shared FlexVol `{name}` vanished while it was being made");
             DriverError::new(ErrorKind::Busy, operation, message)
-        })
+        })?;
+        if self.config.kind.is_nas() {
+            self.turn_quotas_on(&made).await.map_err(fail)?;
+        }
+        Ok(made)
     }
 
     async fn list_shelves(&self) -> client::Result<Vec<Volume>> {
         let pattern = format!("*\"instance\":\"{}\"*\"terms\"*", self.instance);
-        let mut all = volumes::list(&self.client, &self.svm, &pattern).await?;
+        let mut all = match self.config.kind.is_nas() {
+            true => volumes::with_quotas(&self.client, &self.svm, &pattern).await?,
+            false => volumes::list(&self.client, &self.svm, &pattern).await?,
+        };
         all.retain(|volume| {
             volume.name.starts_with(&self.config.prefix)
                 && Tag::read(volume.comment.as_deref())
@@ -166,11 +248,11 @@ impl Array {
     }
 
     fn shelf(&self) -> Holds {
-        Holds::Luns
+        if self.config.kind.is_nas() { Holds::Qtrees } else { Holds::Luns }
     }
 
     fn shelf_word(&self) -> &'static str {
-        "lun"
+        if self.config.kind.is_nas() { "qtree" } else { "lun" }
     }
 
     fn around(&self, bytes: u64, reserve: crate::config::Reserve) -> Bytes {

@@ -1,11 +1,8 @@
 //! A LUN in a FlexVol that many share; its tag lies in its own comment. Snapshots are clones of it beside it.
 
-use std::collections::HashMap;
-
-use driver::{DriverError, ErrorKind, Result};
+use driver::Result;
 use model::{Handle, Labels, SnapshotName};
 
-use super::shared::Load;
 use super::{Array, COMMENT_OF_LUN, Found, GRANULARITY, Unit, Wanted};
 use crate::client;
 use crate::error::EXISTS;
@@ -23,9 +20,16 @@ impl Array {
     /// # Behavior
     /// In whichever FlexVol; of several the one that is ours.
     pub(crate) async fn find_shared(&self, base: &str) -> client::Result<Option<Found>> {
-        let all = self.luns_called(base).await?;
+        let all = self.shared_called(base).await?;
         let ours = all.iter().position(|found| self.is_ours(found)).unwrap_or(0);
         Ok(all.into_iter().nth(ours))
+    }
+
+    async fn shared_called(&self, name: &str) -> client::Result<Vec<Found>> {
+        match self.config.kind.is_nas() {
+            true => self.qtrees_called(name).await,
+            false => self.luns_called(name).await,
+        }
     }
 
     /// LUNs of this name, or, with a `/`, the one LUN `FLEXVOL/LUN`.
@@ -56,14 +60,14 @@ impl Array {
         Ok(luns.into_iter().filter_map(with_volume).collect())
     }
 
-    fn is_ours(&self, found: &Found) -> bool {
+    pub(super) fn is_ours(&self, found: &Found) -> bool {
         found.tag.as_ref().is_some_and(|tag| tag.is_of(&self.instance, self.holds()))
     }
 
     pub(crate) async fn make_shared_lun(&self, wanted: &Wanted<'_>, operation: &'static str) -> Result<()> {
         let choices = self.choices(wanted.spec, operation)?;
         let comment = self.lun_comment(wanted, false, operation)?;
-        let name = {
+        let volume = {
             let _turn = self.turn().await;
             let loads = self.loads().await.map_err(self.error(operation))?;
             let volume = self.room(wanted, &choices, &loads, operation).await?;
@@ -82,9 +86,9 @@ impl Array {
                 },
             };
             luns::create(&self.client, &lun).await.map_err(self.error(operation))?;
-            lun.name
+            volume
         };
-        self.refuse_twin(wanted.handle, &name, operation).await
+        self.refuse_twin(wanted.handle, &volume.uuid, operation).await
     }
 
     /// A LUN with the content of `source`, in the same FlexVol: there the array shares the blocks.
@@ -98,7 +102,7 @@ impl Array {
     ) -> Result<()> {
         let comment = self.lun_comment(wanted, staged, operation)?;
         self.beside(volume, source, wanted.handle.as_str(), comment, operation).await?;
-        self.refuse_twin(wanted.handle, &format!("/vol/{}/{}", volume.name, wanted.handle), operation).await
+        self.refuse_twin(wanted.handle, &volume.uuid, operation).await
     }
 
     /// A clone of a LUN beside it. One that is there already stays as it is: `Ok(false)`.
@@ -174,42 +178,13 @@ impl Array {
         let tag = Tag { pool: None, ..self.tag(wanted, staged) };
         tag.write(&wanted.spec.labels, COMMENT_OF_LUN, operation)
     }
-
-    /// What lies in the shared FlexVols, by their names.
-    async fn loads(&self) -> client::Result<HashMap<String, Load>> {
-        let pattern = format!("/vol/{}lun_pool_*", self.config.prefix);
-        let mut loads: HashMap<String, Load> = HashMap::new();
-        for lun in luns::list(&self.client, &self.svm, &pattern).await? {
-            let Some(volume) = lun.name.split('/').nth(2) else { continue };
-            let load = loads.entry(volume.to_owned()).or_default();
-            load.count += 1;
-            load.bytes += lun.size();
-        }
-        Ok(loads)
-    }
-
-    /// Two that make a volume of one name at the same moment, in different FlexVols, see each other: whoever sees
-    /// another takes its own back.
-    async fn refuse_twin(&self, handle: &Handle, own: &str, operation: &'static str) -> Result<()> {
-        let fail = self.error(operation);
-        let all = self.luns_called(handle.as_str()).await.map_err(&fail)?;
-        let mut luns = all.iter().filter_map(Found::lun);
-        if luns.all(|lun| lun.name == own) {
-            return Ok(());
-        }
-        for lun in all.iter().filter_map(Found::lun).filter(|lun| lun.name == own) {
-            luns::delete(&self.client, &lun.uuid).await.map_err(&fail)?;
-        }
-        let message = format!("`{handle}` is being made by somebody else at this moment");
-        Err(DriverError::new(ErrorKind::Busy, operation, message))
-    }
 }
 
 impl Found {
     pub(crate) fn lun(&self) -> Option<&Lun> {
         match &self.unit {
             Unit::Lun(lun) => Some(lun),
-            Unit::Files | Unit::Namespace(_) | Unit::Missing => None,
+            Unit::Files | Unit::Namespace(_) | Unit::Qtree(_) | Unit::Missing => None,
         }
     }
 }

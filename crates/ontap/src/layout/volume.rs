@@ -30,7 +30,7 @@ pub(crate) struct Wanted<'a> {
 impl Array {
     pub(crate) async fn find(&self, handle: &Handle) -> client::Result<Option<Found>> {
         let found = match self.config.kind {
-            Kind::SanEconomy => self.find_shared(handle.as_str()).await?,
+            Kind::NasEconomy | Kind::SanEconomy => self.find_shared(handle.as_str()).await?,
             Kind::Nas | Kind::NasFlexGroup | Kind::San => self.find_own(handle).await?,
         };
         match &found {
@@ -55,6 +55,7 @@ impl Array {
 
     pub(crate) async fn list(&self) -> client::Result<Vec<Found>> {
         let all = match self.config.kind {
+            Kind::NasEconomy => self.list_qtrees().await?,
             Kind::SanEconomy => self.list_shared_luns().await?,
             Kind::Nas | Kind::NasFlexGroup | Kind::San => self.list_own().await?,
         };
@@ -274,7 +275,7 @@ pub(super) fn guarantee(provisioning: Provisioning) -> Guarantee {
 }
 
 /// The array writes a mode's octal digits as if they were decimal ones.
-fn decimal(mode: u32) -> u32 {
+pub(super) fn decimal(mode: u32) -> u32 {
     (0..4).rev().fold(0, |number, place| number * 10 + (mode >> (3 * place) & 7))
 }
 

@@ -96,6 +96,11 @@ impl Rule {
 }
 
 impl NewRule {
+    /// Lets these addresses look a name up and no more; their root is nobody.
+    pub(crate) fn to_pass(addresses: Vec<String>) -> NewRule {
+        NewRule { superuser: ["none"], ..NewRule::for_addresses(addresses, true, false) }
+    }
+
     /// Lets these addresses read, and write where they may; their root is the volume's root.
     ///
     /// A rule has no room for a remark. `nfs` means all versions; that these are written one by one says that the

@@ -19,6 +19,12 @@ pub(crate) struct Volume {
     pub(crate) space: Option<Space>,
     pub(crate) nas: Option<Nas>,
     pub(crate) clone: Option<Cloned>,
+    pub(crate) quota: Option<Quota>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Quota {
+    state: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -136,6 +142,8 @@ pub(crate) struct Change {
     pub(crate) nas: Option<Nas>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) clone: Option<Split>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) quota: Option<Enabled>,
 }
 
 #[derive(Debug, Serialize)]
@@ -155,6 +163,12 @@ pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Optio
 /// Volumes whose comment fits the pattern, in pages.
 pub(crate) async fn list(client: &Client, svm: &str, comment: &str) -> Result<Vec<Volume>> {
     client.list(PATH, &[("comment", comment), ("svm.name", svm), ("fields", FIELDS)]).await
+}
+
+/// As `list`, and whether quotas count in them.
+pub(crate) async fn with_quotas(client: &Client, svm: &str, comment: &str) -> Result<Vec<Volume>> {
+    let fields = format!("{FIELDS},quota.state");
+    client.list(PATH, &[("comment", comment), ("svm.name", svm), ("fields", &fields)]).await
 }
 
 /// Those of these UUIDs.
@@ -202,6 +216,10 @@ impl Volume {
     /// Whether it depends on another, and nothing ends that yet.
     pub(crate) fn is_clone(&self) -> bool {
         self.clone.is_some_and(|clone| clone.is_flexclone && !clone.split_initiated)
+    }
+
+    pub(crate) fn counts_quotas(&self) -> bool {
+        self.quota.as_ref().is_some_and(|quota| quota.state.as_deref() == Some("on"))
     }
 
     pub(crate) fn reserve(&self) -> crate::config::Reserve {

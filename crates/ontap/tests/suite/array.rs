@@ -36,7 +36,7 @@ impl Array {
     fn volume(&self, route: &Route) -> String {
         let state = self.sim.state();
         match route {
-            Route::Nfs(route) => route.path.trim_start_matches('/').to_owned(),
+            Route::Nfs(route) => route.path.rsplit('/').next().unwrap().to_owned(),
             Route::Iscsi(route) => {
                 let (_, lun) = state.find_by("luns", "serial_number", &route.serial).unwrap();
                 match self.shared() {
@@ -56,6 +56,7 @@ impl Array {
     fn shared(&self) -> Option<&'static str> {
         match self.file.driver_name() {
             "ontap-san-economy" => Some("luns"),
+            "ontap-nas-economy" => Some("qtrees"),
             _ => None,
         }
     }
@@ -212,6 +213,35 @@ impl Fixture for Array {
         let name = if name == "original" { name.to_owned() } else { name.replace('-', "_") };
         let comment =
             owner.map(|owner| json!({"leister": {"instance": owner, "volume": "somebodys"}}).to_string());
+        if self.shared() == Some("qtrees") {
+            let shelf = format!("shelf_{name}");
+            let volume = json!({
+                "name": shelf, "svm": {"name": "svm1"}, "size": size.get() * 2, "aggregates": [{"name": "aggr1"}],
+                "nas": {"path": format!("/{shelf}")},
+            });
+            self.ask("/storage/volumes", volume).await;
+            let policy = match owner {
+                Some(owner) => {
+                    let policy = format!("{name}.{}.{owner}.somebodys", owner.as_str().len());
+                    let body = json!({"name": policy, "svm": {"name": "svm1"}});
+                    self.ask("/protocols/nfs/export-policies", body).await;
+                    policy
+                }
+                None => "default".to_owned(),
+            };
+            let place = json!({"svm": {"name": "svm1"}, "volume": {"name": shelf}});
+            let mut qtree = place.clone();
+            qtree["name"] = json!(name);
+            qtree["export_policy"] = json!({"name": policy});
+            self.ask("/storage/qtrees", qtree).await;
+            let mut rule = place;
+            rule["type"] = json!("tree");
+            rule["qtree"] = json!({"name": name});
+            rule["space"] = json!({"hard_limit": size.get()});
+            self.ask("/storage/quota/rules", rule).await;
+            self.fill(&name, content);
+            return true;
+        }
         if self.shared() == Some("luns") {
             let shelf = format!("shelf_{name}");
             let volume = json!({

@@ -26,3 +26,8 @@ mod san_economy {
     use super::Array;
     driver::conformance!(Array::new("ontap-san-economy", "").await);
 }
+
+mod nas_economy {
+    use super::Array;
+    driver::conformance!(Array::new("ontap-nas-economy", "").await);
+}

@@ -128,7 +128,13 @@ fn a_forced_publication_takes_the_volume_from_the_node_that_has_it() {
         let o = house.open().await;
         run(&o, exclusive("v")).await.unwrap();
         run(&o, publish("v", "n1")).await.unwrap();
-        let forced = Request::Publish { volume: id("v"), node: node("n2"), read_only: false, force: true };
+        let forced = Request::Publish {
+            volume: id("v"),
+            node: node("n2"),
+            read_only: false,
+            force: true,
+            kept: false,
+        };
         run(&o, forced).await.unwrap();
         house.check(&o);
         assert_eq!(house.array.permits(&handle("v")), [node("n2")].into());

@@ -9,6 +9,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::suite::{self, Fixture, delete, put};
+use crate::{ANSWER, LETTER, OPENED};
 
 /// One member; killed when it is dropped.
 struct Member {
@@ -235,4 +236,53 @@ async fn endpoints_that_cannot_be_used_are_named() {
         let error = EtcdStore::open(&config).await.unwrap_err().to_string();
         assert!(error.contains(says), "{error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_letter_is_answered_once_and_by_the_holder_of_the_lease_alone() {
+    let members = cluster::<1>();
+    let [leads, follows, dies] = [reach(&members).await, reach(&members).await, reach(&members).await];
+    let stale = leads.acquire("a").await.unwrap().fence;
+    let fence = leads.acquire("a").await.unwrap().fence;
+    follows.send("b/1", b"ask".as_slice().into()).await.unwrap();
+    dies.send("c/1", b"ask".as_slice().into()).await.unwrap();
+    drop(dies);
+    let ids = async |kind| {
+        let entries = leads.list(kind).await.unwrap();
+        entries.iter().map(|entry| entry.key.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(LETTER).await, ["b/1", "c/1"]);
+    let reply = || -> Arc<[u8]> { b"done".as_slice().into() };
+    assert!(matches!(follows.answer(stale, "b/1", reply()).await, Err(StoreError::Fenced { .. })));
+    assert!(matches!(follows.open(stale, "b/1").await, Err(StoreError::Fenced { .. })));
+    leads.open(fence, "b/1").await.unwrap();
+    assert_eq!((ids(OPENED).await, ids(ANSWER).await), (vec!["b/1".to_owned()], vec![]));
+    leads.answer(fence, "b/1", reply()).await.unwrap();
+    leads.answer(fence, "b/1", b"again".as_slice().into()).await.unwrap();
+    let answer = follows.find(&Key::new(ANSWER, "b/1")).await.unwrap().expect("it is answered");
+    assert_eq!(answer.value.as_ref(), b"done");
+    follows.withdraw("b/1").await.unwrap();
+    assert_eq!((ids(OPENED).await, ids(ANSWER).await), (vec![], vec![]));
+    let forgotten = async {
+        while !ids(LETTER).await.is_empty() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let forgotten = tokio::time::timeout(Duration::from_secs(60), forgotten).await;
+    forgotten.expect("the letter of a dead process goes by itself");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_is_one_owners_and_what_was_kept_first_stays() {
+    let members = cluster::<1>();
+    let [one, two] = [reach(&members).await, reach(&members).await];
+    one.claim("node/x", "here").await.unwrap();
+    one.claim("node/x", "here").await.unwrap();
+    let other = two.claim("node/x", "there").await;
+    assert!(matches!(&other, Err(StoreError::Held { holder }) if holder == "here"), "{other:?}");
+    two.claim("node/y", "there").await.unwrap();
+    // The same host again, after a crash.
+    two.claim("node/x", "here").await.unwrap();
+    assert_eq!(one.keep("instance", "a").await.unwrap(), "a");
+    assert_eq!(two.keep("instance", "b").await.unwrap(), "a");
 }

@@ -37,7 +37,11 @@ fn main() -> Result<ExitCode> {
     };
     let list: Vec<Fault> = faults().into_iter().filter(wanted).collect();
     ensure!(!list.is_empty(), "no fault is called so; without words all are run");
-    Rig::available(Backend::Uml).map_err(anyhow::Error::msg)?;
+    for kernel in [Backend::Uml, Backend::Tcg] {
+        if list.iter().any(|fault| fault.plan.as_ref().is_ok_and(|plan| plan.kernel == kernel)) {
+            Rig::available(kernel).map_err(anyhow::Error::msg)?;
+        }
+    }
     let writer = std::env::current_exe()?.with_file_name("writer");
     ensure!(writer.exists(), "{} is not built: cargo build -p faults", writer.display());
     let rows = run_all(&list, &writer, |row| {

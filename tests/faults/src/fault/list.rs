@@ -2,11 +2,13 @@
 
 use super::Act::{
     Cut, Freeze, Join, Kill, KillFiler, KillLeister, RestartApplication, Run, ShutDownNode, Start,
-    StartFiler, StartLeister, Thaw,
+    StartEngine, StartFiler, StartLeister, Thaw,
 };
 use super::Lasts::{Seconds, Until, UntilError, UntilWritten};
 use super::Machine::{Node, Storage};
 use super::Sees::{Death, Error, NoError};
+use rig::Backend;
+
 use super::{Act, Expected, Fault, Lasts, Plan, Sees, Wire};
 
 const WIRES: [Wire; 4] = [Wire::NfsHard, Wire::NfsSoft, Wire::Iscsi, Wire::Nvme];
@@ -41,7 +43,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "one path gone",
-        quick: &[Wire::Iscsi],
+        quick: &[],
         plan: |wire| match wire {
             Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
             Wire::Iscsi | Wire::Nvme => plan([Cut(1)], UntilWritten, [Join(1)], NoError, SOON),
@@ -52,13 +54,46 @@ const KINDS: &[Kind] = &[
         quick: &[],
         plan: |wire| match wire {
             Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
-            Wire::Iscsi => Err("the kernel of these guests (user-mode Linux) has no handler for ALUA"),
-            Wire::Nvme => Err(NO_NVME),
+            Wire::Iscsi => on_stock_kernel(plan(
+                [Run(Storage, ALUA_STANDBY)],
+                Seconds(5),
+                [Run(Storage, ALUA_OPTIMIZED)],
+                NoError,
+                SOON,
+            )),
+            Wire::Nvme => plan(
+                [Run(Storage, ANA_INACCESSIBLE)],
+                Until(Node, "grep -q inaccessible /sys/class/nvme/nvme*/nvme*n1/ana_state"),
+                [Run(Storage, ANA_OPTIMIZED)],
+                NoError,
+                SOON,
+            ),
+        },
+    },
+    Kind {
+        name: "path not preferred any more (ALUA, ANA)",
+        quick: &[],
+        plan: |wire| match wire {
+            Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
+            Wire::Iscsi => on_stock_kernel(plan(
+                [Run(Storage, ALUA_NON_OPTIMIZED)],
+                Until(Node, "grep -q non-optimized /sys/block/sd*/device/access_state"),
+                [Run(Storage, ALUA_OPTIMIZED)],
+                NoError,
+                SOON,
+            )),
+            Wire::Nvme => plan(
+                [Run(Storage, ANA_NON_OPTIMIZED)],
+                Until(Node, "grep -q non-optimized /sys/class/nvme/nvme*/nvme*n1/ana_state"),
+                [Run(Storage, ANA_OPTIMIZED)],
+                NoError,
+                SOON,
+            ),
         },
     },
     Kind {
         name: "whole storage down and back",
-        quick: &[Wire::NfsHard],
+        quick: &[Wire::Iscsi],
         plan: |wire| match wire {
             Wire::NfsSoft => plan([Kill(Storage)], UntilError, [Start(Storage)], SOFT, AFTER_BOOT),
             _ => plan([Kill(Storage)], Seconds(5), [Start(Storage)], NoError, AFTER_BOOT),
@@ -79,7 +114,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "data network cut",
-        quick: &[Wire::NfsHard, Wire::NfsSoft],
+        quick: &[Wire::NfsSoft],
         plan: |wire| match wire {
             Wire::NfsHard => plan([Cut(1)], Seconds(10), [Join(1)], NoError, SOON),
             Wire::NfsSoft => plan([Cut(1)], UntilError, [Join(1)], SOFT, SOON),
@@ -113,7 +148,20 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "dockerd killed",
         quick: &[],
-        plan: |_| Err("no engine runs in these guests; tests/docker kills a real one"),
+        plan: |_| {
+            let kill = Run(Node, "kill -9 $(cat /run/engine.pid)");
+            contained(plan([kill], UntilWritten, [StartEngine], NoError, SOON))
+        },
+    },
+    Kind {
+        name: "containerd killed",
+        quick: &[],
+        // The engine starts it again.
+        plan: |_| {
+            let kill = Run(Node, "pid=$(pidof containerd) && kill -9 $pid && echo $pid >/run/killed");
+            let back = Until(Node, "pid=$(pidof containerd) && [ $pid != $(cat /run/killed) ] && docker ps");
+            contained(plan([kill], back, [], NoError, SOON))
+        },
     },
     Kind {
         name: "multipathd killed",
@@ -164,6 +212,8 @@ const KINDS: &[Kind] = &[
                 Error { from: 0, to: SOON },
                 SOON,
             ),
+            // The kernel's target says that the unit does not answer: a path is lost, and multipath waits for it.
+            Wire::Iscsi => plan([Run(Storage, FILL)], Seconds(30), [Run(Storage, CLEAR)], NoError, SOON),
             _ => plan(
                 [Run(Storage, FILL)],
                 UntilError,
@@ -213,7 +263,20 @@ const KINDS: &[Kind] = &[
     },
 ];
 
-const NO_NVME: &str = "leister does not attach NVMe/TCP yet";
+/// All ways to a unit are one group, and each unit has its own.
+const ALUA_STANDBY: &str =
+    "for state in /sys/kernel/config/target/core/fileio_*/*/alua/*/alua_access_state; do
+    echo 2 >$state; done";
+const ALUA_NON_OPTIMIZED: &str = "for state in /sys/kernel/config/target/core/fileio_*/*/alua/*/alua_access_state; do echo 1 >$state; done";
+const ALUA_OPTIMIZED: &str = "for state in /sys/kernel/config/target/core/fileio_*/*/alua/*/alua_access_state; do echo 0 >$state; done";
+
+/// Of the first of two ports.
+const ANA_INACCESSIBLE: &str =
+    "cd /sys/kernel/config/nvmet/ports && set -- * && echo inaccessible >$1/ana_groups/1/ana_state";
+const ANA_NON_OPTIMIZED: &str =
+    "cd /sys/kernel/config/nvmet/ports && set -- * && echo non-optimized >$1/ana_groups/1/ana_state";
+const ANA_OPTIMIZED: &str =
+    "cd /sys/kernel/config/nvmet/ports && set -- * && echo optimized >$1/ana_groups/1/ana_state";
 
 const NO_MANAGEMENT: &str = "iptables-legacy -A INPUT -p tcp --dport 8444 -j DROP";
 const MANAGEMENT: &str = "iptables-legacy -D INPUT -p tcp --dport 8444 -j DROP";
@@ -246,8 +309,9 @@ const NO_LOAD: &str =
 #[must_use]
 pub fn faults() -> Vec<Fault> {
     let on_wire = |kind: &Kind, wire| {
-        let plan =
-            (kind.plan)(wire).and_then(|plan| if wire == Wire::Nvme { Err(NO_NVME) } else { Ok(plan) });
+        let plan = (kind.plan)(wire);
+        // User-mode Linux has no NVMe.
+        let plan = if wire == Wire::Nvme { on_stock_kernel(plan) } else { plan };
         Fault { name: kind.name, wire, plan, quick: kind.quick.contains(&wire) }
     };
     KINDS.iter().flat_map(|kind| WIRES.map(|wire| on_wire(kind, wire))).collect()
@@ -261,5 +325,14 @@ fn plan<const B: usize, const E: usize>(
     recovers_within: u64,
 ) -> Result<Plan, &'static str> {
     let expected = Expected { sees, recovers_within };
-    Ok(Plan { begin: begin.to_vec(), lasts, end: end.to_vec(), expected })
+    let (begin, end) = (begin.to_vec(), end.to_vec());
+    Ok(Plan { begin, lasts, end, expected, kernel: Backend::Uml, contained: false })
+}
+
+fn on_stock_kernel(plan: Result<Plan, &'static str>) -> Result<Plan, &'static str> {
+    plan.map(|plan| Plan { kernel: Backend::Tcg, ..plan })
+}
+
+fn contained(plan: Result<Plan, &'static str>) -> Result<Plan, &'static str> {
+    plan.map(|plan| Plan { contained: true, ..plan })
 }

@@ -3,12 +3,13 @@
 use rig::Guest;
 use site::{Host, LIMIT, Site};
 
-use crate::{on_site, wait};
+use crate::{nothing_is_left, on_site, wait};
 
 /// Volumes that are of one host at a time: name and options.
-type Kinds = [(&'static str, &'static str)];
+pub(crate) type Kinds = [(&'static str, &'static str)];
 
-const KINDS: &Kinds = &[("blocks", "-o fileSystemType=ext4"), ("files", "-o accessMode=ReadWriteOnce")];
+pub(crate) const KINDS: &Kinds =
+    &[("blocks", "-o fileSystemType=ext4"), ("files", "-o accessMode=ReadWriteOnce")];
 /// What a fenced host tries to write.
 const MARK: &str = "written-by-a-host-that-was-fenced";
 
@@ -23,7 +24,7 @@ struct Found {
 /// Makes volumes on a host and lets it write to them.
 fn work(host: &Host<'_>, kinds: &Kinds) {
     for (volume, options) in kinds {
-        host.docker(&format!("volume create -d leister -o size=64MiB {options} {volume}")).ok("create");
+        host.create(volume, options).ok("create");
         host.write(volume).ok("a writer");
     }
     for (volume, _) in kinds {
@@ -74,7 +75,7 @@ fn give_back(site: &Site, heir: &Host<'_>, back: &Host<'_>, kinds: &Kinds) {
         assert!(back.shell(volume, "cat /data/log").ok("read").ends_with("taken over"));
         back.docker(&format!("volume rm {volume}")).ok("rm");
     }
-    let there = site.volumes();
+    let there = site.volumes(back);
     assert!(kinds.iter().all(|(volume, _)| !there.contains(*volume)), "{there:?}");
 }
 
@@ -87,7 +88,7 @@ fn try_by_hand(site: &Site, guest: &Guest) -> String {
         for disk in /dev/sd*; do [ ! -b $disk ] || (echo {MARK} | dd of=$disk bs=1M conv=fsync); done
         iscsiadm -m node -u; iscsiadm -m node -o delete
         mkdir -p /by-hand
-        mount -t nfs -o vers=4.2,soft,timeo=50,retry=0 $portal:/leister/site.leister_files /by-hand &&
+        mount -t nfs -o vers=4.2,soft,timeo=50,retry=0 $portal:/leister/leister.leister_files /by-hand &&
             echo {MARK} >/by-hand/log
         umount /by-hand
         true",
@@ -109,7 +110,7 @@ fn a_host_that_lost_power_lost_nothing_it_had_acknowledged_and_cannot_write_when
         work(one, KINDS);
         one.guest().kill().unwrap();
         let found = take_over(two, one, KINDS);
-        one.start(&site.filer).unwrap();
+        site.start(one.guest()).unwrap();
         for (volume, _) in KINDS {
             let refused = one.docker(&format!("start {volume}"));
             assert!(!refused.is_ok() && refused.stderr.contains("in use on node `node2`"), "{refused:?}");
@@ -123,4 +124,42 @@ fn a_host_that_lost_power_lost_nothing_it_had_acknowledged_and_cannot_write_when
         }
         give_back(site, two, one, KINDS);
     });
+}
+
+#[test]
+fn a_host_that_was_cut_off_while_it_was_fenced_writes_no_more() {
+    let links = |host: &Host<'_>, change: fn(&Guest, u8)| (0..2).for_each(|link| change(host.guest(), link));
+    on_site(|site| {
+        outlive(
+            site,
+            site.hosts.each_ref(),
+            KINDS,
+            |host| links(host, |guest, link| guest.cut(link).unwrap()),
+            |host| links(host, |guest, link| guest.join(link).unwrap()),
+        );
+    });
+}
+
+/// A host goes away without an end, is fenced, and comes back in the middle of its writing.
+pub(crate) fn outlive(
+    site: &Site,
+    [heir, gone]: [&Host<'_>; 2],
+    kinds: &Kinds,
+    go: impl Fn(&Host<'_>),
+    come: impl Fn(&Host<'_>),
+) {
+    work(gone, kinds);
+    go(gone);
+    let found = take_over(heir, gone, kinds);
+    come(gone);
+    for (volume, _) in kinds {
+        wait(&format!("the writer of {volume} fails"), || gone.failed(volume));
+    }
+    nothing_was_lost(heir, gone, &found, kinds);
+    // It lets go of them by itself.
+    nothing_is_left(gone);
+    for (volume, _) in kinds {
+        gone.end(volume).ok("end");
+    }
+    give_back(site, heir, gone, kinds);
 }

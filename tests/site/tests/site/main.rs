@@ -4,6 +4,8 @@
 
 mod fences;
 mod races;
+mod records;
+mod restarts;
 mod sharing;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -48,4 +50,12 @@ fn wait(what: &str, mut condition: impl FnMut() -> bool) {
         #[allow(clippy::disallowed_methods, reason = "the pause between two looks at the condition")]
         std::thread::sleep(std::time::Duration::from_millis(50));
     }
+}
+
+/// A host has let go of everything.
+#[track_caller]
+fn nothing_is_left(host: &site::Host<'_>) {
+    let left =
+        format!("grep /srv/node/{}/mounts /proc/mounts || ls -d /sys/class/iscsi_session/*", host.driver());
+    host.guest().wait_for(&format!("! ({left}) 2>/dev/null"), site::LIMIT).ok("it has let go");
 }

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::{both, on_site};
+use site::{Host, Site};
+
+use crate::{both, on_site, wait};
 
 const NAMES: [&str; 3] = ["race-a", "race-b", "race-c"];
 /// What a user is told who came too late.
@@ -12,47 +14,57 @@ const LATE: [&str; 4] = ["no such volume", "there is no volume", "is being", "at
 
 #[test]
 fn racing_creates_and_deletes_of_the_same_names_make_no_second_volume_and_leak_none() {
-    on_site(|site| {
-        let [one, two] = &site.hosts;
-        let seed = seed();
-        println!("SEED={seed}");
-        let refusals = both([one, two], |host| {
-            let script = script(seed ^ host.name().len() as u64 ^ u64::from(host.name().as_bytes()[4]));
-            host.node().exec(&script).ok("the race")
+    on_site(|site| race(site, site.hosts.each_ref(), &[], || {}));
+}
+
+/// Both create and delete; in the midst of it `meanwhile` happens, for which they may be refused with `more`.
+pub(crate) fn race(site: &Site, [one, two]: [&Host<'_>; 2], more: &[&str], meanwhile: impl FnOnce() + Send) {
+    let seed = seed();
+    println!("SEED={seed}");
+    let pool = || raced(site.volumes(one));
+    let refusals = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            wait("the race is on", || !pool().is_empty());
+            meanwhile();
         });
-        for refusal in refusals.iter().flat_map(|said| said.lines()) {
-            let is_late = LATE.iter().any(|late| refusal.to_lowercase().contains(late));
-            assert!(is_late, "SEED={seed}: {refusal}");
-        }
-        println!("{} refusals", refusals.iter().flat_map(|said| said.lines()).count());
-        let raced = |all: BTreeSet<String>| -> Vec<String> {
-            all.into_iter().filter(|name| name.starts_with("race-")).collect()
-        };
-        let there = raced(site.volumes());
-        for host in [one, two] {
-            assert_eq!(raced(host.volumes()), there, "SEED={seed}: what {} lists", host.name());
-        }
-        // Each is whole, and goes for good: from whichever host.
-        both([one, two], |host| host.docker(&format!("volume create -d leister {}", NAMES[0])).ok("create"));
-        let all = raced(site.volumes());
-        assert!(all.len() <= NAMES.len() && all.contains(&NAMES[0].to_owned()), "SEED={seed}: {all:?}");
-        for name in &all {
-            two.docker(&format!("volume rm {name}")).ok("rm");
-        }
-        assert_eq!(raced(site.volumes()), raced(one.volumes()), "SEED={seed}");
-        assert!(raced(site.volumes()).is_empty(), "SEED={seed}: {:?}", site.volumes());
+        both([one, two], |host| {
+            let dice = seed ^ u64::from(host.name().as_bytes()[4]);
+            host.node().exec(&script(host.driver(), dice)).ok("the race")
+        })
     });
+    let refusals: Vec<&str> = refusals.iter().flat_map(|said| said.lines()).collect();
+    println!("{} refusals", refusals.len());
+    for refusal in refusals {
+        let says = |part: &&str| refusal.to_lowercase().contains(part);
+        assert!(LATE.iter().chain(more).any(says), "SEED={seed}: {refusal}");
+    }
+    for host in [one, two] {
+        wait("it lists what is there", || raced(host.volumes()) == pool());
+    }
+    // Each is whole, and goes for good: from whichever host.
+    both([one, two], |host| host.create(NAMES[0], "").ok("create"));
+    let all = pool();
+    assert!(all.len() <= NAMES.len() && all.contains(NAMES[0]), "SEED={seed}: {all:?}");
+    for name in &all {
+        two.docker(&format!("volume rm {name}")).ok("rm");
+    }
+    assert!(pool().is_empty(), "SEED={seed}: {:?}", pool());
+    wait("nobody lists any", || [one, two].iter().all(|host| raced(host.volumes()).is_empty()));
+}
+
+fn raced(all: BTreeSet<String>) -> BTreeSet<String> {
+    all.into_iter().filter(|name| name.starts_with("race-")).collect()
 }
 
 /// Creates and deletes as its dice say; writes down what is refused.
-fn script(mut dice: u64) -> String {
+fn script(driver: &str, mut dice: u64) -> String {
     let mut script = String::new();
     for _ in 0..24 {
         // Numerical Recipes' generator: its upper bits are good enough for this.
         dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let name = NAMES[usize::try_from((dice >> 33) % 3).unwrap()];
         let words = match (dice >> 45) % 2 {
-            0 => format!("docker volume create -d leister -o size=16MiB {name}"),
+            0 => format!("docker volume create -d {driver} -o size=16MiB {name}"),
             _ => format!("docker volume rm {name}"),
         };
         writeln!(script, "{words} 2>&1 >/dev/null | tr '\\n' ' ' | sed 's/$/\\n/' | grep . ; true").unwrap();

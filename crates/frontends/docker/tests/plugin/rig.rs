@@ -27,6 +27,8 @@ use tokio::runtime::Runtime;
 use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 
+use crate::etcd::Etcd;
+
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// What outlives a process: the array, the store, the node's mounts.
@@ -37,6 +39,8 @@ pub(crate) struct Rig {
     directory: TempDir,
     /// Its name, where it shares the array with other hosts.
     host: Option<&'static str>,
+    /// Where it shares the records, too.
+    etcd: Option<Arc<Etcd>>,
 }
 
 /// One run of the program. Dropped, it dies as by `kill -9`, except that its socket goes too.
@@ -79,6 +83,7 @@ impl Rig {
             gate: Gate(Arc::new(watch::channel(true).0)),
             directory,
             host: None,
+            etcd: None,
         }
     }
 
@@ -91,6 +96,14 @@ impl Rig {
         (second.host, second.array) = (Some("second"), first.array.clone());
         std::fs::remove_dir(second.path().join("data")).unwrap();
         std::os::unix::fs::symlink(data, second.path().join("data")).unwrap();
+        (first, second)
+    }
+
+    /// The same, but with the records of both in one etcd.
+    pub(crate) fn two_with_etcd() -> (Rig, Rig) {
+        let (mut first, mut second) = Rig::two();
+        let etcd = Arc::new(Etcd::start());
+        (first.etcd, second.etcd) = (Some(etcd.clone()), Some(etcd));
         (first, second)
     }
 
@@ -110,8 +123,8 @@ impl Rig {
             gate: self.gate.clone(),
             opens,
         };
-        let store = self.store.clone();
-        let (name, sharing) = (self.host.unwrap_or("here"), self.host.is_some());
+        let (memory, etcd) = (self.store.clone(), self.etcd.clone());
+        let (name, sharing) = (self.host.unwrap_or("here"), self.host.is_some() && self.etcd.is_none());
         let config = HostConfig {
             mounts_root: self.path().join("mounts"),
             limits: host::Limits::default(),
@@ -127,8 +140,12 @@ impl Rig {
             let socket = plugin.socket().to_owned();
             let node = NodeIdentity::named(NodeName::new(name).unwrap());
             let instance = Settings { sharing, ..Settings::new(InstanceId::new("test").unwrap(), node) };
-            let orchestrator =
-                Orchestrator::start(instance, store as Arc<dyn Store>, Arc::new(families)).await.unwrap();
+            let store: Arc<dyn Store> = match etcd {
+                Some(etcd) => Arc::new(etcd.open().await),
+                None => memory,
+            };
+            let orchestrator = Orchestrator::start(instance, store, Arc::new(families)).await.unwrap();
+            orchestrator.register_node(orchestrator.settings().node.clone()).await.unwrap();
             let text = "version: 1\nstorageDriverName: memory\nbackendName: b\n";
             let file = BackendFile::parse(text, "b.yaml").unwrap();
             if opens {
@@ -138,10 +155,14 @@ impl Rig {
             }
             let host = Host::open(config).await.unwrap();
             let (stop, stopped) = oneshot::channel::<()>();
-            let serving = plugin.serve(orchestrator.clone(), host.clone(), async {
-                let _ = stopped.await;
+            let mounts = Arc::new(node::Mounts::new(orchestrator.clone(), host.clone()));
+            let serving = tokio::spawn(async move {
+                let _upkeep = node::keep(&mounts);
+                let stopped = async {
+                    let _ = stopped.await;
+                };
+                plugin.serve(mounts, stopped).await.unwrap();
             });
-            let serving = tokio::spawn(async move { serving.await.unwrap() });
             (orchestrator, host, socket, stop, serving)
         });
         let (orchestrator, host, socket, stop, serving) = started.await.unwrap();

@@ -1,4 +1,4 @@
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use driver::Result;
@@ -15,6 +15,8 @@ use crate::wire::exports::{self, NewRule, Policy};
 pub(crate) struct Book {
     /// What was read last: address to node.
     known: Mutex<HashMap<String, NodeName>>,
+    /// Addresses that are let through the FlexVols around qtrees.
+    doors: Mutex<HashSet<String>>,
 }
 
 impl Book {
@@ -39,6 +41,31 @@ impl Book {
         }
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.extend(addresses.iter().map(|address| (address.clone(), node.clone())));
+        Ok(())
+    }
+
+    /// Lets addresses through the FlexVols around qtrees, to read and no more.
+    pub(crate) async fn open_doors(&self, array: &Array, addresses: &[String]) -> Result<()> {
+        let doors = || self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        if addresses.iter().all(|address| doors().contains(address)) {
+            return Ok(());
+        }
+        let (client, svm, name, fail) = (&array.client, &array.svm, array.doors(), array.error(PERMIT));
+        match exports::create(client, svm, &name, &[]).await {
+            Err(error) if !error.is(EXISTS) => return Err(fail(error)),
+            _ => {}
+        }
+        if let Some(policy) = exports::find(client, svm, &name).await.map_err(&fail)? {
+            let clients = policy.rules.iter().flat_map(|rule| &rule.clients);
+            doors().extend(clients.map(|client| client.pattern.clone()));
+            let missing: Vec<String> =
+                addresses.iter().filter(|address| !doors().contains(*address)).cloned().collect();
+            if !missing.is_empty() {
+                let rule = NewRule::to_pass(missing);
+                exports::add_rule(client, policy.id, &rule).await.map_err(fail)?;
+            }
+            doors().extend(addresses.iter().cloned());
+        }
         Ok(())
     }
 

@@ -1,0 +1,25 @@
+//! The CSI door of a real server with a pool of its own: judged by the project's own `csi-sanity`, compared with the
+//! official protocol, and killed.
+#![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+#![allow(clippy::print_stdout, reason = "a skip and what was counted are printed")]
+
+mod client;
+mod crashes;
+mod go;
+mod pending;
+#[path = "../cli/rig.rs"]
+#[allow(dead_code, reason = "what the tests of the command line need besides")]
+mod rig;
+mod sanity;
+#[path = "../cli/undo.rs"]
+mod undo;
+mod uses;
+mod wire;
+
+pub(crate) fn can_run() -> bool {
+    let fine = rustix::process::geteuid().is_root() && std::path::Path::new("/dev/loop-control").exists();
+    if !fine {
+        println!("skipped: making a pool needs root and loop devices");
+    }
+    fine
+}
