@@ -9,11 +9,11 @@ use wires::{Attach, Deed};
 use crate::hands::{MOUNTS, attach, detach, done, failed, mount, obey, unmount, volume};
 use crate::{LIMIT, on_rig};
 
-const OPEN: &str = "iqn.2026-01.test.rig:open";
+pub(crate) const OPEN: &str = "iqn.2026-01.test.rig:open";
 const CHAP: &str = "iqn.2026-01.test.rig:chap";
 
 /// Brings the targets up with blank units.
-fn serve(rig: &Rig) -> (&Guest, &Guest) {
+pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
     static CLIENT: Once = Once::new();
     let (storage, node) = (rig.guest("storage"), rig.guest("node1"));
     CLIENT.call_once(|| {
@@ -43,7 +43,7 @@ fn serve(rig: &Rig) -> (&Guest, &Guest) {
     (storage, node)
 }
 
-fn unit(storage: &Guest, target: &str, links: &[u8], lun: u16, serial: &str) -> IscsiRoute {
+pub(crate) fn unit(storage: &Guest, target: &str, links: &[u8], lun: u16, serial: &str) -> IscsiRoute {
     IscsiRoute {
         target: target.to_owned(),
         portals: links.iter().map(|link| format!("{}:3260", storage.address(*link))).collect(),
@@ -53,12 +53,12 @@ fn unit(storage: &Guest, target: &str, links: &[u8], lun: u16, serial: &str) -> 
     }
 }
 
-fn wanted(name: &str, route: IscsiRoute) -> Attach {
+pub(crate) fn wanted(name: &str, route: IscsiRoute) -> Attach {
     Attach { filesystem: Some(Filesystem::Ext4), ..attach(name, Route::Iscsi(route), &[]) }
 }
 
 /// Gives unit a its size in MiB, as an array does.
-fn set_size(storage: &Guest, size: u64) {
+pub(crate) fn set_size(storage: &Guest, size: u64) {
     let table = format!("0 {} linear /dev/ubdb 0", size * 2048);
     let script = format!("dmsetup suspend a && dmsetup load a --table '{table}'; dmsetup resume a");
     storage.exec(&script).ok("the array resizes it");
@@ -72,7 +72,7 @@ fn left(node: &Guest) -> String {
 }
 
 #[track_caller]
-fn nothing_is_left(node: &Guest) {
+pub(crate) fn nothing_is_left(node: &Guest) {
     assert_eq!(left(node), "");
 }
 

@@ -7,6 +7,7 @@ mod iscsi;
 mod luks;
 mod nfs;
 mod nvme;
+mod safety;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
