@@ -33,6 +33,7 @@ const LONG: &[(&str, &str)] = &[
     ("tests/faults/guests", ""),
     ("tests/faults/stock", ""),
     ("tests/filer/guests", ""),
+    ("tests/site/site", "records::"),
 ];
 
 /// The long suites and the long tests of others, for a person to read.
