@@ -38,6 +38,22 @@ impl Shape {
     }
 }
 
+impl Stage {
+    /// Why this volume cannot be had so.
+    pub fn misfit(&self, record: &VolumeRecord) -> Option<String> {
+        match (self.shape, Shape::of(record)) {
+            (Shape::Files, Shape::Device) => return Some("it is a raw device".to_owned()),
+            (Shape::Device, Shape::Files) => return Some("it has files and is no raw device".to_owned()),
+            (Shape::Files, Shape::Files) | (Shape::Device, Shape::Device) => {}
+        }
+        let is_other = self.filesystem.is_some() && self.filesystem != record.spec.filesystem;
+        is_other.then(|| match record.spec.filesystem {
+            Some(filesystem) => format!("its file system is {filesystem}"),
+            None => "it is a directory on its storage, without a file system of its own".to_owned(),
+        })
+    }
+}
+
 impl Mounts {
     /// Attaches a volume that is published to this node until it is taken back. Run it as a task of its own, so that a
     /// caller who leaves does not leave half of it.
@@ -101,7 +117,9 @@ impl Mounts {
     async fn bring_stage(&self, held: &Held, wanted: &Stage, until: Instant) -> Result<()> {
         let volume = &held.volume;
         let record = self.kept(volume)?;
-        check(&record, wanted)?;
+        if let Some(misfit) = wanted.misfit(&record) {
+            return Err(Error::invalid(format!("volume `{volume}` cannot be used so: {misfit}")));
+        }
         let publication = record.publication(&self.node);
         let request = Request::Publish {
             volume: volume.clone(),
@@ -136,30 +154,6 @@ impl Mounts {
         }
         let problem = format!("volume `{volume}` is not published to node `{}`", self.node);
         Err(Error::new(ErrorKind::InUse, problem).hint("publish it to the node first"))
-    }
-}
-
-fn check(record: &VolumeRecord, wanted: &Stage) -> Result<()> {
-    let volume = &record.id;
-    match (Shape::of(record), wanted.shape) {
-        (Shape::Device, Shape::Files) => {
-            return Err(Error::invalid(format!(
-                "volume `{volume}` is a raw device, and files were asked for"
-            )));
-        }
-        (Shape::Files, Shape::Device) => {
-            return Err(Error::invalid(format!("volume `{volume}` has files, and a device was asked for")));
-        }
-        (Shape::Files, Shape::Files) | (Shape::Device, Shape::Device) => {}
-    }
-    match (record.spec.filesystem, wanted.filesystem) {
-        (Some(has), Some(asked)) if has != asked => {
-            Err(Error::invalid(format!("volume `{volume}` has the file system {has}; {asked} was asked for")))
-        }
-        (None, Some(asked)) => Err(Error::invalid(format!(
-            "volume `{volume}` is a directory on its storage; {asked} was asked for"
-        ))),
-        _ => Ok(()),
     }
 }
 

@@ -296,16 +296,16 @@ impl Orchestrator {
     /// Submits what a user asks for: what mends the volume, which nobody asked for, may end first.
     ///
     /// # Errors
-    /// Those of `submit`, after 20 s also because of the mending.
-    pub async fn ask(&self, request: Request) -> Result<Ticket> {
+    /// Those of `submit`, after the limit or 20 s also because of the mending.
+    pub async fn ask(&self, request: Request, limit: Duration) -> Result<Ticket> {
         let mended = self.inner.running.mended(request.volume());
-        let _ = tokio::time::timeout(MENDING, mended).await;
+        let _ = tokio::time::timeout(limit.min(MENDING), mended).await;
         self.submit(request)
     }
 
     /// Asks and waits.
     pub async fn run(&self, request: Request) -> Result<Answer> {
-        self.ask(request).await?.wait().await
+        self.ask(request, MENDING).await?.wait().await
     }
 
     /// The same, but while something else is done with the volume waits for its end and tries again.

@@ -1,7 +1,7 @@
 //! What a caller wants to do with a volume, in our words.
 
 use model::{AccessMode, Filesystem, Layout};
-use node::Shape;
+use node::{Shape, Stage};
 use orchestrator::VolumeRecord;
 use tonic::Status;
 
@@ -12,11 +12,9 @@ use crate::wire::volume_capability::{AccessType, MountVolume};
 /// One use of a volume.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Use {
-    pub(crate) shape: Shape,
-    pub(crate) filesystem: Option<Filesystem>,
+    pub(crate) stage: Stage,
     /// A directory was asked for by its protocol.
     pub(crate) is_directory: bool,
-    pub(crate) mount_options: Vec<String>,
     pub(crate) mode: Mode,
 }
 
@@ -39,13 +37,10 @@ impl Use {
         let mode = mode.ok_or_else(|| invalid("volume_capability has no access_mode that we know"))?;
         match &capability.access_type {
             None => Err(invalid("volume_capability has no access_type; give `mount` or `block`")),
-            Some(AccessType::Block(_)) => Ok(Use {
-                shape: Shape::Device,
-                filesystem: None,
-                is_directory: false,
-                mount_options: Vec::new(),
-                mode,
-            }),
+            Some(AccessType::Block(_)) => {
+                let stage = Stage { shape: Shape::Device, filesystem: None, mount_options: Vec::new() };
+                Ok(Use { stage, is_directory: false, mode })
+            }
             Some(AccessType::Mount(mount)) => files(mount, mode),
         }
     }
@@ -63,19 +58,11 @@ impl Use {
     /// Why this volume cannot be used so.
     pub(crate) fn misfit(&self, record: &VolumeRecord) -> Option<String> {
         let spec = &record.spec;
-        match (self.shape, Shape::of(record)) {
-            (Shape::Files, Shape::Device) => return Some("it is a raw device".to_owned()),
-            (Shape::Device, Shape::Files) => return Some("it has files and is no raw device".to_owned()),
-            (Shape::Files, Shape::Files) | (Shape::Device, Shape::Device) => {}
+        if let Some(misfit) = self.stage.misfit(record) {
+            return Some(misfit);
         }
         if self.is_directory && spec.layout == Layout::Block {
             return Some("it is a block volume".to_owned());
-        }
-        if self.filesystem.is_some() && self.filesystem != spec.filesystem {
-            return Some(match spec.filesystem {
-                Some(filesystem) => format!("its file system is {filesystem}"),
-                None => "it is a directory on its storage, without a file system of its own".to_owned(),
-            });
         }
         let fits = match spec.access {
             AccessMode::ReadWriteMany => true,
@@ -83,6 +70,15 @@ impl Use {
             AccessMode::ReadWriteOnce | AccessMode::ReadWriteOncePod => !access(self.mode).is_shared(),
         };
         (!fits).then(|| format!("its access mode is {}", spec.access))
+    }
+
+    /// # Errors
+    /// `INVALID_ARGUMENT` says why this volume cannot be used so.
+    pub(crate) fn check(&self, record: &VolumeRecord) -> Result<(), Status> {
+        match self.misfit(record) {
+            Some(misfit) => Err(invalid(format!("volume `{}` cannot be used so: {misfit}", record.id))),
+            None => Ok(()),
+        }
     }
 }
 
@@ -94,8 +90,8 @@ impl Uses {
             capabilities.iter().map(|capability| Use::read(Some(capability))).collect::<Result<_, _>>()?;
         let Some(first) = uses.first() else { return Err(invalid("volume_capabilities are missing")) };
         let differs = |other: &&Use| {
-            other.shape != first.shape
-                || other.filesystem != first.filesystem
+            other.stage.shape != first.stage.shape
+                || other.stage.filesystem != first.stage.filesystem
                 || other.is_directory != first.is_directory
         };
         if uses.iter().any(|other| differs(&other)) {
@@ -103,18 +99,18 @@ impl Uses {
                 "volume_capabilities contradict each other; ask for one access_type and fs_type",
             ));
         }
-        let layout = match first.shape {
+        let layout = match first.stage.shape {
             Shape::Device => Some(Layout::Block),
-            Shape::Files if first.filesystem.is_some() => Some(Layout::Block),
+            Shape::Files if first.stage.filesystem.is_some() => Some(Layout::Block),
             Shape::Files if first.is_directory => Some(Layout::File),
             // What the storage does best.
             Shape::Files => None,
         };
         Ok(Uses {
             layout,
-            filesystem: first.filesystem,
+            filesystem: first.stage.filesystem,
             access: widest(&uses),
-            mount_options: first.mount_options.clone(),
+            mount_options: first.stage.mount_options.clone(),
         })
     }
 }
@@ -129,8 +125,8 @@ fn files(mount: &MountVolume, mode: Mode) -> Result<Use, Status> {
         _ if is_directory => None,
         text => Some(text.parse().map_err(|problem| invalid(format!("fs_type: {problem}, nfs")))?),
     };
-    let mount_options = mount.mount_flags.clone();
-    Ok(Use { shape: Shape::Files, filesystem, is_directory, mount_options, mode })
+    let stage = Stage { shape: Shape::Files, filesystem, mount_options: mount.mount_flags.clone() };
+    Ok(Use { stage, is_directory, mode })
 }
 
 const fn access(mode: Mode) -> AccessMode {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures::stream;
 use host::{Socket, SocketError};
 use model::VolumeId;
-use node::{Mounts, log};
+use node::{Mounts, log, serve_until};
 use orchestrator::VolumeRecord;
 use tokio::net::UnixListener;
 use tonic::{Request, Response, Status};
@@ -70,7 +70,6 @@ impl Plugin {
         mounts: Arc<Mounts>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), CsiError> {
-        const FAREWELL: Duration = Duration::from_secs(10);
         let service = Service { name: self.name, mounts, calls: Arc::default() };
         let connections = stream::unfold(self.listener, |listener| async {
             let connection = listener.accept().await.map(|(stream, _)| stream);
@@ -84,18 +83,8 @@ impl Plugin {
             .serve_with_incoming_shutdown(connections, async {
                 let _ = stopped.await;
             });
-        let mut serving = std::pin::pin!(serving);
         tracing::info!(socket = %self.socket.path().display(), "CSI plugin serves");
-        tokio::select! {
-            served = &mut serving => served.map_err(CsiError::Serving),
-            () = shutdown => {
-                drop(stop);
-                if tokio::time::timeout(FAREWELL, serving).await.is_err() {
-                    tracing::info!("calls that have not ended are left to themselves");
-                }
-                Ok(())
-            }
-        }
+        serve_until(serving, stop, shutdown).await.unwrap_or(Ok(())).map_err(CsiError::Serving)
     }
 }
 

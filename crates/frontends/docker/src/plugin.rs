@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
@@ -12,7 +12,7 @@ use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use host::{Socket, SocketError};
 use model::{VolumeId, is_encrypted_by_node};
-use node::{Mounts, log, too_slow};
+use node::{Mounts, log, serve_until, too_slow};
 use orchestrator::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
@@ -69,7 +69,6 @@ impl Plugin {
         mounts: Arc<Mounts>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), DockerError> {
-        const FAREWELL: Duration = Duration::from_secs(10);
         mounts.host.mounted().map_err(DockerError::Node)?;
         let server = Arc::new(Server { mounts, deadlines: self.deadlines, calls: AtomicU64::new(0) });
         let router = Router::new().fallback(answer).with_state(server);
@@ -77,17 +76,8 @@ impl Plugin {
         let serving = axum::serve(self.listener, router).with_graceful_shutdown(async {
             let _ = stopped.await;
         });
-        let mut serving = std::pin::pin!(serving.into_future());
         tracing::info!(socket = %self.socket.path().display(), "docker plugin serves");
-        tokio::select! {
-            _ = &mut serving => {}
-            () = shutdown => {
-                drop(stop);
-                if tokio::time::timeout(FAREWELL, serving).await.is_err() {
-                    tracing::info!("calls that have not ended are left to themselves");
-                }
-            }
-        }
+        serve_until(serving.into_future(), stop, shutdown).await;
         Ok(())
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::can_run;
 use crate::client::{At, Caller, Kind, until};
+use crate::pools::may_make_pools;
 use crate::rig::Rig;
 
 const VOLUMES: usize = 18;
@@ -19,7 +19,7 @@ const LIMIT: Duration = Duration::from_secs(120);
 
 #[test]
 fn nothing_is_lost_or_doubled_when_the_server_is_killed_between_create_and_delete() {
-    if !can_run() {
+    if !may_make_pools() {
         return;
     }
     let seed =

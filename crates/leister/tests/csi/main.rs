@@ -7,6 +7,8 @@ mod client;
 mod crashes;
 mod go;
 mod pending;
+#[path = "../cli/pools.rs"]
+mod pools;
 #[path = "../cli/rig.rs"]
 #[allow(dead_code, reason = "what the tests of the command line need besides")]
 mod rig;
@@ -15,11 +17,3 @@ mod sanity;
 mod undo;
 mod uses;
 mod wire;
-
-pub(crate) fn can_run() -> bool {
-    let fine = rustix::process::geteuid().is_root() && std::path::Path::new("/dev/loop-control").exists();
-    if !fine {
-        println!("skipped: making a pool needs root and loop devices");
-    }
-    fine
-}

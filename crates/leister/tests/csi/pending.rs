@@ -7,13 +7,13 @@ use sim_kit::{Effect, JobFault};
 use sim_ontap::Sim;
 use tonic::{Code, Request};
 
-use crate::can_run;
 use crate::client::{Caller, Kind};
+use crate::pools::may_make_pools;
 use crate::rig::Rig;
 
 #[test]
 fn what_is_not_done_in_time_is_aborted_and_asked_again_it_is_joined() {
-    if !can_run() {
+    if !may_make_pools() {
         return;
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();

@@ -5,8 +5,9 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::go;
+use crate::pools::may_make_pools;
 use crate::rig::Rig;
-use crate::{can_run, go};
 
 /// Why a test may be skipped: the plugin does not claim what it is about, or it needs a limit that this node lacks.
 const NOT_CLAIMED: [&str; 6] = [
@@ -29,7 +30,7 @@ fn csi_sanity_passes_with_raw_devices() {
 }
 
 fn judge(access_type: &str) {
-    if !can_run() {
+    if !may_make_pools() {
         return;
     }
     let Some(sanity) = go::sanity() else { return };

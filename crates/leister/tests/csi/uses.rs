@@ -12,8 +12,8 @@ use serde_json::json;
 use tokio::runtime::Runtime;
 use tonic::{Code, Status};
 
-use crate::can_run;
 use crate::client::{At, Caller, Kind, until};
+use crate::pools::may_make_pools;
 use crate::rig::Rig;
 
 const SIZE: i64 = 32 << 20;
@@ -27,7 +27,7 @@ struct Site {
 
 impl Site {
     fn start() -> Option<Site> {
-        if !can_run() {
+        if !may_make_pools() {
             return None;
         }
         let mut rig = Rig::bare();

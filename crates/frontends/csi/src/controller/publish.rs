@@ -30,9 +30,7 @@ pub(super) async fn publish(
     let wanted = Use::read(request.volume_capability.as_ref())?;
     let record = service.volume(&request.volume_id, limit).await?;
     let node = node(&request.node_id)?;
-    if let Some(misfit) = wanted.misfit(&record) {
-        return Err(Status::invalid_argument(format!("volume `{}` cannot be used so: {misfit}", record.id)));
-    }
+    wanted.check(&record)?;
     let publish = Request::Publish {
         volume: record.id.clone(),
         node: node.clone(),

@@ -26,9 +26,7 @@ pub(super) async fn publish(
     if request.staging_target_path.is_empty() {
         return Err(Status::failed_precondition("staging_target_path is missing; stage the volume first"));
     }
-    if let Some(misfit) = wanted.misfit(&record) {
-        return Err(Status::invalid_argument(format!("volume `{}` cannot be used so: {misfit}", record.id)));
-    }
+    wanted.check(&record)?;
     let mounts = service.mounts.clone();
     let publication = record.publication(&mounts.node).cloned();
     let Some(publication) = publication else {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::VolumeId;
-use node::{Shape, Stage, on_node};
+use node::{Shape, on_node};
 use tonic::Status;
 
 use crate::capability::Use;
@@ -30,13 +30,9 @@ pub(super) async fn stage(
     path("staging_target_path", &request.staging_target_path)?;
     let wanted = Use::read(request.volume_capability.as_ref())?;
     let record = service.volume(&request.volume_id, limit).await?;
-    if let Some(misfit) = wanted.misfit(&record) {
-        return Err(Status::invalid_argument(format!("volume `{}` cannot be used so: {misfit}", record.id)));
-    }
-    let stage =
-        Stage { shape: wanted.shape, filesystem: wanted.filesystem, mount_options: wanted.mount_options };
+    wanted.check(&record)?;
     let (mounts, volume) = (service.mounts.clone(), record.id.clone());
-    service.to_the_end(limit, async move { mounts.stage(&volume, &stage, limit).await }).await
+    service.to_the_end(limit, async move { mounts.stage(&volume, &wanted.stage, limit).await }).await
 }
 
 /// # Behavior
