@@ -31,7 +31,9 @@ const LONG: &[(&str, &str)] = &[
     ("crates/linux/conformance", "guests::"),
     ("crates/linux/guests_remote", ""),
     ("tests/faults/guests", ""),
+    ("tests/faults/stock", ""),
     ("tests/filer/guests", ""),
+    ("tests/site/site", "records::"),
 ];
 
 /// The long suites and the long tests of others, for a person to read.

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 use super::{Measured, Way};
 /// Where a person would mount.
 const BY_HAND: &str = "/run/by-hand";
+
+static TURN: Mutex<()> = Mutex::new(());
 
 /// How long a device may take to appear.
 const APPEARANCE: Duration = Duration::from_secs(60);
@@ -187,7 +190,12 @@ impl Subject {
     fn detach_by_hand(&self) -> Result<()> {
         tool("umount", &[&self.place().to_string_lossy()])?;
         match &self.route {
-            Route::Iscsi(route) if !in_use() => {
+            Route::Iscsi(route) => {
+                // A person does not log out twice at once.
+                let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+                if in_use() {
+                    return Ok(());
+                }
                 let words = ["-m", "node", "-T", &route.target, "-p", portal(route)?];
                 // 21: another was faster.
                 accept("iscsiadm", &[&words[..], &["--logout"]].concat(), &[0, 21])?;

@@ -19,6 +19,7 @@ use crate::wire::Wire;
 
 mod attachment;
 mod doctor;
+mod show;
 
 pub use attachment::{Attached, Attachment, Usage};
 pub use doctor::{Finding, Healing};
@@ -387,10 +388,7 @@ impl Host {
 
 /// Why a volume without a stage cannot be used as a directory.
 fn not_mountable(places: &Places) -> Result<HostError> {
-    let device = r#loop::find_volume(&places.mounts_root, &places.volume)?;
-    let raw = device.filter(|d| d.tag.as_ref().is_some_and(|t| t.purpose == Purpose::Raw));
-    let raw = raw.map(|device| device.path()).or(stage::raw(places)?);
-    Ok(match raw {
+    Ok(match raw_device(places)? {
         Some(device) => HostError::Unsupported {
             volume: places.volume.clone(),
             problem: format!(
@@ -401,6 +399,13 @@ fn not_mountable(places: &Places) -> Result<HostError> {
         },
         None => HostError::NotAttached(places.volume.clone()),
     })
+}
+
+/// The device of a volume that is attached as it is.
+fn raw_device(places: &Places) -> Result<Option<PathBuf>> {
+    let device = r#loop::find_volume(&places.mounts_root, &places.volume)?;
+    let raw = device.filter(|d| d.tag.as_ref().is_some_and(|t| t.purpose == Purpose::Raw));
+    Ok(raw.map(|device| device.path()).or(stage::raw(places)?))
 }
 
 /// Whether a reference shows the stage of now with all that is mounted in it.

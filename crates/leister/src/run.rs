@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ::store::StoreError;
+use csi::{CsiError, CsiSettings};
 use docker::{DockerError, DockerSettings, Plugin};
 use host::{Host, HostConfig, SocketError};
 use model::NodeIdentity;
+use node::{Mounts, Secrets};
 use orchestrator::{BackendOrigin, ErrorKind, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
 
@@ -50,6 +52,7 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     let (store, instance) = store::open(&args, &state, &node.name).await?;
     let server = claim_rest(&args).await?;
     let plugin = claim_plugin(&args).await?;
+    let csi = claim_csi(&args).await?;
     let paths = if args.single_path { host::Paths::One } else { host::Paths::All };
     let config_of_host =
         HostConfig { mounts_root: state.join(MOUNTS), limits: host::Limits::default(), paths };
@@ -78,13 +81,24 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     );
 
     let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
+    let secrets = Secrets::new(args.luks_secrets.clone());
+    let mounts = Arc::new(Mounts::new(orchestrator.clone(), host).with_secrets(secrets));
+    let upkeep = node::keep(&mounts);
     let docker = tokio::spawn({
-        let (orchestrator, usher) = (orchestrator.clone(), usher.clone());
+        let (mounts, usher) = (mounts.clone(), usher.clone());
         async move {
-            let ended = plugin.serve(orchestrator, host, usher.stopped()).await;
+            let ended = plugin.serve(mounts, usher.stopped()).await;
             usher.stop();
             ended
         }
+    });
+    let csi = csi.map(|plugin| {
+        let usher = usher.clone();
+        tokio::spawn(async move {
+            let ended = plugin.serve(mounts, usher.stopped()).await;
+            usher.stop();
+            ended
+        })
     });
     let classes = config.classes.into_values().map(|(class, _)| class).collect();
     let set_up = tokio::select! {
@@ -96,6 +110,11 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     }
     usher.stopped().await;
     let served = docker.await;
+    let served_csi = match csi {
+        Some(csi) => csi.await,
+        None => Ok(Ok(())),
+    };
+    drop(upkeep);
     if let Err(e) = rest.await {
         tracing::error!(error = %e, "the REST server ended badly");
     }
@@ -103,9 +122,13 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     tracing::info!("stopped");
     set_up?;
     match served {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(e)) => Err(of_docker(&e)),
-        Err(e) => Err(Failure::new(Code::Failed, format!("the docker plugin ended badly: {e}"))),
+        Ok(Ok(())) => {}
+        Ok(Err(e)) => return Err(of_docker(&e)),
+        Err(e) => return Err(Failure::new(Code::Failed, format!("the docker plugin ended badly: {e}"))),
+    }
+    match served_csi {
+        Ok(served) => served.map_err(|e| of_csi(&e)),
+        Err(e) => Err(Failure::new(Code::Failed, format!("the CSI plugin ended badly: {e}"))),
     }
 }
 
@@ -161,8 +184,13 @@ async fn claim_rest(args: &RunArgs) -> Result<Server, Failure> {
 async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
     let mut settings = DockerSettings::new(args.name.clone());
     settings.plugin_dir.clone_from(&args.plugin_dir);
-    settings.luks_secrets.clone_from(&args.luks_secrets);
     Plugin::claim(&settings).await.map_err(|e| of_docker(&e))
+}
+
+async fn claim_csi(args: &RunArgs) -> Result<Option<csi::Plugin>, Failure> {
+    let Some(socket) = args.csi_endpoint.clone() else { return Ok(None) };
+    let settings = CsiSettings { name: args.csi_name.clone(), socket };
+    csi::Plugin::claim(&settings).await.map(Some).map_err(|e| of_csi(&e))
 }
 
 fn of_store(error: &StoreError) -> Failure {
@@ -203,6 +231,14 @@ fn of_docker(error: &DockerError) -> Failure {
     let code = match error {
         DockerError::Runs { .. } | DockerError::Socket(SocketError::Occupied { .. }) => Code::Conflict,
         _ => Code::Failed,
+    };
+    Failure::new(code, chain(error))
+}
+
+fn of_csi(error: &CsiError) -> Failure {
+    let code = match error {
+        CsiError::Runs { .. } | CsiError::Socket(SocketError::Occupied { .. }) => Code::Conflict,
+        CsiError::Socket(_) | CsiError::Serving(_) => Code::Failed,
     };
     Failure::new(code, chain(error))
 }

@@ -8,9 +8,13 @@ mod locks;
 mod mounts;
 pub mod permissions;
 mod secrets;
+mod serving;
+mod stages;
 mod upkeep;
 
 pub use error::on_node;
 pub use mounts::{Held, Mounts, too_slow};
 pub use secrets::Secrets;
+pub use serving::serve_until;
+pub use stages::{Shape, Stage};
 pub use upkeep::keep;

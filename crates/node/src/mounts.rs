@@ -113,7 +113,8 @@ impl Mounts {
         Ok(())
     }
 
-    /// Brings a volume on this node in line with who uses it: free without references, published with.
+    /// Brings a volume on this node in line with who uses it: free without references, published with. One that is
+    /// published until somebody takes it back is left alone.
     ///
     /// # Errors
     /// The volume stays as it is; trying again is harmless.
@@ -126,6 +127,9 @@ impl Mounts {
             self.let_go(volume).await?;
         }
         let references = self.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
+        if references.is_empty() && !is_taken && record.as_ref().is_some_and(|record| self.is_kept(record)) {
+            return Ok(());
+        }
         let request = if references.is_empty() {
             // The storage takes no more from this node of what was taken from it.
             let detached =
@@ -172,7 +176,12 @@ impl Mounts {
     }
 
     pub fn is_published(&self, record: &VolumeRecord) -> bool {
-        record.published.get(&self.node).is_some_and(|publication| publication.goal == Goal::Exist)
+        record.publication(&self.node).is_some()
+    }
+
+    /// Whether the volume stays published to this node without a mount.
+    pub fn is_kept(&self, record: &VolumeRecord) -> bool {
+        record.publication(&self.node).is_some_and(|publication| publication.kept)
     }
 
     /// Whether the record says that this node has the volume, or had it until it was taken from it.
@@ -246,7 +255,7 @@ impl Mounts {
         }
     }
 
-    async fn run(&self, request: Request, until: Instant) -> Result<orchestrator::Answer> {
+    pub(crate) async fn run(&self, request: Request, until: Instant) -> Result<orchestrator::Answer> {
         self.orchestrator.run_patiently(request, until.saturating_duration_since(Instant::now())).await
     }
 
@@ -269,7 +278,13 @@ impl Mounts {
 
     fn publish(&self, record: &VolumeRecord) -> Request {
         let read_only = is_read_only(record);
-        Request::Publish { volume: record.id.clone(), node: self.node.clone(), read_only, force: false }
+        Request::Publish {
+            volume: record.id.clone(),
+            node: self.node.clone(),
+            read_only,
+            force: false,
+            kept: false,
+        }
     }
 
     fn debts(&self) -> MutexGuard<'_, BTreeSet<VolumeId>> {
@@ -282,7 +297,7 @@ pub fn too_slow(what: &str, volume: &VolumeId) -> Error {
         .hint("see `leister get operations`, and try again")
 }
 
-fn attachment(record: &VolumeRecord) -> Attachment {
+pub(crate) fn attachment(record: &VolumeRecord) -> Attachment {
     let option = |option| record.spec.options.get(&option);
     let is_blank = record.origin == Origin::Made || (record.origin == Origin::Adopted && !record.staged);
     let may_hold_data = record.spec.source.is_some() || !is_blank;

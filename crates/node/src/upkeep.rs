@@ -21,6 +21,8 @@ const PERIOD: Duration = Duration::from_secs(1);
 const PAUSE: Duration = Duration::from_secs(15);
 
 /// Adds what the doctor sees of this node, and starts what keeps it in order for as long as the set lives.
+///
+/// The host must be of this instance alone: volumes below its mounts root that nobody uses are freed.
 pub fn keep(mounts: &Arc<Mounts>) -> JoinSet<()> {
     mounts.orchestrator.add_inspector(Arc::new(NodeInspector(Arc::downgrade(mounts))));
     let mut background = JoinSet::new();
@@ -262,7 +264,7 @@ fn compare(mounts: &Mounts, catalogue: &Catalogue) -> Vec<Finding> {
             Some(_) => {}
         }
     }
-    let published = catalogue.volumes().filter(|record| mounts.is_published(record));
+    let published = catalogue.volumes().filter(|r| mounts.is_published(r) && !mounts.is_kept(r));
     for record in published.filter(|r| mounted.get(&r.id).is_none_or(|references| references.is_empty())) {
         find(
             Severity::Warning,

@@ -90,6 +90,15 @@ impl Catalogue {
             .map(|(_, stored)| &stored.value)
     }
 
+    /// Snapshots in the order of their volumes and names, from the one behind `after`.
+    pub fn snapshots_after(
+        &self,
+        after: Option<(VolumeId, SnapshotName)>,
+    ) -> impl Iterator<Item = &Arc<SnapshotRecord>> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.snapshots.range((from, Bound::Unbounded)).map(|(_, stored)| &stored.value)
+    }
+
     pub fn snapshot(&self, volume: &VolumeId, name: &SnapshotName) -> Option<Arc<SnapshotRecord>> {
         self.snapshots.get(&(volume.clone(), name.clone())).map(|stored| stored.value.clone())
     }

@@ -31,7 +31,7 @@ pub use driver::{Capabilities, ErrorKind, Outcome};
 pub use error::{Error, Result};
 pub use leadership::Leadership;
 pub use operation::{OperationState, OperationView, Verb};
-pub use orchestrator::{Elsewhere, Limits, Orchestrator, Periods, Settings};
+pub use orchestrator::{Elsewhere, Limits, Orchestrator, Periods, Room, Settings};
 pub use placement::Refusal;
 pub use record::{
     Goal, NodeRecord, Origin, Publication, SnapshotRecord, SnapshotStatus, VolumeRecord, VolumeStatus,

@@ -3,6 +3,7 @@
 mod admin;
 mod inspect;
 mod leading;
+mod room;
 mod sharing;
 
 use std::collections::BTreeMap;
@@ -24,8 +25,10 @@ use crate::metrics::Metrics;
 use crate::operation::{OperationView, Verb};
 use crate::request::{Answer, ImportRequest, Request};
 use crate::running::{Entered, Operation, Running, Ticket};
+use crate::volume::Wish;
 use crate::writer::Writer;
 use crate::{Error, ErrorKind, Result, tasks};
+pub use room::Room;
 pub use sharing::Elsewhere;
 
 /// The orchestrator. Cheap to clone; all clones are one.
@@ -293,16 +296,16 @@ impl Orchestrator {
     /// Submits what a user asks for: what mends the volume, which nobody asked for, may end first.
     ///
     /// # Errors
-    /// Those of `submit`, after 20 s also because of the mending.
-    pub async fn ask(&self, request: Request) -> Result<Ticket> {
+    /// Those of `submit`, after the limit or 20 s also because of the mending.
+    pub async fn ask(&self, request: Request, limit: Duration) -> Result<Ticket> {
         let mended = self.inner.running.mended(request.volume());
-        let _ = tokio::time::timeout(MENDING, mended).await;
+        let _ = tokio::time::timeout(limit.min(MENDING), mended).await;
         self.submit(request)
     }
 
     /// Asks and waits.
     pub async fn run(&self, request: Request) -> Result<Answer> {
-        self.ask(request).await?.wait().await
+        self.ask(request, MENDING).await?.wait().await
     }
 
     /// The same, but while something else is done with the volume waits for its end and tries again.
@@ -426,8 +429,9 @@ impl Inner {
                 self.delete_snapshot(volume, snapshot, operation).await
             }
             Request::Restore { volume, snapshot } => self.restore(volume, snapshot, operation).await,
-            Request::Publish { volume, node, read_only, force } => {
-                self.publish(volume, node, *read_only, *force, operation).await
+            Request::Publish { volume, node, read_only, force, kept } => {
+                let wish = Wish { read_only: *read_only, force: *force, kept: *kept };
+                self.publish(volume, node, wish, operation).await
             }
             Request::Fence { volume, node } => self.fence(volume, node, operation).await,
             Request::Find { volume } => self.volume(volume).map(Answer::Volume),

@@ -85,6 +85,9 @@ pub struct Publication {
     /// The permit has been made. Kept only where hosts share backends: what is missing then, another host took.
     #[serde(default)]
     pub held: bool,
+    /// It ends when somebody takes it back, not with the last mount on the node.
+    #[serde(default)]
+    pub kept: bool,
 }
 
 /// One snapshot.
@@ -166,6 +169,11 @@ impl VolumeRecord {
     /// Whether this host, of several that share a backend, has the volume for its own use.
     pub(crate) fn is_held(&self) -> bool {
         self.published.values().any(|publication| publication.held)
+    }
+
+    /// How a node shall reach it, if it shall.
+    pub fn publication(&self, node: &NodeName) -> Option<&Publication> {
+        self.published.get(node).filter(|publication| publication.goal == Goal::Exist)
     }
 
     /// Nodes that shall reach it.

@@ -46,11 +46,14 @@ pub enum Request {
         snapshot: SnapshotName,
     },
     /// Lets a node reach the volume: answers with the route. With `force`, nodes that have it for themselves lose it.
+    /// `kept` until somebody unpublishes it, whether or not the node has it mounted.
     Publish {
         volume: VolumeId,
         node: NodeName,
         read_only: bool,
         force: bool,
+        #[serde(default)]
+        kept: bool,
     },
     /// Takes the volume from a node that cannot give it back itself: it can neither read nor write any more.
     Fence {

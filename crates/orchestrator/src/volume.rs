@@ -13,3 +13,4 @@ mod snapshot;
 
 pub(crate) use fence::in_use;
 pub(crate) use import::another_instances;
+pub(crate) use publish::Wish;

@@ -60,7 +60,7 @@ impl<'a> Stage<'a> {
         let filer = Filer::up(rig, "storage", spec)?;
         let node = node(rig, &filer)?;
         for wire in wires {
-            node.create(volume(wire), &[&[("size", "256MiB")][..], kind(wire)].concat());
+            node.create(volume(wire), &[&[("size", "96MiB")][..], kind(wire)].concat());
         }
         Ok(Self { rig, filer, node, writer: writer.to_path_buf() })
     }

@@ -12,4 +12,5 @@ mod writer;
 
 pub use filer::{Filer, FilerSpec};
 pub use node::{Node, NodeSpec};
+pub use process::program;
 pub use writer::{Writer, Written};

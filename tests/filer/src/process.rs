@@ -10,7 +10,10 @@ use rig::{Guest, Limit, Output};
 pub(crate) const LIMIT: Limit = Limit::from_secs(120);
 
 /// The program: what `LEISTER_BIN` names, or what this workspace builds, built now if it is missing.
-pub(crate) fn program() -> Result<PathBuf> {
+///
+/// # Errors
+/// It cannot be built, or there is no build folder.
+pub fn program() -> Result<PathBuf> {
     if let Some(program) = std::env::var_os("LEISTER_BIN") {
         return Ok(program.into());
     }

@@ -223,6 +223,11 @@ impl Guest {
         &self.spec.disks
     }
 
+    /// The files behind its disks, on this machine.
+    pub fn disk_images(&self) -> Vec<PathBuf> {
+        (0..self.spec.disks.len()).map(|at| self.folder().join(format!("disk{at}.img"))).collect()
+    }
+
     /// The guest's `/rig`, as this machine sees it.
     pub fn share(&self) -> PathBuf {
         self.folder().join("rig")
@@ -244,10 +249,6 @@ impl Guest {
 
     pub(crate) fn control(&self) -> PathBuf {
         self.folder().join("ctl.in")
-    }
-
-    pub(crate) fn disk_images(&self) -> Vec<PathBuf> {
-        (0..self.spec.disks.len()).map(|at| self.folder().join(format!("disk{at}.img"))).collect()
     }
 
     fn passage(&self) -> (String, PathBuf) {

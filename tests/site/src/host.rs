@@ -62,22 +62,6 @@ impl<'a> Host<'a> {
         Ok(node)
     }
 
-    /// Kills the engine as `kill -9` does; containers go on.
-    ///
-    /// # Panics
-    /// When it does not run.
-    pub fn kill_engine(&self) {
-        let kill = "read -r pid </run/engine.pid && kill -9 $pid || exit
-            while kill -0 $pid 2>/dev/null; do /run/bb/sleep 0.05; done";
-        self.node.exec(kill).ok("kill the engine");
-    }
-
-    /// # Panics
-    /// When it does not start.
-    pub fn start_engine(&self) {
-        self.node.exec(ENGINE).ok("an engine");
-    }
-
     pub fn guest(&self) -> &'a Guest {
         self.node.guest()
     }
@@ -114,9 +98,10 @@ impl<'a> Host<'a> {
         self.node.cli(words).unwrap_or_else(|error| panic!("{error:#}"))
     }
 
-    /// Runs a shell command in a new container that sees a volume at `/data`.
+    /// Runs a shell command in a new container that sees a volume at `/data`, and waits until it is free again.
     pub fn shell(&self, volume: &str, command: &str) -> Output {
-        self.docker(&format!("run --rm --network none -v {volume}:/data busybox sh -c '{command}'"))
+        let words = format!("run --rm --network none -v {volume}:/data busybox sh -c '{command}'");
+        self.and_free(volume, &words)
     }
 
     /// Starts a container of the volume's name that does nothing, for [`Host::within`].
@@ -143,9 +128,22 @@ impl<'a> Host<'a> {
         self.docker(&format!("exec {volume} sh -c '{command}'"))
     }
 
-    /// Ends the container of the volume's name.
+    /// Ends the container of the volume's name, and waits until this host has let the volume go.
     pub fn end(&self, volume: &str) -> Output {
-        self.docker(&format!("rm -f {volume}"))
+        self.and_free(volume, &format!("rm -f {volume}"))
+    }
+
+    /// A container's end waits for its volume only for a moment; on a loaded machine it is free some time later.
+    fn and_free(&self, volume: &str, words: &str) -> Output {
+        let script = format!(
+            "docker {words}; code=$?
+            while curl -sS -m 60 --unix-socket /run/leister/{driver}.sock http://leister/v1/volumes/{volume} |
+                grep -q '\"{node}\"'; do /run/bb/sleep 0.1; done
+            exit $code",
+            driver = self.driver(),
+            node = self.name()
+        );
+        self.guest().exec_within(LIMIT, &script)
     }
 
     /// The last number that a writer has acknowledged.

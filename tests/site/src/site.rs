@@ -67,7 +67,9 @@ impl Site {
     pub fn records(&self) -> &Records {
         self.records.get_or_init(|| {
             let started = Members::up(self.rig).and_then(|members| {
-                let words = |node| format!("--store etcd --etcd-endpoints {}", members.endpoints(node));
+                let words = |node| {
+                    format!("--instance-id records --store etcd --etcd-endpoints {}", members.endpoints(node))
+                };
                 let hosts = hosts(self.rig, &self.filer, "records", words)?;
                 Ok(Records { members, hosts })
             });

@@ -16,7 +16,6 @@ use std::time::Duration;
 use model::InstanceId;
 
 pub use error::DockerError;
-pub use node::Secrets;
 pub use plugin::Plugin;
 
 /// How one instance of the plugin serves.
@@ -27,8 +26,6 @@ pub struct DockerSettings {
     /// Where the engine looks for plugins.
     pub plugin_dir: PathBuf,
     pub deadlines: Deadlines,
-    /// Where the passphrases of encrypted volumes are; see [`Secrets`].
-    pub luks_secrets: Option<PathBuf>,
 }
 
 /// How long a call may take before it is answered with an error. The work itself goes on.
@@ -48,7 +45,6 @@ impl DockerSettings {
             name,
             plugin_dir: PathBuf::from("/run/docker/plugins"),
             deadlines: Deadlines::default(),
-            luks_secrets: None,
         }
     }
 }

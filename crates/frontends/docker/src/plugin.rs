@@ -3,17 +3,17 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use host::{Host, Socket, SocketError};
+use host::{Socket, SocketError};
 use model::{VolumeId, is_encrypted_by_node};
-use node::{Mounts, Secrets, log, too_slow};
-use orchestrator::{Error, ErrorKind, Orchestrator, Result};
+use node::{Mounts, log, serve_until, too_slow};
+use orchestrator::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use tokio::net::UnixListener;
 use tracing::{Instrument, Level};
@@ -29,7 +29,6 @@ pub struct Plugin {
     socket: Socket,
     listener: UnixListener,
     deadlines: Deadlines,
-    secrets: Secrets,
 }
 
 /// What every call needs.
@@ -50,8 +49,7 @@ impl Plugin {
             SocketError::Runs { path } => DockerError::Runs { name: settings.name.to_string(), socket: path },
             SocketError::Occupied { .. } | SocketError::System { .. } => DockerError::Socket(error),
         })?;
-        let secrets = Secrets::new(settings.luks_secrets.clone());
-        Ok(Plugin { socket, listener, deadlines: settings.deadlines, secrets })
+        Ok(Plugin { socket, listener, deadlines: settings.deadlines })
     }
 
     pub fn socket(&self) -> &Path {
@@ -62,40 +60,24 @@ impl Plugin {
     ///
     /// # Behavior
     /// Nothing waits for backends: calls are answered while the node is still being brought in order. What
-    /// containers have mounted stays mounted. The socket is removed at the end. `host` must be of this instance
-    /// alone: volumes below its mounts root that no container uses are freed. Adds its own inspector to the
-    /// orchestrator's doctor.
+    /// containers have mounted stays mounted. The socket is removed at the end.
     ///
     /// # Errors
     /// The mount table cannot be read: without it no count would be right.
     pub async fn serve(
         self,
-        orchestrator: Orchestrator,
-        host: Host,
+        mounts: Arc<Mounts>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), DockerError> {
-        const FAREWELL: Duration = Duration::from_secs(10);
-        host.mounted().map_err(DockerError::Node)?;
-        let mounts = Arc::new(Mounts::new(orchestrator, host).with_secrets(self.secrets));
-        let _upkeep = node::keep(&mounts);
-
+        mounts.host.mounted().map_err(DockerError::Node)?;
         let server = Arc::new(Server { mounts, deadlines: self.deadlines, calls: AtomicU64::new(0) });
         let router = Router::new().fallback(answer).with_state(server);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = axum::serve(self.listener, router).with_graceful_shutdown(async {
             let _ = stopped.await;
         });
-        let mut serving = std::pin::pin!(serving.into_future());
         tracing::info!(socket = %self.socket.path().display(), "docker plugin serves");
-        tokio::select! {
-            _ = &mut serving => {}
-            () = shutdown => {
-                drop(stop);
-                if tokio::time::timeout(FAREWELL, serving).await.is_err() {
-                    tracing::info!("calls that have not ended are left to themselves");
-                }
-            }
-        }
+        serve_until(serving.into_future(), stop, shutdown).await;
         Ok(())
     }
 }

@@ -43,7 +43,11 @@ pub(crate) async fn run(
     request: Request,
     wait: Wait,
 ) -> Result<std::result::Result<Answer, Response>> {
-    let ticket = orchestrator.ask(request).await?;
+    let limit = match wait {
+        Wait::UntilDone => Duration::MAX,
+        Wait::AtMost(limit) => limit,
+    };
+    let ticket = orchestrator.ask(request, limit).await?;
     let id = ticket.operation;
     let ended = match wait {
         Wait::UntilDone => Some(ticket.wait().await),

@@ -12,6 +12,13 @@ pub(crate) struct Holder {
     how: String,
 }
 
+impl Holder {
+    /// Whether it is udev, whose rules look into a device that was just closed, and end by themselves.
+    pub(crate) fn is_passing(&self) -> bool {
+        ["(udev-worker) ", "systemd-udevd "].iter().any(|name| self.who.starts_with(name))
+    }
+}
+
 /// Processes that have something open below a mount point, or work there.
 pub(crate) fn of_mount(point: &Path) -> Vec<Holder> {
     let below = crate::mount::Table::read().map(|t| {

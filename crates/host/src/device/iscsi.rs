@@ -328,6 +328,17 @@ fn completed(record: &str, chap: Option<&Chap>, several: bool) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What this node lacks where no login can succeed.
+pub(crate) fn lacking(volume: &VolumeId) -> Option<HostError> {
+    const TRANSPORT: &str = "/sys/class/iscsi_transport/tcp";
+    (!Path::new(TRANSPORT).exists()).then(|| HostError::Unsupported {
+        volume: volume.clone(),
+        problem: "this node's kernel has no iSCSI over TCP; load it: `modprobe iscsi_tcp`, from the modules of the \
+                  package linux-image, and name it in /etc/modules-load.d"
+            .to_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use model::{ChapAccount, Secret};

@@ -23,6 +23,8 @@ pub(crate) struct Map {
 }
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// How often multipathd is told of paths from which it makes no map.
+const TELL_EVERY: Duration = Duration::from_secs(5);
 
 /// The map of a device of this name.
 pub(crate) fn named(name: &str) -> Option<Map> {
@@ -54,12 +56,17 @@ pub(crate) async fn ensure(volume: &VolumeId, disks: &[Disk], tools: &Tools) -> 
     if let Some(map) = whole() {
         return Ok(map);
     }
-    for disk in disks {
-        add(disk, tools).await?;
-    }
+    let mut told: Option<Instant> = None;
     loop {
         if let Some(map) = whole() {
             return Ok(map);
+        }
+        // Of a path that udev had not looked at yet it forgets that it was told.
+        if told.is_none_or(|then| then.elapsed() > TELL_EVERY) {
+            for disk in disks {
+                add(disk, tools).await?;
+            }
+            told = Some(Instant::now());
         }
         if Instant::now() > until {
             let names = wanted.into_iter().collect::<Vec<_>>().join(", ");

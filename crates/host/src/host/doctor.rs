@@ -76,6 +76,12 @@ fn mounts(table: &Table, mounts_root: &Path) -> Vec<Finding> {
         if entry.point == places.marker() && places.raw().exists() {
             continue;
         }
+        if entry.point != places.marker() && entry.filesystem == "devtmpfs" {
+            if super::raw_device(&places).is_ok_and(|device| device.is_none()) {
+                find("its raw device is not attached any more", "unmount it, and attach the volume again");
+            }
+            continue;
+        }
         if entry.point == places.marker() && table.at(&places.stage()).is_none() {
             find("its device is attached but not mounted", "detach the volume, or attach it again to use it");
         } else if entry.point != places.stage() && table.at(&places.stage()).is_none() {

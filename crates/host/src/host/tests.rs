@@ -6,6 +6,7 @@ mod directories;
 mod growing;
 mod images;
 mod proofs;
+mod showing;
 
 use std::future::{Future, poll_fn};
 use std::hash::{DefaultHasher, Hasher};

@@ -133,6 +133,12 @@ fn plain(source: &str) -> String {
 /// An export that is not there or not for this node is a matter of the backend, not of the tool.
 fn explained(places: &Places, route: &NfsRoute, error: ExecError) -> HostError {
     let ExecError::Failed { stderr, .. } = &error else { return error.into() };
+    if stderr.contains("No such device") || stderr.contains("unknown filesystem type") {
+        let problem =
+            "this node's kernel has no NFS; load it: `modprobe nfs`, from the modules of the package linux-image"
+                .to_owned();
+        return HostError::Unsupported { volume: places.volume.clone(), problem };
+    }
     let reason = if stderr.contains("No such file or directory") {
         "has no such export; see that the volume still exists there"
     } else if stderr.contains("access denied") || stderr.contains("Permission denied") {

@@ -8,7 +8,7 @@ mod heal;
 mod namespace;
 
 use std::fs::{self, File};
-use std::os::unix::fs::MetadataExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -96,6 +96,7 @@ pub(super) async fn attach(
     };
     let ready = async {
         see_size(places, &device, wanted.size, tools).await?;
+        see_path(&device, tools).await?;
         let Some(filesystem) = wanted.filesystem else {
             return raw_device(&device, wanted.read_only, tools).await;
         };
@@ -219,6 +220,21 @@ async fn see_size(places: &Places, device: &str, wanted: Bytes, tools: &Tools) -
     Err(HostError::Size { volume: places.volume.clone(), wanted, found, at: path_of(device) })
 }
 
+/// Waits until a map lets something through: when its paths are back, multipathd has yet to look at them. What cannot be
+/// read afterwards is for the proofs to say.
+async fn see_path(device: &str, tools: &Tools) -> Result<()> {
+    let until = Instant::now() + APPEARANCE;
+    while multipath::named(device).is_some() && Instant::now() < until {
+        let path = path_of(device);
+        let head = move || Ok(File::open(path).and_then(|file| file.read_exact_at(&mut [0; 512], 0)).is_ok());
+        if blocking(&tools.hold, head).await? {
+            break;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
 /// Flush, device, session: in this order, and nothing of it while somebody uses the device.
 async fn take_down(
     places: &Places,
@@ -239,8 +255,10 @@ async fn take_down(
 }
 
 pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten) -> Result<()> {
-    /// The rules of udev look into a device that was just closed.
-    const PASSING: Duration = Duration::from_secs(5);
+    /// Somebody else may look at it right now, as at a file.
+    const MOMENT: Duration = Duration::from_secs(5);
+    /// On a machine with many devices and little time.
+    const RULES: Duration = Duration::from_secs(30);
     let number = fs::metadata(device).doing(|| format!("look at {}", device.display()))?.rdev();
     let name = device.file_name().unwrap_or_default().to_string_lossy();
     let pair = (rustix::fs::major(number), rustix::fs::minor(number));
@@ -248,7 +266,7 @@ pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten
         let (volume, subject) = (volume.clone(), device.display().to_string());
         Err(HostError::Busy { volume, subject, holders: busy::describe(holders) })
     };
-    let until = Instant::now() + PASSING;
+    let begun = Instant::now();
     let alone = loop {
         // A raw device may be open without being held.
         let openers = busy::openers(pair);
@@ -258,9 +276,10 @@ pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten
         if alone.is_some() || is_held {
             break alone;
         }
-        if Instant::now() > until {
-            let others = if openers.is_empty() { busy::of_device(pair, &name) } else { openers };
-            return busy(&others);
+        let limit = if openers.iter().all(Holder::is_passing) { RULES } else { MOMENT };
+        if begun.elapsed() > limit {
+            let holders = if openers.is_empty() { busy::of_device(pair, &name) } else { openers };
+            return busy(&holders);
         }
         std::thread::park_timeout(LOOK_EVERY);
     };

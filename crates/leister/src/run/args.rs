@@ -39,6 +39,12 @@ pub(crate) struct RunArgs {
     /// Where the Docker engine looks for plugins
     #[arg(long, env = "LEISTER_PLUGIN_DIR", value_name = "DIR", default_value = "/run/docker/plugins")]
     pub(crate) plugin_dir: PathBuf,
+    /// Serve CSI too, for Kubernetes or Nomad, on this socket, as in unix:///run/leister/csi.sock
+    #[arg(long, env = "LEISTER_CSI_ENDPOINT", value_name = "SOCKET", value_parser = endpoint)]
+    pub(crate) csi_endpoint: Option<PathBuf>,
+    /// What the CSI plugin is called, and so the `provisioner` of a StorageClass
+    #[arg(long, env = "LEISTER_CSI_NAME", value_name = "NAME", default_value = csi::DEFAULT_NAME, value_parser = csi_name)]
+    pub(crate) csi_name: String,
     /// Passphrases of volumes that this node encrypts: a directory with the file `luks-passphrase`, or with one such
     /// directory for each volume
     #[arg(long, env = "LEISTER_LUKS_SECRETS", value_name = "DIR")]
@@ -144,4 +150,17 @@ fn listen(text: &str) -> Result<Listen, String> {
     text.parse()
         .map(Listen::On)
         .map_err(|_| "write an address and a port, as in 127.0.0.1:8000, or none".into())
+}
+
+/// As orchestrators write it, or a path.
+fn endpoint(text: &str) -> Result<PathBuf, String> {
+    let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:")).unwrap_or(text);
+    if path.starts_with('/') && !path.ends_with('/') {
+        return Ok(PathBuf::from(path));
+    }
+    Err("write the full path of a socket, as in unix:///run/leister/csi.sock".into())
+}
+
+fn csi_name(text: &str) -> Result<String, String> {
+    csi::check_name(text).map(|()| text.to_owned())
 }

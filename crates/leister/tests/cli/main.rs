@@ -1,22 +1,16 @@
 //! The program as its user calls it, against a real server with a pool of its own.
 #![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
-#![allow(clippy::print_stderr, reason = "a skip prints its reason")]
+#![allow(clippy::print_stdout, reason = "a skip prints its reason")]
 
+mod pools;
 mod rig;
 mod sim;
 mod slow;
 mod undo;
 
+use pools::may_make_pools;
 use rig::Rig;
 use serde_json::Value;
-
-fn may_make_pools() -> bool {
-    let fine = rustix::process::geteuid().is_root() && std::path::Path::new("/dev/loop-control").exists();
-    if !fine {
-        eprintln!("skipped: making a pool needs root and loop devices");
-    }
-    fine
-}
 
 #[test]
 fn a_users_day() {

@@ -72,6 +72,14 @@ impl Rig {
         }
     }
 
+    /// Ends the server as a loss of power would.
+    pub(crate) fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
     /// The program with these words, against this server.
     pub(crate) fn cli(&self, words: &[&str]) -> Said {
         self.cli_with(words, "")
@@ -147,10 +155,7 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.kill();
         undo::undo(self.folder.path());
     }
 }

@@ -4,6 +4,8 @@
 
 mod cluster;
 mod host;
+#[path = "../cli/pools.rs"]
+mod pools;
 mod refusals;
 #[path = "../cli/undo.rs"]
 mod undo;
@@ -12,15 +14,8 @@ use std::time::{Duration, Instant};
 
 use cluster::Cluster;
 use host::{Host, Site, leader, three, until};
+use pools::may_make_pools;
 use serde_json::json;
-
-pub(crate) fn can_run() -> bool {
-    let fine = rustix::process::geteuid().is_root() && std::path::Path::new("/dev/loop-control").exists();
-    if !fine {
-        println!("skipped: making a pool needs root and loop devices");
-    }
-    fine
-}
 
 fn others(hosts: &[Host], leader: usize) -> impl Iterator<Item = &Host> {
     hosts.iter().enumerate().filter(move |(n, _)| *n != leader).map(|(_, host)| host)
@@ -28,7 +23,7 @@ fn others(hosts: &[Host], leader: usize) -> impl Iterator<Item = &Host> {
 
 #[test]
 fn a_follower_serves_its_users_as_the_leader_does() {
-    if !can_run() {
+    if !may_make_pools() {
         return;
     }
     let (cluster, site) = (Cluster::of(3), Site::new());
@@ -199,7 +194,7 @@ fn who_has_lost_the_lease_changes_nothing_any_more() {
 
 #[test]
 fn without_etcd_records_are_shown_and_changes_are_refused_until_it_is_back() {
-    if !can_run() {
+    if !may_make_pools() {
         return;
     }
     let (cluster, site) = (Cluster::of(3), Site::new());

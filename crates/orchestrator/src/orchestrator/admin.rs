@@ -104,6 +104,8 @@ impl Orchestrator {
     }
 
     fn open_backend(&self, file: BackendFile, origin: BackendOrigin) {
+        // Who adds it and who takes the lead may come here at once: opened twice it would lock itself out.
+        let _turn = self.inner.files.lock().unwrap_or_else(PoisonError::into_inner);
         if self.inner.backends.find(file.name()).is_some_and(|there| there.origin == origin) {
             return;
         }

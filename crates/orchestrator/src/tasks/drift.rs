@@ -55,6 +55,7 @@ async fn renew(orchestrator: &Orchestrator) {
                 node: name.clone(),
                 read_only,
                 force: false,
+                kept: false,
             }) {
                 Ok(ticket) => drop(renewals.spawn(ticket.wait())),
                 Err(_) => are_all_renewed = false,

@@ -144,7 +144,7 @@ impl Inner {
         }
     }
 
-    fn demand(&self, request: &CreateRequest) -> Result<Demand> {
+    pub(crate) fn demand(&self, request: &CreateRequest) -> Result<Demand> {
         let catalogue = self.writer.catalogue();
         let mut wishes: Vec<Wishes> = Vec::new();
         let mut mount_options = Vec::new();

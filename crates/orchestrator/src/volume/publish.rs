@@ -8,16 +8,23 @@ use crate::running::Operation;
 use crate::volume::fence::{fenced, in_use};
 use crate::{Error, ErrorKind, Result};
 
+/// How a node shall reach a volume; as [`Request::Publish`](crate::Request::Publish) has it.
+pub(crate) struct Wish {
+    pub(crate) read_only: bool,
+    pub(crate) force: bool,
+    pub(crate) kept: bool,
+}
+
 impl Inner {
     /// Lets one node reach the volume.
     pub(crate) async fn publish(
         &self,
         id: &VolumeId,
         node: &NodeName,
-        read_only: bool,
-        force: bool,
+        wish: Wish,
         operation: &Operation,
     ) -> Result<Answer> {
+        let Wish { read_only, force, kept } = wish;
         let mut record = self.existing(id)?;
         if self.writer.catalogue().node(node).is_none() {
             return Err(Error::not_found("node", node).hint("see `leister get nodes`"));
@@ -39,6 +46,7 @@ impl Inner {
             read_only,
             since: before.as_ref().and_then(|before| before.since).or_else(|| Some(Timestamp::now())),
             held: before.as_ref().is_some_and(|before| before.held),
+            kept: kept || record.publication(node).is_some_and(|before| before.kept),
         };
         if before.as_ref().is_some_and(|before| before.goal == Goal::Exist && before.read_only != read_only) {
             let message =

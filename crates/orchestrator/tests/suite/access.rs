@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::{AccessMode, Bytes, NodeIdentity};
-use orchestrator::{CreateRequest, ErrorKind, Request};
+use orchestrator::{CreateRequest, ErrorKind, Orchestrator, Request};
 
 use crate::house::*;
 
@@ -128,7 +128,13 @@ fn a_forced_publication_takes_the_volume_from_the_node_that_has_it() {
         let o = house.open().await;
         run(&o, exclusive("v")).await.unwrap();
         run(&o, publish("v", "n1")).await.unwrap();
-        let forced = Request::Publish { volume: id("v"), node: node("n2"), read_only: false, force: true };
+        let forced = Request::Publish {
+            volume: id("v"),
+            node: node("n2"),
+            read_only: false,
+            force: true,
+            kept: false,
+        };
         run(&o, forced).await.unwrap();
         house.check(&o);
         assert_eq!(house.array.permits(&handle("v")), [node("n2")].into());
@@ -176,6 +182,42 @@ fn permits_are_made_again_when_the_address_of_their_node_changes() {
         o.register_node(moved).await.unwrap();
         tokio::time::sleep(Duration::from_secs(200)).await;
         assert_eq!(house.faults().count(driver::memory::Call::Permit), before + 2, "nothing has changed");
+        house.check(&o);
+    });
+}
+
+#[test]
+fn a_publication_that_is_kept_stays_so_until_it_is_taken_back() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, exclusive("v")).await.unwrap();
+        let kept = Request::Publish {
+            volume: id("v"),
+            node: node("n1"),
+            read_only: false,
+            force: false,
+            kept: true,
+        };
+        let is_kept = |o: &Orchestrator| {
+            o.catalogue()
+                .volume(&id("v"))
+                .unwrap()
+                .publication(&node("n1"))
+                .map(|publication| publication.kept)
+        };
+        run(&o, publish("v", "n1")).await.unwrap();
+        assert_eq!(is_kept(&o), Some(false));
+        run(&o, kept).await.unwrap();
+        // Whoever mounts it besides does not change that, and neither does a restart.
+        run(&o, publish("v", "n1")).await.unwrap();
+        o.stop().await;
+        let o = house.open().await;
+        assert_eq!(is_kept(&o), Some(true));
+        run(&o, unpublish("v", "n1")).await.unwrap();
+        assert_eq!(is_kept(&o), None);
+        run(&o, publish("v", "n1")).await.unwrap();
+        assert_eq!(is_kept(&o), Some(false));
         house.check(&o);
     });
 }

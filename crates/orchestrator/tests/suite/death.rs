@@ -187,7 +187,8 @@ fn a_forced_publication() {
         run(o, Request::Create(Box::new(create))).await.unwrap();
         run(o, publish("v", "n1")).await.unwrap();
     };
-    let forced = Request::Publish { volume: id("v"), node: node("n2"), read_only: false, force: true };
+    let forced =
+        Request::Publish { volume: id("v"), node: node("n2"), read_only: false, force: true, kept: false };
     dies_at_every_point(Bytes::gib(10), prepare, &forced, no_faults, no_verdict);
 }
 

@@ -200,7 +200,7 @@ pub fn delete(name: &str) -> Request {
 }
 
 pub fn publish(name: &str, to: &str) -> Request {
-    Request::Publish { volume: id(name), node: node(to), read_only: false, force: false }
+    Request::Publish { volume: id(name), node: node(to), read_only: false, force: false, kept: false }
 }
 
 pub fn unpublish(name: &str, from: &str) -> Request {

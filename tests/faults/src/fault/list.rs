@@ -43,7 +43,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "one path gone",
-        quick: &[Wire::Iscsi],
+        quick: &[],
         plan: |wire| match wire {
             Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
             Wire::Iscsi | Wire::Nvme => plan([Cut(1)], UntilWritten, [Join(1)], NoError, SOON),
@@ -93,7 +93,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "whole storage down and back",
-        quick: &[Wire::NfsHard],
+        quick: &[Wire::Iscsi],
         plan: |wire| match wire {
             Wire::NfsSoft => plan([Kill(Storage)], UntilError, [Start(Storage)], SOFT, AFTER_BOOT),
             _ => plan([Kill(Storage)], Seconds(5), [Start(Storage)], NoError, AFTER_BOOT),
@@ -114,7 +114,7 @@ const KINDS: &[Kind] = &[
     },
     Kind {
         name: "data network cut",
-        quick: &[Wire::NfsHard, Wire::NfsSoft],
+        quick: &[Wire::NfsSoft],
         plan: |wire| match wire {
             Wire::NfsHard => plan([Cut(1)], Seconds(10), [Join(1)], NoError, SOON),
             Wire::NfsSoft => plan([Cut(1)], UntilError, [Join(1)], SOFT, SOON),
@@ -213,7 +213,7 @@ const KINDS: &[Kind] = &[
                 SOON,
             ),
             // The kernel's target says that the unit does not answer: a path is lost, and multipath waits for it.
-            Wire::Iscsi => plan([Run(Storage, FILL)], Seconds(10), [Run(Storage, CLEAR)], NoError, SOON),
+            Wire::Iscsi => plan([Run(Storage, FILL)], Seconds(30), [Run(Storage, CLEAR)], NoError, SOON),
             _ => plan(
                 [Run(Storage, FILL)],
                 UntilError,

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at what it did not expect, aloud")]
 
+mod doctor;
 mod faults;
 mod serving;
 mod stage;

@@ -12,6 +12,9 @@ pub(crate) struct Stage {
     pub(crate) node2: Node<'static>,
 }
 
+/// Where the nodes look for passphrases.
+pub(crate) const SECRETS: &str = "/etc/leister/luks";
+
 static RIG: LazyLock<Rig> = LazyLock::new(|| {
     let rig = Rig::builder()
         .guest("storage", |g| g.memory(Size::mib(512)).disk(Size::gib(4)).disk(Size::mib(128)))
@@ -26,7 +29,8 @@ static STAGE: LazyLock<Stage> = LazyLock::new(|| {
     let (node1, node2) = std::thread::scope(|scope| {
         let up = |name: &'static str| {
             let filer = &filer;
-            scope.spawn(move || Node::up(rig, name, filer, NodeSpec::new("tenant")).unwrap())
+            let spec = NodeSpec { arguments: format!("--luks-secrets {SECRETS}"), ..NodeSpec::new("tenant") };
+            scope.spawn(move || Node::up(rig, name, filer, spec).unwrap())
         };
         let (first, second) = (up("node1"), up("node2"));
         (first.join().unwrap(), second.join().unwrap())

@@ -5,7 +5,6 @@
 mod fences;
 mod races;
 mod records;
-mod restarts;
 mod sharing;
 
 use std::sync::{LazyLock, Mutex, PoisonError};

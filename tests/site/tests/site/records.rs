@@ -63,7 +63,7 @@ fn access_that_was_taken_from_a_node_behind_our_back_comes_back_and_what_others_
             one.within(volume, "echo before >/data/file && sync /data/file").ok("write");
         }
         let stranger =
-            r#"{"node":{"name":"stranger","addresses":["10.77.0.99"]},"read_only":true,"exclusive":false}"#;
+            r#"{"node":{"name":"stranger","addresses":["10.77.0.99"]},"readOnly":true,"exclusive":false}"#;
         ask(
             site,
             one,
@@ -94,7 +94,7 @@ fn access_that_was_taken_from_a_node_behind_our_back_comes_back_and_what_others_
 fn ask(site: &Site, host: &Host<'_>, what: &str) {
     let trust = format!("/etc/{}/trust", host.driver());
     let script = format!(
-        "curl -sSf -m 60 --cacert {trust}/ca.crt --cert {trust}/client.crt --key {trust}/client.key \
+        "curl -sS --fail-with-body -m 60 --cacert {trust}/ca.crt --cert {trust}/client.crt --key {trust}/client.key \
          {}/v1/volumes/leister_{what}",
         site.filer.url()
     );
@@ -115,6 +115,11 @@ fn by_lead(site: &Site) -> [&Host<'static>; 2] {
 
 /// Who leads, as the instance of a host knows it.
 fn leader(host: &Host<'_>) -> Option<String> {
-    let said = host.leister("version").ok("version");
-    said.lines().find_map(|line| Some(line.strip_prefix("leader")?.trim().to_owned()))
+    let ask = format!(
+        "curl -sSf -m 10 --unix-socket /run/leister/{}.sock http://leister/v1/version",
+        host.driver()
+    );
+    let said = host.node().exec(&ask).ok("version");
+    let (_, rest) = said.split_once(r#""leader":""#)?;
+    Some(rest.split_once('"')?.0.to_owned())
 }

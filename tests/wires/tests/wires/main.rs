@@ -12,6 +12,7 @@ mod many;
 mod nfs;
 mod nvme;
 mod paths;
+mod safety;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 

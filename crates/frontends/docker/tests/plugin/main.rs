@@ -172,7 +172,8 @@ async fn a_crash_between_making_a_file_system_and_recording_it_is_mended() {
     let process = rig.start().await;
     process.create("disk", &[("size", "64MiB"), ("fstype", "ext4")]).await.unwrap();
     let node = NodeName::new("here").unwrap();
-    let publish = Request::Publish { volume: volume("disk"), node, read_only: false, force: false };
+    let publish =
+        Request::Publish { volume: volume("disk"), node, read_only: false, force: false, kept: false };
     let route = process.orchestrator.run(publish).await.unwrap().route().unwrap();
     let wanted = host::Attachment {
         filesystem: Some(model::Filesystem::Ext4),

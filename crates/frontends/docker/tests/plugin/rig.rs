@@ -155,10 +155,14 @@ impl Rig {
             }
             let host = Host::open(config).await.unwrap();
             let (stop, stopped) = oneshot::channel::<()>();
-            let serving = plugin.serve(orchestrator.clone(), host.clone(), async {
-                let _ = stopped.await;
+            let mounts = Arc::new(node::Mounts::new(orchestrator.clone(), host.clone()));
+            let serving = tokio::spawn(async move {
+                let _upkeep = node::keep(&mounts);
+                let stopped = async {
+                    let _ = stopped.await;
+                };
+                plugin.serve(mounts, stopped).await.unwrap();
             });
-            let serving = tokio::spawn(async move { serving.await.unwrap() });
             (orchestrator, host, socket, stop, serving)
         });
         let (orchestrator, host, socket, stop, serving) = started.await.unwrap();

@@ -26,7 +26,8 @@ pub(super) async fn find(
     ours: &Sessions,
 ) -> Result<String> {
     let found = async {
-        let sessions = iscsi::login(&places.volume, route, ours, tools).await?;
+        let sessions = iscsi::login(&places.volume, route, ours, tools).await;
+        let sessions = sessions.map_err(|e| iscsi::lacking(&places.volume).unwrap_or(e))?;
         match marked(places)? {
             // What is in use stays, whatever paths there are by now.
             Some(device) => prove_all(places, route, &device, tools).await.map(|()| device),

@@ -69,7 +69,7 @@ fn published(goal: Goal) -> BTreeMap<NodeName, Publication> {
 }
 
 fn publication(goal: Goal) -> Publication {
-    Publication { goal, read_only: false, since: None, held: false }
+    Publication { goal, read_only: false, since: None, held: false, kept: false }
 }
 
 fn imported() -> Origin {

@@ -1,0 +1,14 @@
+use std::path::PathBuf;
+
+use host::SocketError;
+
+/// Why the plugin cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum CsiError {
+    #[error("another process answers on {}; stop it, or choose another socket", socket.display())]
+    Runs { socket: PathBuf },
+    #[error("the socket of the CSI plugin cannot be had")]
+    Socket(#[source] SocketError),
+    #[error("the CSI plugin does not serve any more")]
+    Serving(#[source] tonic::transport::Error),
+}

@@ -1,0 +1,65 @@
+//! The Container Storage Interface: the way of Kubernetes, Nomad and others to the orchestrator and to this node's
+//! hands, on one socket for all three services.
+//!
+//! It keeps nothing of its own. Volumes are the orchestrator's; what is shown where is read from the mount table.
+
+mod capability;
+mod controller;
+mod error;
+mod health;
+mod identity;
+mod node;
+mod parameters;
+mod plugin;
+mod shown;
+mod status;
+mod token;
+pub mod wire;
+
+use std::path::PathBuf;
+
+pub use error::CsiError;
+pub use plugin::Plugin;
+
+/// How the plugin serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsiSettings {
+    /// What a StorageClass calls its provisioner.
+    pub name: String,
+    pub socket: PathBuf,
+}
+
+/// The name of the plugin where nobody chose one.
+pub const DEFAULT_NAME: &str = "csi.leister.io";
+
+/// Checks a name as the protocol wants it: that of a domain.
+///
+/// # Errors
+/// What does not fit.
+pub fn check_name(name: &str) -> Result<(), String> {
+    const LONGEST: usize = 63;
+    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+    let has_firm_ends = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    if name.len() <= LONGEST && has_firm_ends && name.chars().all(legal) {
+        return Ok(());
+    }
+    Err(format!(
+        "write 1 to {LONGEST} letters, digits, `-` and `.`, with a letter or digit at both ends, as in {DEFAULT_NAME}"
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plugin_is_named_like_a_domain() {
+        for good in [DEFAULT_NAME, "a", "storage-2.example.com"] {
+            assert_eq!(check_name(good), Ok(()), "{good}");
+        }
+        for bad in ["", "-a", "a.", "a/b", "a b", &"x".repeat(64)] {
+            assert!(check_name(bad).unwrap_err().contains(DEFAULT_NAME), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What a StorageClass says of a volume, beside what it is used for.
+
+use std::collections::HashMap;
+
+use model::{ClassName, VolumeOption};
+use orchestrator::CreateRequest;
+use tonic::Status;
+
+/// What a provisioner adds by itself.
+const ADDED: &str = "csi.storage.k8s.io/";
+/// Ours and Trident's.
+const PREFIXES: [&str; 2] = ["leister.io/", "trident.netapp.io/"];
+const CLASS: &str = "class";
+
+/// Takes parameters over: `class` names one of our classes, a word for one volume is an option, and everything else is
+/// in the grammar of classes.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with the name of a class that cannot be one; the orchestrator tells what it does not know.
+pub(crate) fn read(request: &mut CreateRequest, parameters: &HashMap<String, String>) -> Result<(), Status> {
+    let mut sorted: Vec<_> = parameters.iter().collect();
+    sorted.sort();
+    for (key, value) in sorted {
+        if let Some(added) = key.strip_prefix(ADDED) {
+            label(request, added, value);
+            continue;
+        }
+        let plain = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
+        if plain == CLASS {
+            let class = ClassName::new(value);
+            request.class =
+                Some(class.map_err(|e| Status::invalid_argument(format!("parameter `{key}`: {e}")))?);
+        } else if let Ok(option) = plain.parse::<VolumeOption>() {
+            request.options.insert(option, value.clone());
+        } else {
+            request.parameters.push((key.clone(), value.clone()));
+        }
+    }
+    Ok(())
+}
+
+/// Whose volume it is, for people who look at it later.
+fn label(request: &mut CreateRequest, added: &str, value: &str) {
+    let key = match added {
+        "pvc/name" => "pvc",
+        "pvc/namespace" => "namespace",
+        "pv/name" => "pv",
+        _ => return,
+    };
+    request.labels.insert(key.to_owned(), value.to_owned());
+}
+
+#[cfg(test)]
+mod tests {
+    use model::VolumeId;
+
+    use super::*;
+
+    #[test]
+    fn parameters_become_class_options_labels_and_wishes() {
+        let mut request = CreateRequest::named(VolumeId::new("v").unwrap());
+        let parameters = [
+            ("class", "gold"),
+            ("leister.io/snapshotDir", "true"),
+            ("trident.netapp.io/media", "ssd"),
+            ("selector", "tier=gold"),
+            ("csi.storage.k8s.io/pvc/name", "data"),
+            ("csi.storage.k8s.io/provisioner-secret-name", "secret"),
+        ];
+        let parameters = parameters.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        read(&mut request, &parameters).unwrap();
+        assert_eq!(request.class.unwrap().as_str(), "gold");
+        assert_eq!(request.options[&VolumeOption::SnapshotDir], "true");
+        assert_eq!(request.labels.get("pvc").map(String::as_str), Some("data"));
+        assert_eq!(request.labels.len(), 1);
+        let keys: Vec<&str> = request.parameters.iter().map(|(key, _)| key.as_str()).collect();
+        assert_eq!(keys, ["selector", "trident.netapp.io/media"]);
+        let mut request = CreateRequest::named(VolumeId::new("v").unwrap());
+        let status =
+            read(&mut request, &HashMap::from([("class".to_owned(), "a b".to_owned())])).unwrap_err();
+        assert!(status.message().contains("`class`"), "{}", status.message());
+    }
+}

@@ -1,0 +1,70 @@
+//! Volumes and snapshots in the protocol's words.
+
+use model::{Bytes, SnapshotName, Source, VolumeId};
+use orchestrator::{SnapshotRecord, SnapshotStatus, VolumeRecord, VolumeStatus};
+
+use crate::wire::volume_content_source::{self, SnapshotSource, VolumeSource};
+use crate::wire::{Snapshot, Volume, VolumeContentSource};
+
+/// Between the parts of a snapshot's id, none of which can have it.
+const SEPARATOR: char = '/';
+
+pub(crate) fn volume(record: &VolumeRecord) -> Volume {
+    Volume {
+        capacity_bytes: number(record.spec.size),
+        volume_id: record.id.to_string(),
+        content_source: record.spec.source.as_ref().map(source),
+        ..Volume::default()
+    }
+}
+
+pub(crate) fn snapshot(record: &SnapshotRecord) -> Snapshot {
+    let since = record.created;
+    Snapshot {
+        size_bytes: number(record.size),
+        snapshot_id: snapshot_id(record),
+        source_volume_id: record.volume.to_string(),
+        creation_time: Some(prost_types::Timestamp {
+            seconds: since.as_second(),
+            nanos: since.subsec_nanosecond(),
+        }),
+        ready_to_use: record.status() == SnapshotStatus::Ready,
+        ..Snapshot::default()
+    }
+}
+
+/// `volume/snapshot`.
+pub(crate) fn snapshot_id(record: &SnapshotRecord) -> String {
+    format!("{}{SEPARATOR}{}", record.volume, record.name)
+}
+
+/// The parts of a snapshot's id; `None` for what can be no snapshot of ours.
+pub(crate) fn parse_snapshot_id(id: &str) -> Option<(VolumeId, SnapshotName)> {
+    let (volume, name) = id.split_once(SEPARATOR)?;
+    Some((VolumeId::new(volume).ok()?, SnapshotName::new(name).ok()?))
+}
+
+/// Whether callers know of it.
+pub(crate) fn is_there(record: &VolumeRecord) -> bool {
+    match record.status() {
+        VolumeStatus::Ready | VolumeStatus::Restoring | VolumeStatus::Missing => true,
+        VolumeStatus::Creating | VolumeStatus::Deleting => false,
+    }
+}
+
+/// Sizes are signed on the wire.
+pub(crate) fn number(size: Bytes) -> i64 {
+    i64::try_from(size.get()).unwrap_or(i64::MAX)
+}
+
+fn source(source: &Source) -> VolumeContentSource {
+    let volume = source.volume.to_string();
+    let origin = match &source.snapshot {
+        Some(name) => {
+            let snapshot_id = format!("{volume}{SEPARATOR}{name}");
+            volume_content_source::Type::Snapshot(SnapshotSource { snapshot_id })
+        }
+        None => volume_content_source::Type::Volume(VolumeSource { volume_id: volume }),
+    };
+    VolumeContentSource { r#type: Some(origin) }
+}
