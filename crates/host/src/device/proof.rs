@@ -17,7 +17,9 @@ pub(crate) enum Sight {
     },
 }
 
-/// Read whole at both ends. Every label this house knows lies there: partition tables (34 sectors at each end),
+/// A device of up to this size is read whole: a fraction of a second, once in a volume's life.
+const WHOLE: u64 = 256 << 20;
+/// Of a larger one, read whole at both ends. Every label this house knows lies there: partition tables (34 sectors at each end),
 /// LVM (1 MiB), md 1.x and 0.9 (128 KiB at either end), ZFS (512 KiB at each end), the first LUKS2 and btrfs
 /// headers, every filesystem's first superblock. 4 MiB also cover LUKS2 headers larger than usual.
 const END: u64 = 4 << 20;
@@ -34,8 +36,8 @@ const CHUNK: u64 = 1 << 20;
 /// Looks for a byte that is not zero.
 ///
 /// # Behavior
-/// Reads the head, the tail and windows between; of an image also every allocated byte up to a GiB, so that in a
-/// sparse one nothing is overlooked. Writes nothing.
+/// Reads a small device whole, of a larger one the head, the tail and windows between; of an image also every
+/// allocated byte up to a GiB, so that in a sparse one nothing is overlooked. Writes nothing.
 ///
 /// # Errors
 /// Any read that fails or ends early: what cannot be read is not blank.
@@ -44,6 +46,11 @@ pub(crate) fn look(device: &File, size: u64, image: Option<&File>) -> io::Result
         return Err(io::Error::other("the device has no size"));
     }
     let mut buffer = vec![0; usize::try_from(CHUNK).map_err(io::Error::other)?];
+    // An image tells where it has something: no need to read the rest of it.
+    if image.is_none() && size <= WHOLE {
+        let found = first_byte(device, 0, size, &mut buffer)?;
+        return Ok(found.map_or(Sight::Blank, |at| Sight::Data { at }));
+    }
     let ends = [(0, END.min(size)), (size.saturating_sub(END), size)];
     let places = PLACES.into_iter().chain((1..WINDOWS).map(|n| size / WINDOWS * n));
     let windows = places.filter(|at| *at < size).map(|at| (at, (at + WINDOW).min(size)));
@@ -124,6 +131,16 @@ mod tests {
         assert_eq!(look(&file, 64 << 20, Some(&file)).unwrap(), Sight::Blank);
         let odd = sparse(1_000_003, &[]);
         assert_eq!(look(&odd, 1_000_003, None).unwrap(), Sight::Blank);
+    }
+
+    #[test]
+    fn one_byte_anywhere_on_a_small_device_is_found() {
+        for size in [24 << 20, WHOLE] {
+            for at in [0, size / 3 + 1, size - END - 1, size - 1] {
+                let file = sparse(size, &[(at, 1)]);
+                assert_eq!(look(&file, size, None).unwrap(), Sight::Data { at });
+            }
+        }
     }
 
     #[test]
