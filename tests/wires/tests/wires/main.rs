@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at what it did not expect, aloud")]
 
 mod hands;
+mod inputs;
 mod iscsi;
 mod luks;
 mod nfs;
