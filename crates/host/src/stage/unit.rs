@@ -107,8 +107,10 @@ pub(super) async fn attach(
     // A raw device that was there before may be in use by now.
     let is_in_use = was_marked && wanted.filesystem.is_none();
     if ready.is_err() && !is_in_use && Table::read()?.at(&places.stage()).is_none() {
-        // A device that nothing came of does not stay behind; the error that matters is the one at hand.
-        if let Err(error) = take_down(places, &device, Unwritten::IsWritten, tools, sessions).await {
+        // A device that nothing came of does not stay behind; the error that matters is the one at hand. Where nobody has
+        // had it there is nothing to lose, and one that has gone bad cannot be flushed.
+        let unwritten = if was_marked { Unwritten::IsWritten } else { Unwritten::MayBeLost };
+        if let Err(error) = take_down(places, &device, unwritten, tools, sessions).await {
             tracing::warn!(volume = %places.volume, %error, "a device stays behind");
         } else {
             let places = places.clone();

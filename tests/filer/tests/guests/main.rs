@@ -4,5 +4,6 @@
 
 mod doctor;
 mod faults;
+mod luks;
 mod serving;
 mod stage;

@@ -5,6 +5,7 @@
 mod chap;
 mod hands;
 mod healing;
+mod inputs;
 mod iscsi;
 mod leaving;
 mod luks;

@@ -66,6 +66,7 @@ const NEVER_USED: &[Case] = &[
     ("a head that cannot be read", "", "0 1 error", &["could not be read whole"]),
     ("a middle that cannot be read", "", "$((size / 2)) 2 error", &["could not be read whole"]),
     ("a tail that cannot be read", "", "$((size - 1)) 1 error", &["could not be read whole"]),
+    ("a disk that has gone bad", "", "0 $size flakey $disk 0 0 1000", &["could not be read whole"]),
 ];
 
 /// Of a volume that was used, with ext4 on it.
