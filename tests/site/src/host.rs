@@ -67,7 +67,8 @@ impl<'a> Host<'a> {
     /// # Panics
     /// When it does not run.
     pub fn kill_engine(&self) {
-        let kill = "read -r pid </run/engine.pid && kill -9 $pid || exit
+        // The file has no end of line, which `read` takes for a failure.
+        let kill = "pid=$(cat /run/engine.pid) && kill -9 $pid || exit
             while kill -0 $pid 2>/dev/null; do /run/bb/sleep 0.05; done";
         self.node.exec(kill).ok("kill the engine");
     }
