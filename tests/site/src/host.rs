@@ -62,6 +62,23 @@ impl<'a> Host<'a> {
         Ok(node)
     }
 
+    /// Kills the engine as `kill -9` does; containers go on.
+    ///
+    /// # Panics
+    /// When it does not run.
+    pub fn kill_engine(&self) {
+        // The file has no end of line, which `read` takes for a failure.
+        let kill = "pid=$(cat /run/engine.pid) && kill -9 $pid || exit
+            while kill -0 $pid 2>/dev/null; do /run/bb/sleep 0.05; done";
+        self.node.exec(kill).ok("kill the engine");
+    }
+
+    /// # Panics
+    /// When it does not start.
+    pub fn start_engine(&self) {
+        self.node.exec(ENGINE).ok("an engine");
+    }
+
     pub fn guest(&self) -> &'a Guest {
         self.node.guest()
     }
