@@ -5,6 +5,7 @@
 mod fences;
 mod races;
 mod records;
+mod restarts;
 mod sharing;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
