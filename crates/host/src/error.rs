@@ -3,6 +3,7 @@ use std::io;
 use std::path::PathBuf;
 
 use model::{Bytes, VolumeId};
+use rustix::io::Errno;
 
 use crate::exec::ExecError;
 
@@ -53,6 +54,14 @@ pub enum HostError {
         #[source]
         source: io::Error,
     },
+}
+
+impl HostError {
+    /// Whether a device could not be opened because nothing is behind it now.
+    pub(crate) fn is_gone(&self) -> bool {
+        let HostError::System { source, .. } = self else { return false };
+        matches!(Errno::from_io_error(source), Some(Errno::NXIO | Errno::NODEV))
+    }
 }
 
 pub(crate) type Result<T, E = HostError> = std::result::Result<T, E>;

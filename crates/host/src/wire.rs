@@ -58,7 +58,7 @@ impl Wire {
             Wire::Iscsi => {
                 findings.extend(name(self, identity::initiator(&IdentityFiles::default().initiator)))
             }
-            Wire::Multipath => findings.extend(self.multipath().await),
+            Wire::Multipath => findings = self.multipath().await,
             Wire::Nvme => {
                 findings.extend(name(self, identity::nqn(&IdentityFiles::default().nqn)));
                 if !nvme::has_multipath() {
@@ -72,19 +72,18 @@ impl Wire {
         findings
     }
 
-    async fn multipath(self) -> Option<Finding> {
+    async fn multipath(self) -> Vec<Finding> {
         match Tool::new("multipathd").args(["show", "config"]).run().await {
-            Ok(output) => greedy(&output.stdout).map(|setting| {
-                let problem = format!(
-                    "find_multipaths is `{setting}`: multipathd takes disks with a single path, too, before their \
-                     owners can use them"
-                );
-                let advice = "write `find_multipaths strict` into the defaults of /etc/multipath.conf".to_owned();
-                self.finding("multipathd", problem, advice)
-            }),
+            Ok(output) => harmful(&output.stdout)
+                .into_iter()
+                .map(|(setting, harm, better)| {
+                    let advice = format!("write `{better}` into the defaults of /etc/multipath.conf");
+                    self.finding("multipathd", format!("{setting}: {harm}"), advice)
+                })
+                .collect(),
             Err(error) => {
                 let advice = "start it: `systemctl enable --now multipathd`";
-                Some(self.finding("multipathd", format!("does not answer: {error}"), advice.to_owned()))
+                vec![self.finding("multipathd", format!("does not answer: {error}"), advice.to_owned())]
             }
         }
     }
@@ -105,14 +104,26 @@ impl fmt::Display for Wire {
     }
 }
 
-/// The setting of `find_multipaths` that takes whatever disk there is.
+/// Settings of multipathd that do harm, with the harm and what to write instead.
 ///
 /// # Source
-/// multipath.conf(5) of multipath-tools 0.9: `off` (also written `no`) and `greedy`.
-fn greedy(config: &str) -> Option<&str> {
-    let mut settings = config.lines().filter_map(|line| line.trim().strip_prefix("find_multipaths"));
-    let setting = settings.next()?.trim().trim_matches('"');
-    matches!(setting, "off" | "no" | "greedy").then_some(setting)
+/// multipath.conf(5) of multipath-tools 0.9: `off` (also written `no`) and `greedy`; `recheck_wwid` since 0.8.4.
+fn harmful(config: &str) -> Vec<(String, &'static str, &'static str)> {
+    let setting = |key: &str| {
+        let mut found = config.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix(' '));
+        Some(found.next()?.trim().trim_matches('"').to_owned())
+    };
+    let mut harmful = Vec::new();
+    if let Some(found) = setting("find_multipaths").filter(|s| ["off", "no", "greedy"].contains(&s.as_str()))
+    {
+        let harm = "multipathd takes disks with a single path, too, before their owners can use them";
+        harmful.push((format!("find_multipaths is `{found}`"), harm, "find_multipaths strict"));
+    }
+    if let Some(found) = setting("recheck_wwid").filter(|s| s != "yes") {
+        let harm = "a path that comes back as another unit can be written to before anybody has looked at it";
+        harmful.push((format!("recheck_wwid is `{found}`"), harm, "recheck_wwid yes"));
+    }
+    harmful
 }
 
 fn name(wire: Wire, name: Result<Option<String>>) -> Option<Finding> {
@@ -180,13 +191,19 @@ mod tests {
     }
 
     #[test]
-    fn a_setting_that_steals_disks_is_told_from_one_that_does_not() {
-        for (setting, expected) in
-            [("strict", None), ("yes", None), ("smart", None), ("no", Some("no")), ("greedy", Some("greedy"))]
+    fn a_setting_that_steals_disks_or_trusts_paths_is_told_from_one_that_does_not() {
+        for (setting, is_harmful) in
+            [("strict", false), ("yes", false), ("smart", false), ("no", true), ("greedy", true)]
         {
-            let config = format!("defaults {{\n\tverbosity 2\n\tfind_multipaths \"{setting}\"\n}}\n");
-            assert_eq!(greedy(&config), expected);
+            let config = format!(
+                "defaults {{\n\tverbosity 2\n\tfind_multipaths \"{setting}\"\n\tfind_multipaths_timeout 1\n\t\
+                 recheck_wwid \"yes\"\n}}\n"
+            );
+            let expected = if is_harmful { vec![format!("find_multipaths is `{setting}`")] } else { vec![] };
+            assert_eq!(harmful(&config).into_iter().map(|found| found.0).collect::<Vec<_>>(), expected);
         }
-        assert_eq!(greedy("defaults {\n}\n"), None);
+        let trusting = harmful("defaults {\n\trecheck_wwid \"no\"\n}\n");
+        assert_eq!(trusting[0].2, "recheck_wwid yes");
+        assert_eq!(harmful("defaults {\n}\n"), []);
     }
 }

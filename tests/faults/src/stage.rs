@@ -17,8 +17,7 @@ name: nfs-hard\nmountOptions: [hard, vers=4.2]\n---\n\
 name: nfs-soft\nmountOptions: [soft, timeo=10, retrans=1, vers=3, nolock]\n";
 
 /// Without a path what is to be written waits, as on a hard mount; the usual setting makes it fail.
-const MULTIPATH: &str =
-    "defaults {\\n find_multipaths strict\\n polling_interval 2\\n no_path_retry queue\\n}\\n";
+const MULTIPATH: &str = "defaults {\\n find_multipaths strict\\n recheck_wwid yes\\n polling_interval 2\\n no_path_retry queue\\n}\\n";
 
 /// An engine whose containers outlive it. Run again, it is the same engine.
 const ENGINE: &str = include_str!("stage/engine.sh");

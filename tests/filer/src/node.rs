@@ -47,7 +47,7 @@ impl<'a> Node<'a> {
         let guest = rig.guest(guest);
         services::nfs_client(guest).ok("a node that mounts NFS");
         // What has lost all its paths waits for them, as a hard mount of NFS does.
-        let settings = "defaults {\n find_multipaths strict\n polling_interval 2\n max_polling_interval 2\n}\n\
+        let settings = "defaults {\n find_multipaths strict\n recheck_wwid yes\n polling_interval 2\n max_polling_interval 2\n}\n\
             overrides {\n no_path_retry queue\n}\n";
         services::block_client(guest, settings).ok("a node that uses blocks");
         let node = Self { process: Process { guest, name: spec.name.clone() }, spec };

@@ -272,7 +272,10 @@ pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten
     let alone = loop {
         // A raw device may be open without being held.
         let openers = busy::openers(pair);
-        let alone = if openers.is_empty() { block::open_alone(device)? } else { None };
+        let alone = match openers.is_empty().then(|| block::open_alone(device)).transpose() {
+            Err(error) if error.is_gone() => return without_path(&volume, device, unwritten),
+            opened => opened?.flatten(),
+        };
         // What was just cut off takes a moment to let go.
         let is_held = openers.is_empty() && alone.is_none() && unwritten == Unwritten::IsWritten;
         if alone.is_some() || is_held {
@@ -295,6 +298,19 @@ pub(super) fn flush(volume: model::VolumeId, device: &Path, unwritten: Unwritten
         },
         None => busy(&busy::of_device(pair, &name)),
     }
+}
+
+/// A device that no path leads to cannot be flushed.
+fn without_path(volume: &model::VolumeId, device: &Path, unwritten: Unwritten) -> Result<()> {
+    let device = device.display();
+    if unwritten == Unwritten::MayBeLost {
+        tracing::warn!(%volume, %device, "no path leads to it: what was not written yet is lost");
+        return Ok(());
+    }
+    let problem = format!(
+        "no path leads to {device} now, and what is not written yet is kept for it; try again when its storage is back"
+    );
+    Err(HostError::Unreachable { volume: volume.clone(), problem })
 }
 
 /// Whether anybody but this volume uses a device: as a volume, by a mount, by another device, or by having it open.

@@ -14,7 +14,7 @@ pub(crate) const LARGER: u64 = 48;
 
 /// What a node with iSCSI has running.
 pub(crate) fn prepare(node: &Guest) {
-    let settings = "defaults {\n find_multipaths strict\n polling_interval 2\n}\n";
+    let settings = "defaults {\n find_multipaths strict\n recheck_wwid yes\n polling_interval 2\n}\n";
     services::block_client(node, settings).ok("client");
 }
 
@@ -31,14 +31,18 @@ pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
         SIZE * 2048,
         include_str!("target.sh")
     );
+    clear(node);
+    storage.exec_within(LIMIT, &script).ok("targets");
+    (storage, node)
+}
+
+/// What a failed test left goes.
+pub(crate) fn clear(node: &Guest) {
     if !left(node).is_empty() {
-        // What a failed test left goes.
         node.kill().unwrap();
         node.start().unwrap();
         prepare(node);
     }
-    storage.exec_within(LIMIT, &script).ok("targets");
-    (storage, node)
 }
 
 pub(crate) fn unit(storage: &Guest, target: &str, links: &[u8], lun: u16, serial: &str) -> IscsiRoute {

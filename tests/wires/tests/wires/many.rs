@@ -143,6 +143,7 @@ fn a_storage_that_hangs_delays_only_its_own_volumes() {
             quick.iter().map(ms).max().unwrap()
         );
         node.wait_for("! grep -qsx hands /proc/[0-9]*/comm", LIMIT).ok("what was begun goes on");
+        node.wait_for("! grep -vq running /sys/block/sd*/device/state", LIMIT).ok("its storage is back");
         for name in ["a", "b", "far"] {
             done(detach(node, name));
         }

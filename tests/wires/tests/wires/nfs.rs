@@ -17,6 +17,7 @@ pub(crate) fn serve(rig: &Rig) -> (&Guest, &Guest) {
         mountpoint -q /srv || mount /dev/ubda /srv; mkdir -p /srv/v; rm -rf /srv/v/*; chmod 777 /srv/v";
     storage.exec(pool).ok("a pool");
     services::nfs_server(storage, "/srv").ok("server");
+    crate::iscsi::clear(node);
     services::nfs_client(node).ok("client");
     let options = "rw,sync,no_root_squash,fsid=1";
     storage.exec(&format!("exportfs -o {options} 10.77.0.0/16:/srv/v")).ok("export");

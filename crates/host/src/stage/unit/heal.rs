@@ -205,7 +205,7 @@ impl Round<'_> {
             let (serial, wanted) = serials.await?;
             if serial != wanted {
                 let problem = format!(
-                    "unit {lun} by {} has the serial number {serial} and the volume's is {wanted}: it was not joined",
+                    "its path by {} leads to another unit, with the serial number {serial} where the volume's is {wanted}: it was not joined",
                     session.portal
                 );
                 self.tell(Some(&places.volume), problem, "see what the array maps to this node");
