@@ -63,6 +63,9 @@ pub(crate) async fn ensure(volume: &VolumeId, disks: &[Disk], tools: &Tools) -> 
         }
         // Of a path that udev had not looked at yet it forgets that it was told.
         if told.is_none_or(|then| then.elapsed() > TELL_EVERY) {
+            if let Some(any) = disks.first() {
+                want(any, tools).await?;
+            }
             for disk in disks {
                 add(disk, tools).await?;
             }
@@ -82,9 +85,14 @@ pub(crate) async fn ensure(volume: &VolumeId, disks: &[Disk], tools: &Tools) -> 
     }
 }
 
-/// Tells multipathd of a path that is wanted.
+/// Has it noted that the unit of this disk is wanted, also with one path.
+async fn want(disk: &Disk, tools: &Tools) -> Result<(), ExecError> {
+    let tool = tools.quick("multipath").arg("-a").arg(format!("/dev/{}", disk.name));
+    tool.accept(&[0, 1]).run().await.map(drop)
+}
+
+/// Tells multipathd of a path.
 pub(crate) async fn add(disk: &Disk, tools: &Tools) -> Result<(), ExecError> {
-    tools.quick("multipath").arg("-a").arg(format!("/dev/{}", disk.name)).accept(&[0, 1]).run().await?;
     tools.quick("multipathd").args(["add", "path", &disk.name]).accept(&[0, 1]).run().await.map(drop)
 }
 
@@ -118,7 +126,7 @@ impl Map {
     /// Removes the map; its disks stay.
     ///
     /// # Behavior
-    /// What [`add`] told multipathd is taken back: it would grab the unit when it comes again by one portal, under
+    /// What [`ensure`] told multipathd is taken back: it would grab the unit when it comes again by one portal, under
     /// whoever uses the disk itself.
     pub(crate) async fn remove(&self, tools: &Tools) -> Result<(), ExecError> {
         let disks = self.disks();

@@ -33,7 +33,11 @@ pub(super) async fn attach(
         let at = stage.clone();
         blocking(&tools.hold, move || make_directory(&at)).await?;
         let tool = tools.network("mount.nfs").args([source.as_str()]).path(&stage).args(["-o", &text]);
-        tool.run().await.map_err(|error| explained(places, route, error))?;
+        if let Err(error) = tool.run().await {
+            let directory = places.directory();
+            blocking(&tools.hold, move || super::remove_empty(&directory)).await?;
+            return Err(explained(places, route, error));
+        }
         if !is_staged(places, &source, &options, tools).await? {
             return Err(HostError::Missing {
                 volume: places.volume.clone(),

@@ -110,6 +110,8 @@ fn a_storage_that_hangs_delays_only_its_own_volumes() {
         let far = |name: &str, lun, serial: &str| iscsi::wanted(name, unit(storage, OPEN, &[1], lun, serial));
         bring(node, far("a", 0, "rig-unit-a"));
         let point = mount(node, "a", "app");
+        let wait = "for s in /sys/class/iscsi_session/*/recovery_tmo; do echo 3600 >$s; done";
+        node.exec(wait).ok("what waits shall wait longer than this test takes");
         node.exec(&format!("echo kept >{point}/f")).ok("write, to be flushed");
         unmount(node, "a", "app");
         let hanging = vec![attach("far", export(storage, 1, "/srv/v/n9"), &[]), far("b", 1, "rig-unit-b")];

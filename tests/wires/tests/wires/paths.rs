@@ -97,7 +97,7 @@ fn a_path_that_comes_back_as_another_unit_is_taken_out_before_it_is_written_to()
         bring(node, wanted("a", route()));
         let point = mount(node, "a", "app");
         storage.cut(1).unwrap();
-        let broken = node.wait_for("grep -q FAILED /sys/class/iscsi_session/*/state", LIMIT);
+        let broken = node.wait_for("dmsetup status | grep -q ' F '", LIMIT);
         swap(storage, "b");
         storage.join(1).unwrap();
         broken.ok("the path is lost");
