@@ -66,7 +66,8 @@ fn a_tool_or_a_part_of_the_kernel_that_is_missing_is_named_with_where_to_get_it(
             );
             node.exec_within(LIMIT, &away).ok("the module goes");
             let answer = try_it();
-            node.exec_within(LIMIT, "rm /etc/modprobe.d/away.conf").ok("the module may come back");
+            node.exec_within(LIMIT, &format!("rm /etc/modprobe.d/away.conf; modprobe {modules}"))
+                .ok("the module comes back");
             told(node, modules, answer, &[&format!("modprobe {modules}"), "linux-image"]);
         }
         done(attach(node, route(&[0]), &[]));

@@ -154,11 +154,7 @@ async fn find_among(
 ) -> Result<String> {
     let until = Instant::now() + APPEARANCE;
     let mut disks: Vec<Disk> = Vec::new();
-    // A session that recovers cannot be asked for a unit, unless there is no other.
-    let mut sessions: Vec<&Session> = sessions.iter().collect();
-    if sessions.iter().any(|s| s.is_logged_in()) {
-        sessions.retain(|s| s.is_logged_in());
-    }
+    let mut sessions = working(places, &route.target, sessions, until).await?;
     if wanted == Paths::One {
         sessions.truncate(1);
     }
@@ -190,6 +186,30 @@ async fn find_among(
             prove_all(places, route, &map.name, tools).await?;
             Ok(map.name)
         }
+    }
+}
+
+/// The sessions by which a unit can be looked for: by one that recovers the kernel would do so until it gives that up.
+async fn working<'s>(
+    places: &Places,
+    target: &str,
+    sessions: &'s [Session],
+    until: Instant,
+) -> Result<Vec<&'s Session>> {
+    loop {
+        let working: Vec<_> = sessions.iter().filter(|session| session.is_logged_in()).collect();
+        if !working.is_empty() {
+            return Ok(working);
+        }
+        if Instant::now() > until {
+            let portals: Vec<_> = sessions.iter().map(|session| session.portal.as_str()).collect();
+            let problem = format!(
+                "no session with {target} works, and none has come back by {}; see that the portal answers",
+                portals.join(", ")
+            );
+            return Err(HostError::Unreachable { volume: places.volume.clone(), problem });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 
