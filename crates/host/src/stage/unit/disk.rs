@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use model::IscsiRoute;
+use model::{IscsiRoute, VolumeId};
 
 use super::{APPEARANCE, LOOK_EVERY, Places, marked, path_of, refused};
 use crate::device::iscsi;
@@ -105,7 +105,11 @@ pub(super) fn paths(device: &str, map: Option<&Map>) -> Result<Vec<Disk>> {
 }
 
 /// Looks for a unit by a session, letting the kernel scan for it.
+///
+/// # Errors
+/// `Unanswered`: what the kernel has asked the target waits until that answers, or its session is given up.
 pub(super) async fn scan(
+    volume: &VolumeId,
     session: &Session,
     lun: u16,
     patience: Duration,
@@ -120,7 +124,7 @@ pub(super) async fn scan(
             return Ok(found);
         }
         let at = session.clone();
-        blocking(&tools.hold, move || at.scan(lun)).await?;
+        answered(volume, "look for its unit", tools, move || at.scan(lun)).await?;
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }
@@ -161,7 +165,7 @@ async fn find_among(
     for session in sessions {
         let known = session.disks().into_iter().any(|disk| disk.lun == u64::from(route.lun));
         let patience = until.saturating_duration_since(Instant::now());
-        let Some(found) = scan(session, route.lun, patience, tools).await? else { continue };
+        let Some(found) = scan(&places.volume, session, route.lun, patience, tools).await? else { continue };
         if !known {
             fresh.push(found.clone());
         }
@@ -233,7 +237,8 @@ async fn prove_all(places: &Places, route: &IscsiRoute, device: &str, tools: &To
 /// Sees that a disk is the volume, before anything else is done with it.
 async fn prove(places: &Places, route: &IscsiRoute, disk: &Disk, tools: &Tools) -> Result<()> {
     let asked = disk.clone();
-    let serial = blocking(&tools.hold, move || asked.serial()).await?;
+    let asking = answered(&places.volume, "ask its unit who it is", tools, move || asked.serial());
+    let serial = asking.await?;
     if serial == route.serial {
         return Ok(());
     }
@@ -242,6 +247,18 @@ async fn prove(places: &Places, route: &IscsiRoute, disk: &Disk, tools: &Tools) 
         route.serial, route.lun, route.target, disk.session.portal
     );
     Err(refused(places, &disk.name, reason))
+}
+
+/// Waits for what a target has to answer, until the limit.
+async fn answered<T: Send + 'static>(
+    volume: &VolumeId,
+    doing: &'static str,
+    tools: &Tools,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let limit = tools.limits.network;
+    let unanswered = |_| HostError::Unanswered { volume: volume.clone(), doing, limit };
+    tokio::time::timeout(limit, blocking(&tools.hold, work)).await.map_err(unanswered)?
 }
 
 /// Ends our sessions with a target that have no unit. One that stays does no harm: the volume's own device is gone.

@@ -198,7 +198,9 @@ impl Round<'_> {
                 continue;
             }
             let before = session.disks();
-            let Some(new) = disk::scan(&session, lun, LOOK, &self.tools).await? else { continue };
+            let Some(new) = disk::scan(&places.volume, &session, lun, LOOK, &self.tools).await? else {
+                continue;
+            };
             let (asked, other) = (new.clone(), first.clone());
             // What the other path said when it was proven: it may not answer now.
             let serials = blocking(&self.tools.hold, move || Ok((asked.serial()?, other.known_serial()?)));
@@ -215,6 +217,10 @@ impl Round<'_> {
                 continue;
             }
             multipath::add(&new, &self.tools).await?;
+            if !map.disks().contains(&new.name) {
+                // Of a path that it has seen as another unit it has to make up its mind anew.
+                continue;
+            }
             self.mended(format!(
                 "volume {}: joined its path {} by {}",
                 places.volume, new.name, session.portal
