@@ -10,7 +10,7 @@ use crate::iscsi::{OPEN, bring, refused, serve, take_away, unit, wanted};
 use crate::{LIMIT, on_rig};
 
 /// Heals with little patience until this is said.
-fn heal(node: &Guest, until: &str) -> String {
+pub(crate) fn heal(node: &Guest, until: &str) -> String {
     let heal = Deed::Heal { until: until.to_owned(), millis: 90_000 };
     let said = done(give(node, &Order { patience: Some(2_000), ..order(heal) })).to_string();
     assert!(said.contains(until), "{said}");

@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use model::{Bytes, NfsRoute, Route};
+use model::{Bytes, NfsRoute, Route, VolumeId};
 use rig::Guest;
 use serde_json::Value;
 use wires::{Attach, Deed, Order};
 
-use crate::hands::{MOUNTS, attach, detach, done, mount, obey, order, unmount, volume};
-use crate::iscsi::{self, OPEN, bring, nothing_is_left, unit};
+use crate::hands::{self, MOUNTS, attach, done, obey, order, volume};
+use crate::healing::heal;
+use crate::iscsi::{self, OPEN, bring, left, nothing_is_left, unit};
 use crate::{LIMIT, nfs, on_rig};
 
 const MANY: &str = "iqn.2026-01.test.rig:many";
@@ -28,14 +29,26 @@ fn disk(storage: &Guest, links: &[u8], n: u16) -> Attach {
     Attach { size: Bytes::mib(6), ..iscsi::wanted(&format!("iscsi{n}"), route) }
 }
 
+fn mount(volume: VolumeId) -> Deed {
+    Deed::Mount { volume, reference: "app".to_owned() }
+}
+
+fn unmount(volume: VolumeId) -> Deed {
+    Deed::Unmount { volume, reference: "app".to_owned() }
+}
+
+fn detach(volume: VolumeId) -> Deed {
+    Deed::Detach { volume }
+}
+
 fn attaches(all: Vec<Attach>) -> Vec<Deed> {
     all.into_iter().map(|wanted| Deed::Attach(Box::new(wanted))).collect()
 }
 
 /// All of them, or the test ends.
 #[track_caller]
-fn at_once(node: &Guest, deeds: Vec<Deed>) -> (Value, u64) {
-    let said = done(obey(node, Deed::AtOnce(deeds)));
+fn at_once(node: &Guest, all: Deed) -> (Value, u64) {
+    let said = done(obey(node, all));
     let answers = said["answers"].as_array().unwrap();
     for answer in answers {
         assert!(answer["answer"].get("done").is_some(), "{answer}");
@@ -72,31 +85,30 @@ fn thirty_two_volumes_come_and_go_at_once_as_cheaply_as_one_by_one() {
         let both = |n| [folder(storage, n), disk(storage, &[0, 1], n)];
         let all = || (0..EACH).flat_map(both).collect::<Vec<_>>();
         let names = |all: Vec<Attach>| all.into_iter().map(|wanted| wanted.volume).collect::<Vec<_>>();
-        let detaches = |all| names(all).into_iter().map(|volume| Deed::Detach { volume }).collect::<Vec<_>>();
+        let each = |all: Vec<Attach>, deed: fn(VolumeId) -> Deed| {
+            Deed::AtOnce(names(all).into_iter().map(deed).collect())
+        };
 
-        let attached = at_once(node, attaches(both(0).into()));
-        mount(node, "iscsi0", "app");
-        unmount(node, "iscsi0", "app");
-        let detached = at_once(node, detaches(both(0).into()));
+        let attached = at_once(node, Deed::AtOnce(attaches(both(0).into())));
+        hands::mount(node, "iscsi0", "app");
+        hands::unmount(node, "iscsi0", "app");
+        let detached = at_once(node, each(both(0).into(), detach));
         nothing_is_left(node);
         let staged = |wanted: Attach| Attach { staged_before: wanted.volume == volume("iscsi0"), ..wanted };
-        let many = at_once(node, attaches(all().into_iter().map(staged).collect()));
+        let many = at_once(node, Deed::AtOnce(attaches(all().into_iter().map(staged).collect())));
         costs_no_more("attach", &attached, &many);
         let peak = many.0["peak"].as_u64().unwrap();
         assert!(peak >= 4, "only {peak} tools ran at the same time");
 
-        let reference = || "app".to_owned();
-        let mounts = |volume| Deed::Mount { volume, reference: reference() };
-        at_once(node, names(all()).into_iter().map(mounts).collect());
+        at_once(node, each(all(), mount));
         let write = format!(
             "for d in {MOUNTS}/*/app; do echo $d >$d/f || exit 1; done; /run/bb/sync; ls -d {MOUNTS}/*/app | wc -l"
         );
         assert_eq!(node.exec_within(LIMIT, &write).ok("write"), "32");
         let read = format!("for d in {MOUNTS}/*/app; do read said <$d/f; [ $said = $d ] || exit 1; done");
         node.exec_within(LIMIT, &read).ok("each has its own");
-        let unmounts = |volume| Deed::Unmount { volume, reference: reference() };
-        at_once(node, names(all()).into_iter().map(unmounts).collect());
-        let gone = at_once(node, detaches(all()));
+        at_once(node, each(all(), unmount));
+        let gone = at_once(node, each(all(), detach));
         costs_no_more("detach", &detached, &gone);
         nothing_is_left(node);
     });
@@ -109,24 +121,26 @@ fn a_storage_that_hangs_delays_only_its_own_volumes() {
         // By the second network alone, which is going to be cut.
         let far = |name: &str, lun, serial: &str| iscsi::wanted(name, unit(storage, OPEN, &[1], lun, serial));
         bring(node, far("a", 0, "rig-unit-a"));
-        let point = mount(node, "a", "app");
+        let point = hands::mount(node, "a", "app");
         let wait = "for s in /sys/class/iscsi_session/*/recovery_tmo; do echo 3600 >$s; done";
         node.exec(wait).ok("what waits shall wait longer than this test takes");
         node.exec(&format!("echo kept >{point}/f")).ok("write, to be flushed");
-        unmount(node, "a", "app");
+        hands::unmount(node, "a", "app");
         let hanging = vec![attach("far", export(storage, 1, "/srv/v/n9"), &[]), far("b", 1, "rig-unit-b")];
         let near = || (0..3).flat_map(|n| [folder(storage, n), disk(storage, &[0], n)]).collect::<Vec<_>>();
         let names: Vec<_> = near().into_iter().map(|wanted| wanted.volume).collect();
 
         storage.cut(1).unwrap();
         let mut deeds = attaches(hanging);
-        deeds.push(Deed::Detach { volume: volume("a") });
+        deeds.push(detach(volume("a")));
         let hanging = deeds.len();
         deeds.extend(attaches(near()));
         let limits = |deed| Order { network: Some(30_000), detach: Some(30_000), ..order(deed) };
         let came = crate::leaving::give_and_leave(node, &limits(Deed::AtOnce(deeds)));
-        let went =
-            obey(node, Deed::AtOnce(names.into_iter().map(|volume| Deed::Detach { volume }).collect()));
+        let each = |deed: fn(VolumeId) -> Deed| Deed::AtOnce(names.iter().cloned().map(deed).collect());
+        at_once(node, each(mount));
+        at_once(node, each(unmount));
+        let went = obey(node, each(detach));
         storage.join(1).unwrap();
         let (came, went) = (done(came), done(went));
         let (slow, quick) = came["answers"].as_array().unwrap().split_at(hanging);
@@ -147,7 +161,11 @@ fn a_storage_that_hangs_delays_only_its_own_volumes() {
         node.wait_for("! grep -qsx hands /proc/[0-9]*/comm", LIMIT).ok("what was begun goes on");
         node.wait_for("! grep -vq running /sys/block/sd*/device/state", LIMIT).ok("its storage is back");
         for name in ["a", "b", "far"] {
-            done(detach(node, name));
+            done(hands::detach(node, name));
+        }
+        if !left(node).is_empty() {
+            // The disk that the kernel was looking for when the attach ended.
+            heal(node, "ended its sessions");
         }
         nothing_is_left(node);
     });
