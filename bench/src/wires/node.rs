@@ -265,6 +265,10 @@ fn unit(route: &IscsiRoute) -> Option<PathBuf> {
 fn namespace(route: &NvmeRoute) -> Option<PathBuf> {
     let NamespaceId::Nguid(wanted) = &route.namespace else { return None };
     let is_it = |disk: &PathBuf| {
+        // Of one path, beside the device over all of them.
+        if fs::read_to_string(disk.join("hidden")).unwrap_or_default().trim() == "1" {
+            return false;
+        }
         let text = fs::read_to_string(disk.join("nguid")).unwrap_or_default();
         text.trim().replace('-', "") == *wanted
     };

@@ -21,17 +21,20 @@ fn an_instance_and_an_engine_that_are_killed_disturb_nobody_and_know_everything_
         has_both(one);
         one.kill_engine();
         goes_on(site, one, two);
-        // An engine that comes back ends its containers.
+        // An engine that comes back ends its containers and tells no plugin: the volumes are theirs until they have run again.
         one.start_engine();
-        nothing_is_left(one);
+        let refused = two.shell("steady", "true");
+        assert!(!refused.is_ok() && refused.stderr.contains("in use on node `node1`"), "{refused:?}");
+        let acknowledged = VOLUMES.map(|(volume, _)| one.acknowledged(volume));
         for (volume, _) in VOLUMES {
-            let acknowledged = one.acknowledged(volume);
-            let found = two.shell(volume, "wc -l </data/log").ok("on the other host");
-            assert!(found.parse::<u64>().unwrap() >= acknowledged, "{volume}: {acknowledged}: {found}");
             one.docker(&format!("start {volume}")).ok("start");
             one.end(volume).ok("end");
         }
         nothing_is_left(one);
+        for ((volume, _), acknowledged) in VOLUMES.iter().zip(acknowledged) {
+            let found = two.shell(volume, "wc -l </data/log").ok("on the other host");
+            assert!(found.parse::<u64>().unwrap() >= acknowledged, "{volume}: {acknowledged}: {found}");
+        }
         share(site, [one, two]);
         for (volume, _) in VOLUMES {
             two.docker(&format!("volume rm {volume}")).ok("rm");
