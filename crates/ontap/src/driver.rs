@@ -156,8 +156,6 @@ impl Driver for OntapDriver {
     async fn observe(&self, handle: &Handle) -> Result<Option<VolumeState>> {
         const OPERATION: &str = "observe volume";
         match self.array.find(handle).await.map_err(self.array.error(OPERATION))? {
-            // Ours, but without its LUN: its making was interrupted, and whoever repeats it completes it.
-            Some(found) if self.is_unmade(&found) => Ok(None),
             Some(found) => Ok(Some(self.state(&found, OPERATION).await?)),
             None => Ok(None),
         }
@@ -167,7 +165,7 @@ impl Driver for OntapDriver {
         const OPERATION: &str = "list volumes";
         let fail = self.array.error(OPERATION);
         let mut all = self.array.list().await.map_err(&fail)?;
-        all.retain(|found| !self.is_unmade(found));
+        all.retain(|found| !self.array.is_unmade(found));
         if self.array.layout() == Layout::Block {
             let state = |found: &Found| found.state(&self.array, self.array.nodes_of(found));
             return Ok(all.iter().map(state).collect());

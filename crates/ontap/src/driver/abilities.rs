@@ -254,7 +254,7 @@ impl OntapDriver {
             self.array.split(&clone.volume).await.map_err(&fail)?;
         }
         if clone.size() >= size {
-            return Ok(outcome);
+            return Ok(outcome.map(|state| VolumeState { complete: true, ..state }));
         }
         self.enlarge(&clone, size, CLONE).await?;
         let grown = self.ours(&clone.handle, CLONE).await?;
