@@ -1,7 +1,7 @@
 //! What each operation costs in calls of the array; the table is in `NOTES.md`.
 
-use driver::CreateVolume;
 use driver::conformance::Fixture;
+use driver::{CloneVolume, CreateVolume};
 use model::{Bytes, Permit, SnapshotName};
 
 use crate::array::{Array, request};
@@ -19,6 +19,8 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
     let [volume, other]: [CreateVolume; 2] = ["v", "w"].map(|name| request(driver.as_ref(), name));
     let handle = volume.handle.clone();
     let permit = Permit::exclusive(array.nodes()[0].clone());
+    let clone =
+        CloneVolume { create: request(driver.as_ref(), "c"), source: other.handle.clone(), snapshot: None };
     let (pictures, snapshot) = (driver.snapshots(), SnapshotName::new("s").unwrap());
     let mut costs = vec![
         ("pools", cost(array, driver.pools()).await),
@@ -37,6 +39,7 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
             ("take", cost(array, snapshots.take(&handle, &snapshot)).await),
             ("list snapshots", cost(array, snapshots.list_snapshots(&handle)).await),
             ("restore", cost(array, snapshots.restore(&handle, &snapshot)).await),
+            ("clone", cost(array, snapshots.clones().unwrap().clone_volume(&clone)).await),
             ("delete snapshot", cost(array, snapshots.delete_snapshot(&handle, &snapshot)).await),
         ]);
     }
