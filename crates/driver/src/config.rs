@@ -163,6 +163,23 @@ impl BackendFile {
         self.credentials.as_ref()
     }
 
+    /// The file with the keys of the secret that its `credentials` name: as if they stood in it, but
+    /// [`to_value`](BackendFile::to_value) and what is shown never have them.
+    ///
+    /// # Errors
+    /// A key that stands in the file as well.
+    pub fn with_secret(&self, secret: BTreeMap<String, String>) -> Result<BackendFile, ConfigError> {
+        let mut file = BackendFile { credentials: None, ..self.clone() };
+        for (key, value) in secret {
+            if self.own.keys().any(|own| own.eq_ignore_ascii_case(&key)) {
+                let problem = "stands here and in the secret that `credentials` names; keep one of them";
+                return Err(ConfigError::new(&self.origin, &key, problem));
+            }
+            file.own.insert(key, Value::String(value));
+        }
+        Ok(file)
+    }
+
     /// Whether `debugTraceFlags` asks for this one.
     pub fn traces(&self, flag: &str) -> bool {
         self.trace.get(flag).copied().unwrap_or(false)

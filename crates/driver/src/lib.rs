@@ -91,10 +91,11 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
     /// Where volumes can be placed now, with their space.
     async fn pools(&self) -> Result<Vec<Pool>>;
 
-    /// The volume as the backend has it, whoever's it is; `None` if there is none of this handle.
+    /// The volume as the backend has it, whoever's it is; `None` if there is none of this handle. What an interrupted
+    /// create or clone left is not [complete](VolumeState::complete): repeated it is, and `delete` takes it away.
     async fn observe(&self, handle: &Handle) -> Result<Option<VolumeState>>;
 
-    /// Every volume that carries our tag.
+    /// Every volume that carries our tag and is made whole, or was.
     async fn list(&self) -> Result<Vec<VolumeState>>;
 
     /// # Behavior

@@ -7,11 +7,14 @@ use driver::{Driver, DriverError, ErrorKind};
 use model::{InstanceId, NodeName};
 use orchestrator::{BackendFile, Families};
 
+use crate::vault::Vault;
+
 /// Opens backends by the name of their driver.
 #[derive(Debug)]
 pub(crate) struct AllFamilies {
     instance: InstanceId,
     node: NodeName,
+    vault: Vault,
 }
 
 /// Every `storageDriverName`.
@@ -32,8 +35,8 @@ pub(crate) fn check(file: &BackendFile) -> Result<(), String> {
 }
 
 impl AllFamilies {
-    pub(crate) fn new(instance: InstanceId, node: NodeName) -> AllFamilies {
-        AllFamilies { instance, node }
+    pub(crate) fn new(instance: InstanceId, node: NodeName, vault: Vault) -> AllFamilies {
+        AllFamilies { instance, node, vault }
     }
 }
 
@@ -42,7 +45,9 @@ impl Families for AllFamilies {
     async fn open(&self, file: &BackendFile) -> Result<Arc<dyn Driver>, DriverError> {
         match file.driver_name() {
             linux::DRIVER => linux::open(file, self.instance.clone(), self.node.clone()).await,
-            other if ontap::Kind::named(other).is_some() => ontap::open(file, self.instance.clone()).await,
+            other if ontap::Kind::named(other).is_some() => {
+                ontap::open(&self.vault.complete(file).await?, self.instance.clone()).await
+            }
             other => Err(DriverError::new(ErrorKind::Invalid, "open backend", unknown(other))),
         }
     }

@@ -9,6 +9,7 @@ mod output;
 mod run;
 mod sim;
 mod usher;
+mod vault;
 
 use std::process::ExitCode;
 

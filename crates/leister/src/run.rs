@@ -23,6 +23,7 @@ use crate::cli::{Code, Failure};
 use crate::config::Config;
 use crate::families::AllFamilies;
 use crate::usher::Usher;
+use crate::vault::Vault;
 use args::Listen;
 pub(crate) use args::{LogArgs, RunArgs};
 
@@ -58,7 +59,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
         HostConfig { mounts_root: state.join(MOUNTS), limits: host::Limits::default(), paths };
     let host = Host::open(config_of_host).await.map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
 
-    let families = AllFamilies::new(instance.clone(), node.name.clone());
+    let families =
+        AllFamilies::new(instance.clone(), node.name.clone(), Vault::new(args.backend_secrets.clone()));
     let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node.clone()) };
     let orchestrator =
         Orchestrator::start(settings, store, Arc::new(families)).await.map_err(of_orchestrator)?;

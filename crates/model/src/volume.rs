@@ -61,6 +61,9 @@ pub struct VolumeState {
     /// Whether a node has put it to use, so that it must never be formatted; `None`: the backend does not keep that.
     pub staged: Option<bool>,
     pub created: Option<Timestamp>,
+    /// False: its making was interrupted. Nobody can use it yet; repeating it makes it whole, and it can be deleted.
+    #[serde(default = "yes")]
+    pub complete: bool,
     /// What it was made as, where the backend keeps that: from it a lost record is rebuilt.
     pub made_as: Option<Box<VolumeSpec>>,
 }
@@ -72,6 +75,10 @@ pub enum Owner {
     Ours,
     Other(InstanceId),
     Nobody,
+}
+
+fn yes() -> bool {
+    true
 }
 
 macro_rules! words {

@@ -6,6 +6,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use reqwest::header::RETRY_AFTER;
 use reqwest::{Method, RequestBuilder, Response, StatusCode, Url};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -13,7 +14,7 @@ use serde_json::Value;
 
 use crate::config::{Account, Config};
 use crate::error::{ArrayError, CallError};
-use pace::Pace;
+use pace::{Fared, Pace};
 
 pub(crate) type Result<T, E = CallError> = std::result::Result<T, E>;
 
@@ -89,13 +90,18 @@ const JOB: Duration = Duration::from_secs(120);
 /// The longest that one call may take; the caller's own limit may be shorter.
 const CALL: Duration = Duration::from_secs(60);
 const CONNECT: Duration = Duration::from_secs(6);
-/// Attempts at a call that cannot do harm twice.
+/// Attempts at a call that cannot do harm twice, where there is no answer.
 const ATTEMPTS: u32 = 4;
+/// Attempts at a call that the array has refused for having too much to do: it is there, and patience pays.
+const ATTEMPTS_AT_BUSY: u32 = 7;
 
 impl Client {
     /// # Errors
     /// Certificates or keys that cannot be used.
     pub(crate) fn new(config: &Config) -> Result<Client, String> {
+        if let Account::Elsewhere { secret } = &config.account {
+            return Err(format!("the secret `{secret}` that `credentials` name has not been read"));
+        }
         let http = reqwest::Client::builder()
             .tls_backend_preconfigured(tls::config(config)?)
             .user_agent(concat!("leister/", env!("CARGO_PKG_VERSION")))
@@ -108,7 +114,8 @@ impl Client {
         let base = Url::parse(&format!("https://{}/api/", config.management))
             .map_err(|e| format!("managementLIF `{}`: {e}", config.management))?;
         let account = config.account.clone();
-        Ok(Client { http, base, account, pace: Arc::new(Pace::default()) })
+        let pace = Pace::at(&config.management.authority);
+        Ok(Client { http, base, account, pace })
     }
 
     /// The array's address, for errors.
@@ -229,26 +236,23 @@ impl Client {
     async fn call(&self, method: Method, url: Url, body: Option<Value>) -> Result<Response> {
         let mut attempt = 1;
         loop {
-            let _place = self.pace.enter().await;
+            let place = self.pace.enter().await;
             let mut request = self.sign(self.http.request(method.clone(), url.clone()));
             if let Some(body) = &body {
                 request = request.json(body);
             }
             let sent = request.send().await;
-            let again = match &sent {
+            let fared = fared(sent.as_ref());
+            place.learn(fared);
+            let attempts = match &sent {
                 // Not done: the array had too much to do.
-                Ok(response) => {
-                    let overloaded = matches!(
-                        response.status(),
-                        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
-                    );
-                    self.pace.learn(overloaded);
-                    overloaded
-                }
-                Err(error) => error.is_connect() || method == Method::GET && !error.is_timeout(),
+                Ok(_) if matches!(fared, Fared::Refused(_)) => ATTEMPTS_AT_BUSY,
+                Ok(_) => 0,
+                Err(error) if error.is_connect() || method == Method::GET && !error.is_timeout() => ATTEMPTS,
+                Err(_) => 0,
             };
-            if again && attempt < ATTEMPTS {
-                drop(_place);
+            drop(place);
+            if attempt < attempts {
                 tokio::time::sleep(pace::backoff(attempt)).await;
                 attempt += 1;
                 continue;
@@ -264,7 +268,7 @@ impl Client {
     fn sign(&self, request: RequestBuilder) -> RequestBuilder {
         match &self.account {
             Account::Password { user, password } => request.basic_auth(user, Some(password.expose())),
-            Account::Certificate { .. } => request,
+            Account::Certificate { .. } | Account::Elsewhere { .. } => request,
         }
     }
 }
@@ -281,6 +285,17 @@ impl Job {
             message: message.unwrap_or_else(|| format!("the job ended as `{}` and says no more", self.state)),
             target: None,
         }
+    }
+}
+
+fn fared(sent: Result<&Response, &reqwest::Error>) -> Fared {
+    let Ok(response) = sent else { return Fared::Silent };
+    match response.status() {
+        StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+            let rest = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            Fared::Refused(rest.and_then(|text| text.parse().ok()).map(Duration::from_secs))
+        }
+        _ => Fared::Answered,
     }
 }
 

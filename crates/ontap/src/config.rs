@@ -143,7 +143,7 @@ impl Config {
         let exports = exports::read(&mut keys, kind)?;
         let nfs_mount_options = exports::mount_options(&mut keys, kind)?;
         let san = san(&mut keys, kind)?;
-        let chap = account::chap(&mut keys, kind, san)?;
+        let chap = account::chap(&mut keys, kind, san, file.credentials().is_some())?;
         let shared = shared::read(&mut keys, kind)?;
         keys.end()?;
         let mut slices = Vec::new();

@@ -83,6 +83,17 @@ impl OntapDriver {
         fresh: bool,
         operation: &'static str,
     ) -> Result<Outcome<VolumeState>> {
+        self.made_now(handle, id, fresh, operation).await.map(|(_, outcome)| outcome)
+    }
+
+    /// As `made`, and the volume itself.
+    async fn made_now(
+        &self,
+        handle: &Handle,
+        id: &VolumeId,
+        fresh: bool,
+        operation: &'static str,
+    ) -> Result<(Found, Outcome<VolumeState>)> {
         let found = self.array.find(handle).await.map_err(self.array.error(operation))?;
         let found = found.ok_or_else(|| {
             let message = format!("`{handle}` vanished while it was being made");
@@ -95,7 +106,7 @@ impl OntapDriver {
             return Err(DriverError::new(ErrorKind::Conflict, operation, message));
         }
         let state = self.state(&found, operation).await?;
-        Ok(if fresh { Outcome::Changed(state) } else { Outcome::Unchanged(state) })
+        Ok((found, if fresh { Outcome::Changed(state) } else { Outcome::Unchanged(state) }))
     }
 
     async fn grant(&self, handle: &Handle, seen: &Seen, permit: &Permit) -> Result<Outcome<Route>> {
@@ -108,13 +119,12 @@ impl OntapDriver {
         }
     }
 
-    /// The part of a block volume that nodes see; says whether it was missing.
-    async fn complete(&self, request: &CreateVolume, operation: &'static str) -> Result<bool> {
+    /// The part of a block volume that nodes see; says whether it was missing. A fresh volume has none.
+    async fn complete(&self, request: &CreateVolume, fresh: bool, operation: &'static str) -> Result<bool> {
         if self.array.layout() == Layout::File {
             return Ok(false);
         }
-        let found = self.ours(&request.handle, operation).await?;
-        if !matches!(found.unit, Unit::Missing) {
+        if !fresh && !matches!(self.ours(&request.handle, operation).await?.unit, Unit::Missing) {
             return Ok(false);
         }
         let choices = self.array.choices(&request.spec, operation)?;
@@ -156,8 +166,6 @@ impl Driver for OntapDriver {
     async fn observe(&self, handle: &Handle) -> Result<Option<VolumeState>> {
         const OPERATION: &str = "observe volume";
         match self.array.find(handle).await.map_err(self.array.error(OPERATION))? {
-            // Ours, but without its LUN: its making was interrupted, and whoever repeats it completes it.
-            Some(found) if self.is_unmade(&found) => Ok(None),
             Some(found) => Ok(Some(self.state(&found, OPERATION).await?)),
             None => Ok(None),
         }
@@ -167,7 +175,7 @@ impl Driver for OntapDriver {
         const OPERATION: &str = "list volumes";
         let fail = self.array.error(OPERATION);
         let mut all = self.array.list().await.map_err(&fail)?;
-        all.retain(|found| !self.is_unmade(found));
+        all.retain(|found| !self.array.is_unmade(found));
         if self.array.layout() == Layout::Block {
             let state = |found: &Found| found.state(&self.array, self.array.nodes_of(found));
             return Ok(all.iter().map(state).collect());
@@ -197,14 +205,14 @@ impl Driver for OntapDriver {
         };
         let fresh = self.array.make(&wanted, CREATE).await.map_err(|e| self.full(request, e))?;
         let completed = match fresh {
-            true => self.complete(request, CREATE).await.map_err(|e| self.full(request, e))?,
+            true => self.complete(request, true, CREATE).await.map_err(|e| self.full(request, e))?,
             false => match self.made(&request.handle, &request.volume, false, CREATE).await? {
                 Outcome::Changed(state) | Outcome::Unchanged(state)
                     if self.array.layout() == Layout::File =>
                 {
                     return Ok(Outcome::Unchanged(state));
                 }
-                _ => self.complete(request, CREATE).await?,
+                _ => self.complete(request, false, CREATE).await?,
             },
         };
         self.made(&request.handle, &request.volume, fresh || completed, CREATE).await

@@ -111,6 +111,17 @@ impl Array {
         }
     }
 
+    /// Whether it is one of ours whose making was interrupted, a block volume without its LUN for example: no node ever
+    /// had it.
+    pub(crate) fn is_unmade(&self, found: &Found) -> bool {
+        let is_hollow = || {
+            matches!(found.unit, Unit::Missing)
+                && found.owner(self) == Owner::Ours
+                && found.tag.as_ref().is_some_and(|tag| !tag.staged)
+        };
+        self.is_unmade_qtree(found) || is_hollow()
+    }
+
     pub(crate) fn is_nvme(&self) -> bool {
         self.config.kind == Kind::San && self.config.san == SanType::Nvme
     }
@@ -136,9 +147,10 @@ impl Found {
     pub(crate) fn state(&self, array: &Array, permitted: BTreeSet<NodeName>) -> VolumeState {
         let pool = self.volume.aggregates.first().and_then(|aggregate| PoolName::new(&aggregate.name).ok());
         let spec = self.tag.as_ref().and_then(|tag| tag.spec.clone());
+        let is_unmade = array.is_unmade(self);
         VolumeState {
             handle: self.handle.clone(),
-            owner: self.owner(array),
+            owner: if is_unmade { Owner::Ours } else { self.owner(array) },
             volume: self.tag.as_ref().map(|tag| tag.volume.clone()),
             pool: self
                 .tag
@@ -147,7 +159,8 @@ impl Found {
                 .or_else(|| self.shelf().and_then(|shelf| shelf.pool))
                 .or(pool.filter(|_| array.config.kind != Kind::NasFlexGroup))
                 .unwrap_or_else(|| array.first_pool.clone()),
-            size: self.size(),
+            size: if is_unmade { Bytes::ZERO } else { self.size() },
+            complete: !is_unmade && !self.is_bound(array),
             used: self.used(array),
             layout: array.layout(),
             provisioning: if self.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin },
@@ -163,6 +176,15 @@ impl Found {
             },
             made_as: spec,
         }
+    }
+
+    /// Whether it is a clone of ours that would depend on its source for good: its split has not begun.
+    fn is_bound(&self, array: &Array) -> bool {
+        let is_made = self.tag.as_ref().is_some_and(|tag| tag.imported.is_none());
+        !array.config.kind.is_economy()
+            && is_made
+            && self.volume.is_clone()
+            && self.owner(array) == Owner::Ours
     }
 
     fn used(&self, array: &Array) -> Option<Bytes> {

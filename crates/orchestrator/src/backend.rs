@@ -268,6 +268,25 @@ impl Backend {
         self.breaker.try_again();
         if let Err(error) = self.refresh().await {
             tracing::debug!(backend = %self.name, %error, "still unreachable");
+            if error.kind == ErrorKind::Denied && self.file.credentials().is_some() {
+                self.open_anew(families).await;
+            }
+        }
+    }
+
+    /// The secret that its file names may be another one by now. What is open stays until it opens with that.
+    async fn open_anew(&self, families: &dyn Families) {
+        let _turn = self.opening.lock().await;
+        match tokio::time::timeout(self.call_limit, families.open(&self.file)).await {
+            Ok(Ok(driver)) => {
+                tracing::info!(backend = %self.name, "opened anew, with the secret as it is now");
+                self.driver.store(Some(Arc::new(driver)));
+                if let Err(error) = self.refresh().await {
+                    tracing::debug!(backend = %self.name, %error, "cannot ask for pools");
+                }
+            }
+            Ok(Err(error)) => tracing::warn!(backend = %self.name, %error, "its account is refused"),
+            Err(_) => tracing::debug!(backend = %self.name, "no answer to opening it anew"),
         }
     }
 

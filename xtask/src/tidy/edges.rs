@@ -50,7 +50,13 @@ const ALLOWED: &[Allowed] = &[
         tests_use: &["host", "rig", "filer-suite"],
         why: "a family knows its contract and its array",
     },
-    Allowed { place: "crates/ontap", uses: &["model", "driver"], tests_use: &["sim-ontap"], why: FAMILY },
+    Allowed {
+        place: "crates/ontap",
+        uses: &["model", "driver"],
+        // What a person sees of rights and outages is the family's and the orchestrator's work together.
+        tests_use: &["sim-ontap", "orchestrator", "store"],
+        why: FAMILY,
+    },
     Allowed { place: "crates/element", uses: &["model", "driver"], tests_use: &["sim-element"], why: FAMILY },
     Allowed {
         place: "crates/santricity",

@@ -297,3 +297,17 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_keys_of_a_secret_count_as_if_they_stood_in_the_file_and_are_not_stored() {
+    let text =
+        "version: 1\nstorageDriverName: ontap-nas\ncredentials: {name: svm1}\nmanagementLIF: 10.0.0.1\n";
+    let file = BackendFile::parse(text, "f").unwrap();
+    let secret = |key: &str| BTreeMap::from([(key.to_owned(), "hunter2hunter2".to_owned())]);
+    let whole = file.with_secret(secret("password")).unwrap();
+    assert_eq!(whole.section().text("password").unwrap().as_deref(), Some("hunter2hunter2"));
+    assert!(whole.credentials().is_none() && file.credentials().is_some());
+    assert!(!whole.to_value().to_string().contains("hunter2") && !format!("{whole:?}").contains("hunter2"));
+    let error = file.with_secret(secret("managementlif")).unwrap_err().to_string();
+    assert!(error.contains("managementlif") && error.contains("credentials"), "{error}");
+}

@@ -59,6 +59,7 @@ impl MemoryDriver {
             permitted: volume.permitted.keys().cloned().collect(),
             staged: Some(volume.staged),
             created: Some(volume.created),
+            complete: true,
             made_as: volume.made_as.clone(),
         }
     }

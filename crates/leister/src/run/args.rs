@@ -49,6 +49,10 @@ pub(crate) struct RunArgs {
     /// directory for each volume
     #[arg(long, env = "LEISTER_LUKS_SECRETS", value_name = "DIR")]
     pub(crate) luks_secrets: Option<PathBuf>,
+    /// Secrets that `credentials` in backend files name: a directory for each, with a file for each key, such as
+    /// `username` and `password`
+    #[arg(long, env = "LEISTER_BACKEND_SECRETS", value_name = "DIR")]
+    pub(crate) backend_secrets: Option<PathBuf>,
     /// This machine's name among the nodes [default: the host name]
     #[arg(long, env = "LEISTER_NODE", value_name = "NAME")]
     node: Option<NodeName>,

@@ -119,6 +119,7 @@ impl Import for LinuxDriver {
                 permitted: std::collections::BTreeSet::new(),
                 staged: None,
                 created: None,
+                complete: true,
                 made_as: None,
             })),
             (None, Some(volume)) => self.seen(OPERATION, volume).map(Some),

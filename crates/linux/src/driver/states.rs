@@ -31,6 +31,7 @@ impl LinuxDriver {
             permitted,
             staged: state.staged,
             created: Some(state.created),
+            complete: true,
             made_as: state.labels.get(SPEC_LABEL).and_then(|text| serde_json::from_str(text).ok()),
         })
     }

@@ -31,7 +31,7 @@ pub(super) fn config(config: &Config) -> Result<ClientConfig, String> {
         }
     };
     match &config.account {
-        Account::Password { .. } => Ok(builder.with_no_client_auth()),
+        Account::Password { .. } | Account::Elsewhere { .. } => Ok(builder.with_no_client_auth()),
         Account::Certificate { certificate, key } => {
             let chain = certificates(certificate).map_err(|e| format!("clientCertificate: {e}"))?;
             let key = PrivateKeyDer::from_pem_slice(key.expose().as_bytes())

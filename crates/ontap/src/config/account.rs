@@ -26,6 +26,10 @@ pub(crate) enum Account {
         certificate: Vec<u8>,
         key: Secret,
     },
+    /// In the secret of this name, which has yet to be read.
+    Elsewhere {
+        secret: String,
+    },
 }
 
 pub(super) fn management(keys: &mut Section) -> Result<Management, ConfigError> {
@@ -54,17 +58,28 @@ pub(super) fn read(
     keys: &mut Section,
     elsewhere: Option<&Credentials>,
 ) -> Result<(Account, Option<Vec<u8>>), ConfigError> {
-    if let Some(credentials) = elsewhere {
+    if let Some(credentials) = elsewhere.filter(|credentials| credentials.kind != "secret") {
         let problem = format!(
-            "credentials of type `{}` are not supported; write username and password, or a client certificate",
+            "credentials of type `{}` are not supported; write `secret`, or username and password here",
             credentials.kind
         );
-        return Err(keys.error("credentials", problem));
+        return Err(keys.error("credentials.type", problem));
     }
     let trusted = pem(keys, "trustedCACertificate")?;
     let (user, password) = (keys.text("username")?, keys.text("password")?);
     let certificate = pem(keys, "clientCertificate")?;
     let key = pem(keys, "clientPrivateKey")?;
+    if let Some(Credentials { name, .. }) = elsewhere {
+        let here = [
+            ("username", user.is_some()),
+            ("password", password.is_some()),
+            ("clientPrivateKey", key.is_some()),
+        ];
+        if let Some((key, _)) = here.into_iter().find(|(_, is_here)| *is_here) {
+            return Err(keys.error(key, "`credentials` name a secret with it; keep one of them"));
+        }
+        return Ok((Account::Elsewhere { secret: name.clone() }, trusted));
+    }
     let account = match (user, password, certificate, key) {
         (Some(user), Some(password), None, None) => {
             Account::Password { user, password: Secret::new(password) }
@@ -101,7 +116,13 @@ pub(super) fn read(
     Ok((account, trusted))
 }
 
-pub(super) fn chap(keys: &mut Section, kind: Kind, san: SanType) -> Result<Option<Chap>, ConfigError> {
+/// `elsewhere`: what is not in the file may be in a secret that has yet to be read.
+pub(super) fn chap(
+    keys: &mut Section,
+    kind: Kind,
+    san: SanType,
+    elsewhere: bool,
+) -> Result<Option<Chap>, ConfigError> {
     const FOUR: [&str; 4] =
         ["chapUsername", "chapInitiatorSecret", "chapTargetUsername", "chapTargetInitiatorSecret"];
     let wanted = keys.flag("useCHAP")?.unwrap_or(false);
@@ -119,6 +140,9 @@ pub(super) fn chap(keys: &mut Section, kind: Kind, san: SanType) -> Result<Optio
         return Err(keys.error("useCHAP", "only iSCSI knows CHAP; remove it"));
     }
     if let Some((key, _)) = FOUR.into_iter().zip(&values).find(|(_, value)| value.is_none()) {
+        if elsewhere {
+            return Ok(None);
+        }
         return Err(keys.error(key, "missing; `useCHAP` needs both names and both secrets"));
     }
     let mut words = values.into_iter().flatten();

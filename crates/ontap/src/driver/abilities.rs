@@ -207,8 +207,8 @@ impl Clones for OntapDriver {
     async fn clone_volume(&self, request: &CloneVolume) -> Result<Outcome<VolumeState>> {
         let fail = self.array.error(CLONE);
         let create = &request.create;
-        if let Some(there) = self.array.find(&create.handle).await.map_err(&fail)? {
-            let outcome = self.made(&create.handle, &create.volume, false, CLONE).await?;
+        if self.array.find(&create.handle).await.map_err(&fail)?.is_some() {
+            let (there, outcome) = self.made_now(&create.handle, &create.volume, false, CLONE).await?;
             return self.finish(there, create.spec.size, outcome).await;
         }
         let source = self.ours(&request.source, CLONE).await?;
@@ -235,8 +235,7 @@ impl Clones for OntapDriver {
         };
         let snapshot = request.snapshot.as_ref().map(SnapshotName::as_str);
         let fresh = self.array.make_clone(&wanted, &request.source, snapshot, staged, CLONE).await?;
-        let outcome = self.made(&create.handle, &create.volume, fresh, CLONE).await?;
-        let made = self.ours(&create.handle, CLONE).await?;
+        let (made, outcome) = self.made_now(&create.handle, &create.volume, fresh, CLONE).await?;
         self.finish(made, create.spec.size, outcome).await
     }
 }
@@ -254,7 +253,7 @@ impl OntapDriver {
             self.array.split(&clone.volume).await.map_err(&fail)?;
         }
         if clone.size() >= size {
-            return Ok(outcome);
+            return Ok(outcome.map(|state| VolumeState { complete: true, ..state }));
         }
         self.enlarge(&clone, size, CLONE).await?;
         let grown = self.ours(&clone.handle, CLONE).await?;

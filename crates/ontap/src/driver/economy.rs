@@ -154,8 +154,7 @@ impl OntapDriver {
             aggregate: None,
         };
         self.array.clone_shared_lun(&wanted, &source.volume, &lun, staged, operation).await?;
-        let outcome = self.made(&create.handle, &create.volume, true, operation).await?;
-        let made = self.ours(&create.handle, operation).await?;
+        let (made, outcome) = self.made_now(&create.handle, &create.volume, true, operation).await?;
         self.finish(made, create.spec.size, outcome).await
     }
 

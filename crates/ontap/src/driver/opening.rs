@@ -109,6 +109,7 @@ fn blame(error: CallError, place: &str, account: &Account) -> DriverError {
         CallError::Refused(refusal) if refusal.kind() == ErrorKind::Denied => match account {
             Account::Password { .. } => "`username` and `password`",
             Account::Certificate { .. } => "`clientCertificate` and `clientPrivateKey`",
+            Account::Elsewhere { .. } => "`credentials`",
         },
         CallError::Silent(error) if is_about_certificates(error) => "`trustedCACertificate`",
         CallError::Silent(_) | CallError::Cut | CallError::Strange(_) => "`managementLIF`",
@@ -118,7 +119,8 @@ fn blame(error: CallError, place: &str, account: &Account) -> DriverError {
         }
     };
     let mut shown = error.in_operation(OPEN, place);
-    shown.message.push_str(&format!("; look at {key} in the backend file"));
+    let or_there = if shown.kind == ErrorKind::Denied { ", or in the secret that it names" } else { "" };
+    shown.message.push_str(&format!("; look at {key} in the backend file{or_there}"));
     shown
 }
 

@@ -13,7 +13,7 @@ use model::{
 use super::OntapDriver;
 use crate::client;
 use crate::config::Kind;
-use crate::layout::{Found, GRANULARITY, SMALLEST, SMALLEST_GROUP, Unit};
+use crate::layout::{Found, GRANULARITY, SMALLEST, SMALLEST_GROUP};
 use crate::wire::aggregates::{self, Aggregate};
 use crate::wire::svms;
 
@@ -187,12 +187,6 @@ impl OntapDriver {
             default_filesystem: (layout == Layout::Block).then_some(Filesystem::Ext4),
             default_options: VolumeOptions::new(),
         })
-    }
-
-    /// Whether a block volume without its LUN is one whose making was interrupted: no node ever had it.
-    pub(super) fn is_unmade(&self, found: &Found) -> bool {
-        self.array.is_unmade_qtree(found)
-            || matches!(found.unit, Unit::Missing) && found.tag.as_ref().is_some_and(|tag| !tag.staged)
     }
 }
 

@@ -77,9 +77,13 @@ impl Array {
     /// Whether it is one of ours whose making was interrupted: nobody ever had it.
     pub(crate) fn is_unmade_qtree(&self, found: &Found) -> bool {
         let Unit::Qtree(qtree) = &found.unit else { return false };
+        qtree.policy() == Some(&self.empty_policy()) && self.is_on_shelf(found)
+    }
+
+    /// Whether its FlexVol is one that we made for qtrees.
+    fn is_on_shelf(&self, found: &Found) -> bool {
         let shelf = Tag::read(found.volume.comment.as_deref());
-        qtree.policy() == Some(&self.empty_policy())
-            && shelf.is_some_and(|tag| tag.instance == self.instance && tag.holds == Some(Holds::Qtrees))
+        shelf.is_some_and(|tag| tag.instance == self.instance && tag.holds == Some(Holds::Qtrees))
     }
 
     pub(crate) async fn make_qtree(&self, wanted: &Wanted<'_>, operation: &'static str) -> Result<()> {
@@ -183,13 +187,28 @@ impl Array {
     }
 
     /// The qtree with all that is in it, its quota rule with it, and its policy.
+    ///
+    /// # Behavior
+    /// The qtree goes last: whatever interrupts this, the repeat still finds it. One that was imported would be
+    /// nobody's without its policy, and goes first.
     pub(crate) async fn delete_qtree(&self, found: &Found, qtree: &Qtree) -> client::Result<()> {
-        match qtrees::delete(&self.client, qtree).await {
-            Err(error) if !error.is(ABSENT) => return Err(error),
-            _ => {}
+        let goes_last = self.is_on_shelf(found);
+        if goes_last && !self.is_unmade_qtree(found) {
+            qtrees::change(&self.client, qtree, None, &self.empty_policy()).await?;
+        }
+        if !goes_last {
+            self.remove_qtree(qtree).await?;
         }
         let pattern = format!("{}{}*", found.handle, mark(&self.instance));
         match exports::delete(&self.client, &self.svm, &pattern).await {
+            Err(error) if !error.is(ABSENT) => return Err(error),
+            _ => {}
+        }
+        if goes_last { self.remove_qtree(qtree).await } else { Ok(()) }
+    }
+
+    async fn remove_qtree(&self, qtree: &Qtree) -> client::Result<()> {
+        match qtrees::delete(&self.client, qtree).await {
             Err(error) if !error.is(ABSENT) => Err(error),
             _ => Ok(()),
         }

@@ -139,6 +139,10 @@ impl Array {
             svm: Named::new(&self.svm),
             comment: self.comment(wanted, staged, operation)?,
             guarantee: Some(guarantee(wanted.spec.provisioning)),
+            snapshot_policy: Some(Named::new(choices.snapshot_policy.as_deref().unwrap_or("none"))),
+            snapshot_directory_access_enabled: Some(choices.snapshot_dir),
+            qos: choices.qos_policy.as_deref().map(|policy| Qos { policy: Named::new(policy) }),
+            tiering: choices.tiering_policy.map(|policy| Tiering { policy }),
             nas: self.nas(wanted.handle, &choices).map(|nas| Nas { unix_permissions: None, ..nas }),
             clone: Some(Parent {
                 is_flexclone: true,

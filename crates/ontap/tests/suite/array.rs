@@ -13,6 +13,7 @@ use model::{
 use serde_json::{Value, json};
 use sim_ontap::{Builder, Sim, State};
 
+#[derive(Debug)]
 pub(crate) struct Array {
     pub(crate) sim: Sim,
     file: BackendFile,
@@ -97,6 +98,15 @@ impl Array {
         open(&file(&self.sim, driver, rest)).await
     }
 
+    pub(crate) fn file(&self) -> BackendFile {
+        self.file.clone()
+    }
+
+    /// As a new process would, which may fail.
+    pub(crate) async fn open_again(&self) -> driver::Result<Arc<dyn Driver>> {
+        ontap::open(&self.file, InstanceId::new("ours").unwrap()).await
+    }
+
     /// The same backend under another account.
     pub(crate) async fn as_user(
         &self,
@@ -114,18 +124,25 @@ impl Array {
         ontap::open(&file, InstanceId::new("ours").unwrap()).await
     }
 
-    /// Volumes of ours, made past the wire.
+    /// Volumes of ours, made past the wire and, but for the first, past the array's rules.
     pub(crate) async fn plant_many(&self, count: usize) {
-        for n in 0..count {
-            let tag = json!({"leister": {"instance": "ours", "volume": format!("m{n}")}});
-            let volume = json!({
-                "name": format!("leister_m{n}"), "svm": {"name": "svm1"}, "size": 20 << 20,
-                "aggregates": [{"name": "aggr1"}], "comment": tag.to_string(), "guarantee": {"type": "none"},
-            });
-            let (status, answer) = self.sim.ask("POST", "/storage/volumes", volume).await;
-            assert!((200..300).contains(&status), "{status} {answer}");
+        let name = |n: usize| format!("leister_m{n}");
+        let tag = |n: usize| json!({"leister": {"instance": "ours", "volume": format!("m{n}")}}).to_string();
+        let first = json!({
+            "name": name(0), "svm": {"name": "svm1"}, "size": 20 << 20, "aggregates": [{"name": "aggr1"}],
+            "comment": tag(0), "guarantee": {"type": "none"},
+        });
+        self.ask("/storage/volumes", first).await;
+        let mut state = self.sim.edit();
+        let first = state.find_by("volumes", "name", &name(0)).unwrap().1.clone();
+        for n in 1..count {
+            let mut volume = first.clone();
+            let uuid = format!("00000000-0000-4000-8000-{n:012}");
+            volume["name"] = json!(name(n));
+            volume["comment"] = json!(tag(n));
+            volume["uuid"] = json!(uuid);
+            state.put("volumes", &uuid, volume);
         }
-        self.sim.finish_jobs();
     }
 
     pub(crate) async fn ask(&self, path: &str, body: Value) {

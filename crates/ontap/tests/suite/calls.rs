@@ -1,7 +1,7 @@
 //! What each operation costs in calls of the array; the table is in `NOTES.md`.
 
-use driver::CreateVolume;
 use driver::conformance::Fixture;
+use driver::{CloneVolume, CreateVolume};
 use model::{Bytes, Permit, SnapshotName};
 
 use crate::array::{Array, request};
@@ -19,6 +19,8 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
     let [volume, other]: [CreateVolume; 2] = ["v", "w"].map(|name| request(driver.as_ref(), name));
     let handle = volume.handle.clone();
     let permit = Permit::exclusive(array.nodes()[0].clone());
+    let clone =
+        CloneVolume { create: request(driver.as_ref(), "c"), source: other.handle.clone(), snapshot: None };
     let (pictures, snapshot) = (driver.snapshots(), SnapshotName::new("s").unwrap());
     let mut costs = vec![
         ("pools", cost(array, driver.pools()).await),
@@ -37,6 +39,7 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
             ("take", cost(array, snapshots.take(&handle, &snapshot)).await),
             ("list snapshots", cost(array, snapshots.list_snapshots(&handle)).await),
             ("restore", cost(array, snapshots.restore(&handle, &snapshot)).await),
+            ("clone", cost(array, snapshots.clones().unwrap().clone_volume(&clone)).await),
             ("delete snapshot", cost(array, snapshots.delete_snapshot(&handle, &snapshot)).await),
         ]);
     }
@@ -75,11 +78,17 @@ async fn each_operation_costs_as_many_calls_as_the_notes_say() {
 }
 
 #[tokio::test]
-async fn a_list_is_paged_and_its_cost_grows_by_page_not_by_volume() {
+async fn ten_thousand_volumes_are_listed_in_ten_pages_and_cost_the_poll_of_pools_nothing() {
+    const MANY: usize = 10_000;
     let array = Array::new("ontap-nas", "").await;
-    array.plant_many(2500).await;
+    array.plant_many(MANY).await;
     let driver = array.driver();
     let before = array.sim.calls().total();
-    assert_eq!(driver.list().await.unwrap().len(), 2500);
-    assert_eq!(array.sim.calls().total() - before, 3);
+    assert_eq!(driver.list().await.unwrap().len(), MANY);
+    assert_eq!(array.sim.calls().total() - before, MANY / 1000);
+    let pages = array.sim.calls().log();
+    let longest = pages.iter().filter_map(|call| call.reply["num_records"].as_u64()).max();
+    assert_eq!(longest, Some(1000), "a page is bounded");
+    assert_eq!(cost(&array, driver.pools()).await, 1);
+    assert_eq!(cost(&array, driver.observe(&request(driver.as_ref(), "m9999").handle)).await, 1);
 }

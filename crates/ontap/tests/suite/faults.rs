@@ -238,3 +238,170 @@ async fn a_clone_whose_split_is_under_way_keeps_its_snapshot_and_says_so() {
     array.sim.finish_jobs();
     assert!(snapshots.delete_snapshot(&source, &snapshot).await.unwrap().is_changed());
 }
+
+/// What of the array's objects there are, by table: what any operation may leave behind.
+fn objects(array: &Array) -> Vec<(&'static str, usize)> {
+    const TABLES: [&str; 9] = [
+        "volumes",
+        "luns",
+        "namespaces",
+        "qtrees",
+        "quota_rules",
+        "export_policies",
+        "export_rules",
+        "lun_maps",
+        "nvme_maps",
+    ];
+    let state = array.sim.state();
+    TABLES.into_iter().map(|table| (table, state.count(table))).collect()
+}
+
+/// Each changing call of `make` fails in turn, done or not. What is left is then deleted as the orchestrator would: by
+/// what `observe` says. Nothing may be left.
+async fn leaves_nothing_when_it_fails(
+    array: &Array,
+    name: &str,
+    make: impl AsyncFn(&dyn Driver, &Handle) -> Result<()>,
+) {
+    let driver = array.driver();
+    for is_done in [false, true] {
+        for nth in 0..MOST {
+            let handle = request(driver.as_ref(), &format!("{name}{nth}{is_done}")).handle;
+            let before = objects(array);
+            let failure = || match is_done {
+                true => Effect::ApplyAndDrop,
+                false => Effect::Answer {
+                    status: 500,
+                    body: Body::Json(json!({"error": {"message": "the shelf is on fire", "code": "99"}})),
+                    headers: Vec::new(),
+                },
+            };
+            for calls in ["POST *", "PATCH *"] {
+                let calls = calls.to_owned();
+                array.sim.faults().add(Fault {
+                    calls,
+                    containing: None,
+                    after: nth,
+                    times: Some(1),
+                    effect: failure(),
+                });
+            }
+            let met = array.sim.faults().met();
+            let made = make(driver.as_ref(), &handle).await;
+            let is_met = array.sim.faults().met() > met;
+            array.sim.faults().clear();
+            if let Err(error) = &made
+                && !is_done
+            {
+                assert!(error.to_string().contains("the shelf is on fire"), "{error}");
+            }
+            // A new process: what the old one knew is lost with it.
+            array.reopen().await;
+            let driver = array.driver();
+            if driver.observe(&handle).await.unwrap().is_some() {
+                driver.delete(&handle).await.unwrap();
+            }
+            assert_eq!(driver.observe(&handle).await.unwrap(), None);
+            let kind = driver.info().driver;
+            assert_eq!(objects(array), before, "{kind}: change {nth} failed, done: {is_done}");
+            if !is_met {
+                assert!(nth > 0, "no call failed at all");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_create_that_fails_anywhere_is_seen_and_leaves_nothing_once_deleted() {
+    for (kind, rest) in DRIVERS {
+        let array = Array::new(kind, rest).await;
+        // What volumes share stays for good.
+        let first = create(array.driver().as_ref(), "first").await;
+        leaves_nothing_when_it_fails(&array, "v", async |driver, handle| {
+            let mut volume = request(driver, "x");
+            volume.handle = handle.clone();
+            driver.create(&volume).await.map(drop)
+        })
+        .await;
+        array.driver().delete(&first).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_clone_that_fails_anywhere_is_seen_and_leaves_nothing_once_deleted() {
+    for (kind, rest) in DRIVERS {
+        let array = Array::new(kind, rest).await;
+        if array.driver().snapshots().is_none() {
+            continue;
+        }
+        let source = create(array.driver().as_ref(), "source").await;
+        leaves_nothing_when_it_fails(&array, "c", async |driver, handle| {
+            let mut create = request(driver, "x");
+            create.handle = handle.clone();
+            create.spec.size = Bytes::gib(2);
+            let clone = CloneVolume { create, source: source.clone(), snapshot: None };
+            driver.snapshots().and_then(Snapshots::clones).unwrap().clone_volume(&clone).await.map(drop)
+        })
+        .await;
+    }
+}
+
+/// What died between the clone and its split would depend on its source for good, and keep the source's snapshot.
+#[tokio::test]
+async fn a_clone_that_was_not_split_is_seen_as_unfinished_and_the_repeat_splits_it() {
+    for (kind, rest) in [("ontap-nas", ""), ("ontap-san", "sanType: iscsi"), ("ontap-san", "sanType: nvme")] {
+        let array = Array::new(kind, rest).await;
+        let driver = array.driver();
+        let source = create(driver.as_ref(), "source").await;
+        let (snapshots, snapshot) = (driver.snapshots().unwrap(), SnapshotName::new("s").unwrap());
+        snapshots.take(&source, &snapshot).await.unwrap();
+        let create = request(driver.as_ref(), "copy");
+        let handle = create.handle.clone();
+        let clone = CloneVolume { create, source: source.clone(), snapshot: Some(snapshot.clone()) };
+        array.sim.faults().add(Fault {
+            calls: "PATCH /storage/volumes*".to_owned(),
+            containing: Some("split_initiated".to_owned()),
+            after: 0,
+            times: Some(1),
+            effect: Effect::Drop,
+        });
+        snapshots.clones().unwrap().clone_volume(&clone).await.unwrap_err();
+        assert_eq!(array.sim.faults().met(), 1);
+        assert!(!driver.observe(&handle).await.unwrap().unwrap().complete, "{kind}");
+        let done = snapshots.clones().unwrap().clone_volume(&clone).await.unwrap().into_inner();
+        assert!(done.complete && driver.observe(&handle).await.unwrap().unwrap().complete, "{kind}");
+        assert!(snapshots.delete_snapshot(&source, &snapshot).await.unwrap().is_changed(), "{kind}");
+    }
+}
+
+/// The reply to a create is lost while the array's job for it still runs: nothing is to be seen yet.
+#[tokio::test]
+async fn a_create_repeated_while_its_lost_job_runs_makes_no_second_volume() {
+    for (kind, rest) in DRIVERS {
+        let array = Array::with(kind, rest, |sim| sim.job_time(std::time::Duration::from_secs(2))).await;
+        let driver = array.driver();
+        driver.pools().await.unwrap();
+        let volume = request(driver.as_ref(), "v");
+        let lost = Effect::ApplyAndStall { milliseconds: None };
+        array.sim.faults().once("POST /storage/volumes", lost);
+        // Who asked gives up while the job runs, and asks again at once.
+        let waited =
+            tokio::time::timeout(std::time::Duration::from_millis(500), driver.create(&volume)).await;
+        assert!(waited.is_err() && array.sim.faults().met() == 1, "{kind}: {waited:?}");
+        let mut tries = 0;
+        while let Err(error) = driver.create(&volume).await {
+            let is_passing = matches!(error.kind, ErrorKind::Busy | ErrorKind::Unreachable);
+            assert!(is_passing && tries < 100, "{kind}: {:?} {error}", error.kind);
+            tries += 1;
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        }
+        array.sim.faults().clear();
+        array.sim.finish_jobs();
+        assert_eq!(driver.list().await.unwrap().len(), 1, "{kind}");
+        let shelves =
+            array.sim.state().list("volumes").filter(|volume| volume["is_svm_root"] != json!(true)).count();
+        assert!(shelves <= 2, "{kind}: {shelves}");
+        driver.delete(&volume.handle).await.unwrap();
+    }
+}

@@ -9,3 +9,6 @@ mod conformance;
 mod faults;
 mod inputs;
 mod opening;
+mod outage;
+mod whole;
+mod worn;

@@ -25,6 +25,10 @@ fn a_file_as_trident_has_it_is_understood() {
     )
     .unwrap();
     checked(
+        "storageDriverName: ontap-san\nmanagementLIF: 10.0.0.1\ncredentials: {name: svm1, type: secret}\nuseCHAP: true\n",
+    )
+    .unwrap();
+    checked(
         "storageDriverName: ontap-san\nmanagementLIF: 'fd00::1'\nusername: admin\npassword: secret\nsanType: iscsi\n\
          useCHAP: true\nchapUsername: a\nchapInitiatorSecret: aaaaaaaaaaaa\nchapTargetUsername: b\n\
          chapTargetInitiatorSecret: bbbbbbbbbbbb\ndefaults: {fileSystemType: xfs, spaceAllocation: 'true', \
@@ -45,6 +49,8 @@ fn mistakes_name_the_key_and_the_way_out() {
             ["managementLIF", "no address"],
         ),
         (nas.to_owned(), ["username", "missing"]),
+        (format!("{nas}credentials: {{name: s, type: awsarn}}\n"), ["credentials.type", "awsarn"]),
+        (format!("{nas}{account}credentials: {{name: s}}\n"), ["username", "keep one of them"]),
         (format!("{nas}username: a\n"), ["password", "missing"]),
         (format!("{nas}{account}clientCertificate: x\n"), ["clientCertificate", "not PEM"]),
         (format!("{nas}{account}trustedCACertificate: '%'\n"), ["trustedCACertificate", "not PEM"]),

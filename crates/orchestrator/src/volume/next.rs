@@ -73,6 +73,14 @@ fn exist(record: &VolumeRecord, seen: Option<&VolumeState>, own: Option<&NodeNam
     if own.is_some() && is_later(record, seen) {
         return absent(record, own);
     }
+    if !seen.complete {
+        match record.settled {
+            false if record.origin == Origin::Made => return Step::Create,
+            // What there was of it is lost: no other thing than its absence.
+            true if seen.size == Bytes::ZERO => return absent(record, own),
+            _ => {}
+        }
+    }
     if record.missing {
         return Step::Found;
     }

@@ -82,7 +82,10 @@ impl Inner {
             // A name that it cannot have it does not have.
             let Ok(handle) = driver.handle(id) else { return Ok(None) };
             let seen = backend.call(Queue::Read, "observe volume", driver.observe(&handle)).await?;
-            let is_it = |seen: &VolumeState| seen.owner == Owner::Ours && seen.volume.as_ref() == Some(id);
+            // What is half made is its maker's business.
+            let is_it = |seen: &VolumeState| {
+                seen.owner == Owner::Ours && seen.volume.as_ref() == Some(id) && seen.complete
+            };
             Ok::<_, Error>(seen.filter(is_it).map(|seen| (backend.clone(), seen)))
         });
         let mut found = Vec::new();

@@ -21,6 +21,7 @@ struct Inner {
     counts: BTreeMap<String, usize>,
     in_flight: usize,
     most_in_flight: usize,
+    connections: usize,
 }
 
 /// One call, and what became of it.
@@ -61,6 +62,15 @@ impl Calls {
     /// The greatest number of calls that were under way at once.
     pub fn most_in_flight(&self) -> usize {
         self.lock().most_in_flight
+    }
+
+    /// How many connections were accepted: far fewer than calls, where clients keep theirs.
+    pub fn connections(&self) -> usize {
+        self.lock().connections
+    }
+
+    pub(crate) fn connected(&self) {
+        self.lock().connections += 1;
     }
 
     /// Forgets all calls.

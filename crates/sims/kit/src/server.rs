@@ -123,6 +123,7 @@ async fn accept<S: Simulator>(
             tokio::time::sleep(std::time::Duration::from_millis(10)).await;
             continue;
         };
+        door.calls.connected();
         let (door, config) = (door.clone(), config.clone());
         connections.spawn(async move {
             if let Err(e) = greet(stream, door, config).await {

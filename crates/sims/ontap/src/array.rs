@@ -68,7 +68,7 @@ pub(crate) struct Manner {
 /// The array.
 pub(crate) struct Array {
     pub(crate) clock: Clock,
-    accounts: Vec<Account>,
+    accounts: Mutex<Vec<Account>>,
     inner: Mutex<Inner>,
     /// Rings when a job has ended by word instead of by clock.
     told: tokio::sync::Notify,
@@ -84,7 +84,11 @@ pub(crate) struct Inner {
 impl Array {
     pub(crate) fn new(state: State, manner: Manner, clock: Clock, accounts: Vec<Account>) -> Self {
         let inner = Mutex::new(Inner { state, manner, generation: 0 });
-        Self { clock, accounts, inner, told: tokio::sync::Notify::new() }
+        Self { clock, accounts: Mutex::new(accounts), inner, told: tokio::sync::Notify::new() }
+    }
+
+    pub(crate) fn accounts(&self) -> MutexGuard<'_, Vec<Account>> {
+        self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -100,7 +104,7 @@ impl Simulator for Array {
     async fn answer(&self, call: Call) -> Reply {
         let scope = {
             let inner = self.lock();
-            match door::enter(&self.accounts, &inner.state, &call) {
+            match door::enter(&self.accounts(), &inner.state, &call) {
                 Ok(scope) => scope,
                 Err(refusal) => return refuse(&refusal),
             }

@@ -62,6 +62,13 @@ impl Sim {
         &self.array.clock
     }
 
+    /// Gives an account another password; false when there is none of this name.
+    pub fn change_password(&self, user: &str, password: &str) -> bool {
+        let mut accounts = self.array.accounts();
+        let account = accounts.iter_mut().find(|account| account.user == user);
+        account.map(|account| account.password = Some(password.to_owned())).is_some()
+    }
+
     /// A copy of the state as it is now.
     pub fn state(&self) -> State {
         self.array.lock().state.clone()

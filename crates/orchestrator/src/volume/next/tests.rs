@@ -56,6 +56,7 @@ fn seen() -> VolumeState {
         permitted: BTreeSet::new(),
         staged: None,
         created: None,
+        complete: true,
         made_as: None,
     }
 }
@@ -85,12 +86,24 @@ fn every_state_has_one_next_step() {
     let other_volume = || VolumeState { volume: Some(VolumeId::new("w").unwrap()), ..seen() };
     let permitted = || VolumeState { permitted: BTreeSet::from([node()]), ..seen() };
     let small = || VolumeState { size: Bytes::mib(1), ..seen() };
+    let half = || VolumeState { complete: false, ..seen() };
+    let hollow = || VolumeState { size: Bytes::ZERO, ..half() };
     let snapshot = SnapshotName::new("s").unwrap();
     let import = Step::Import { original: "old".into() };
 
     let table: Vec<(&str, VolumeRecord, Option<VolumeState>, Step)> = vec![
         ("new", unsettled(), None, Step::Create),
         ("made, not yet settled", unsettled(), Some(seen()), Step::Settle),
+        ("half made", unsettled(), Some(half()), Step::Create),
+        ("half made, nothing of it yet", unsettled(), Some(hollow()), Step::Create),
+        (
+            "half made and unwanted",
+            VolumeRecord { goal: Goal::Gone, ..unsettled() },
+            Some(hollow()),
+            Step::Delete,
+        ),
+        ("settled, and hollow now: an incident", record(), Some(hollow()), Step::Missing),
+        ("settled, and not independent yet", record(), Some(half()), Step::Done),
         ("settled and there", record(), Some(seen()), Step::Done),
         ("settled and gone: an incident", record(), None, Step::Missing),
         (
