@@ -20,6 +20,8 @@ use crate::{containers, kubelet, leister};
 pub const NODE: &str = "node1";
 const ADMIN: &str = "admin";
 const SERVER: &str = "https://127.0.0.1:6443";
+/// Runs a program again and again: the first word is the program.
+const AGAIN: &str = r#"while :; do "$0" "$@" || :; sleep 0.2; done"#;
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// A running cluster. Dropping it ends everything in it.
@@ -83,7 +85,7 @@ impl Cluster {
             self.check()
                 .err()
                 .map(Err)
-                .or_else(|| self.kubectl(&["get", "--raw", "/readyz"]).ok()?.ok().ok().map(|_| Ok(())))
+                .or_else(|| self.ask(&["get", "--raw", "/readyz"]).ok()?.ok().ok().map(|_| Ok(())))
         })??;
         let words = [
             to_server.clone(),
@@ -106,14 +108,11 @@ impl Cluster {
         let log = self.log_file("kubelet");
         self.add(kubelet::daemon(&self.programs, &self.folder, &self.cgroup, &kubeconfig, &log)?)?;
         until("the node", LIMIT, || {
-            self.check()
-                .err()
-                .map(Err)
-                .or_else(|| self.kubectl(&["get", "node", NODE]).ok()?.ok().ok().map(Ok))
+            self.check().err().map(Err).or_else(|| self.ask(&["get", "node", NODE]).ok()?.ok().ok().map(Ok))
         })??;
         self.wait(&format!("node/{NODE}"), "condition=Ready")?;
         // A pod is refused before it is there.
-        let account = || self.kubectl(&["get", "serviceaccount", "default"]).ok()?.ok().ok();
+        let account = || self.ask(&["get", "serviceaccount", "default"]).ok()?.ok().ok();
         until("the default service account", LIMIT, account).map(drop)
     }
 
@@ -162,6 +161,11 @@ impl Cluster {
         self.space.run(&mut command, LIMIT)
     }
 
+    /// The same for a cluster that may not be there yet, and then keeps some waiting for a minute.
+    fn ask(&self, words: &[&str]) -> Result<Said> {
+        self.kubectl(&[&["--request-timeout=5s"], words].concat())
+    }
+
     /// # Errors
     /// It is refused.
     pub fn apply(&self, text: &str) -> Result<()> {
@@ -193,7 +197,8 @@ impl Cluster {
         serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
     }
 
-    /// Starts a sidecar of CSI that speaks to Leister, with the rights of a service account.
+    /// Starts a sidecar of CSI that speaks to Leister, with the rights of a service account. It ends whenever Leister
+    /// does, and is started again, as a kubelet would.
     ///
     /// # Errors
     /// It does not start.
@@ -201,9 +206,11 @@ impl Cluster {
         let (namespace, account) = account;
         let token = self.kubectl(&["create", "token", account, "-n", namespace, "--duration=24h"])?.ok()?;
         let kubeconfig = self.kubeconfig(name, &token)?;
-        let mut all = vec![format!("--kubeconfig={}", kubeconfig.display())];
+        let program = self.programs.path(name).display().to_string();
+        let mut all = vec!["-c".into(), AGAIN.into(), program];
+        all.push(format!("--kubeconfig={}", kubeconfig.display()));
         all.extend(words.iter().map(|word| (*word).to_owned()));
-        self.serve(name, all)
+        self.serve_program(name, "/bin/sh".into(), all)
     }
 
     /// Starts a program that belongs to the cluster itself, with all rights.

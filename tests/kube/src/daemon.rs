@@ -68,9 +68,10 @@ impl Daemon {
     }
 
     pub(crate) fn end_of_log(&self) -> String {
-        const LINES: usize = 25;
+        const LINES: usize = 12;
+        const WIDTH: usize = 300;
         let log = self.log();
-        let lines: Vec<_> = log.lines().collect();
+        let lines: Vec<String> = log.lines().map(|line| line.chars().take(WIDTH).collect()).collect();
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 }

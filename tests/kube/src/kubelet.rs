@@ -32,6 +32,8 @@ pub(crate) fn daemon(
         "enforceNodeAllocatable": [],
         "evictionHard": {},
         "failCgroupV1": false,
+        // A full disk would cost images that nobody could get again.
+        "imageGCHighThresholdPercent": 100,
         "failSwapOn": false,
         "resolvConf": "",
         "podLogsDir": "/var/log/pods",
