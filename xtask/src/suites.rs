@@ -18,8 +18,9 @@ const LIMIT: Duration = Duration::from_secs(20 * 60);
 /// So does one that boots guests, which share the cores with one another and with other suites.
 const LIMIT_WITH_GUESTS: Duration = Duration::from_secs(45 * 60);
 
-/// Whole folders of suites that boot guests. Elsewhere such a suite has a name that begins with `guests`.
-const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/site/", "tests/faults/"];
+/// Whole folders of suites that boot guests, or a cluster, which needs the cores as much. Elsewhere such a suite has a
+/// name that begins with `guests`.
+const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/site/", "tests/faults/", "tests/kube/"];
 
 /// Suites that boot guests beside other things.
 const SOME_GUESTS: &[&str] = &["crates/filer", "crates/linux/conformance"];

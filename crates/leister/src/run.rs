@@ -190,8 +190,8 @@ async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
 }
 
 async fn claim_csi(args: &RunArgs) -> Result<Option<csi::Plugin>, Failure> {
-    let Some(socket) = args.csi_endpoint.clone() else { return Ok(None) };
-    let settings = CsiSettings { name: args.csi_name.clone(), socket };
+    let Some(socket) = args.csi_socket() else { return Ok(None) };
+    let settings = CsiSettings { name: args.csi_name.clone(), socket, kubelet: args.kubelet_dir.clone() };
     csi::Plugin::claim(&settings).await.map(Some).map_err(|e| of_csi(&e))
 }
 
@@ -240,7 +240,11 @@ fn of_docker(error: &DockerError) -> Failure {
 fn of_csi(error: &CsiError) -> Failure {
     let code = match error {
         CsiError::Runs { .. } | CsiError::Socket(SocketError::Occupied { .. }) => Code::Conflict,
-        CsiError::Socket(_) | CsiError::Serving(_) => Code::Failed,
+        CsiError::NoKubelet { .. } => {
+            return Failure::usage(format!("--kubelet-dir: {}", chain(error)))
+                .hint("write what the kubelet has as its --root-dir, /var/lib/kubelet on most systems");
+        }
+        CsiError::Socket(_) | CsiError::Registration { .. } | CsiError::Serving(_) => Code::Failed,
     };
     Failure::new(code, chain(error))
 }

@@ -9,6 +9,14 @@ pub enum CsiError {
     Runs { socket: PathBuf },
     #[error("the socket of the CSI plugin cannot be had")]
     Socket(#[source] SocketError),
+    #[error("there is no directory of a kubelet at {}", folder.display())]
+    NoKubelet { folder: PathBuf },
+    #[error("cannot {doing}, so that the kubelet learns of the CSI plugin")]
+    Registration {
+        doing: String,
+        #[source]
+        source: std::io::Error,
+    },
     #[error("the CSI plugin does not serve any more")]
     Serving(#[source] tonic::transport::Error),
 }

@@ -11,6 +11,7 @@ mod identity;
 mod node;
 mod parameters;
 mod plugin;
+mod registration;
 mod shown;
 mod status;
 mod token;
@@ -27,6 +28,8 @@ pub struct CsiSettings {
     /// What a StorageClass calls its provisioner.
     pub name: String,
     pub socket: PathBuf,
+    /// The directory of this node's kubelet, where the plugin makes itself known.
+    pub kubelet: Option<PathBuf>,
 }
 
 /// The name of the plugin where nobody chose one.

@@ -1,19 +1,21 @@
 //! The plugin as a server: takes its socket, answers calls and logs them.
 
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use futures::stream;
+use futures::{Stream, stream};
 use host::{Socket, SocketError};
 use model::VolumeId;
 use node::{Mounts, log, serve_until};
 use orchestrator::VolumeRecord;
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream};
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Level};
 
+use crate::registration::Registration;
 use crate::wire::controller_server::ControllerServer;
 use crate::wire::identity_server::IdentityServer;
 use crate::wire::node_server::NodeServer;
@@ -25,6 +27,7 @@ pub struct Plugin {
     name: String,
     socket: Socket,
     listener: UnixListener,
+    registration: Option<Registration>,
 }
 
 /// What every call needs.
@@ -41,17 +44,25 @@ const PATIENCE: Duration = Duration::from_secs(110);
 const ANSWERING: Duration = Duration::from_millis(500);
 
 impl Plugin {
-    /// Takes the socket, for root alone.
+    /// Takes the socket, for root alone, and its place with the kubelet.
     ///
     /// # Errors
-    /// `Runs` when somebody answers there.
+    /// `Runs` when somebody answers there; `NoKubelet`.
     pub async fn claim(settings: &CsiSettings) -> Result<Plugin, CsiError> {
+        // First: the socket may lie in that directory, and would make it.
+        if let Some(folder) = settings.kubelet.as_ref().filter(|folder| !folder.is_dir()) {
+            return Err(CsiError::NoKubelet { folder: folder.clone() });
+        }
         let claimed = Socket::claim(&settings.socket).await;
         let (socket, listener) = claimed.map_err(|error| match error {
             SocketError::Runs { path } => CsiError::Runs { socket: path },
             SocketError::Occupied { .. } | SocketError::System { .. } => CsiError::Socket(error),
         })?;
-        Ok(Plugin { name: settings.name.clone(), socket, listener })
+        let registration = match &settings.kubelet {
+            Some(folder) => Some(Registration::claim(folder, &settings.name, socket.path()).await?),
+            None => None,
+        };
+        Ok(Plugin { name: settings.name.clone(), socket, listener, registration })
     }
 
     pub fn socket(&self) -> &Path {
@@ -71,16 +82,14 @@ impl Plugin {
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), CsiError> {
         let service = Service { name: self.name, mounts, calls: Arc::default() };
-        let connections = stream::unfold(self.listener, |listener| async {
-            let connection = listener.accept().await.map(|(stream, _)| stream);
-            Some((connection, listener))
-        });
+        // Told only when calls are answered; it ends when they end.
+        let _registered = self.registration.map(Registration::keep);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tonic::transport::Server::builder()
             .add_service(IdentityServer::new(service.clone()))
             .add_service(ControllerServer::new(service.clone()))
             .add_service(NodeServer::new(service))
-            .serve_with_incoming_shutdown(connections, async {
+            .serve_with_incoming_shutdown(connections(self.listener), async {
                 let _ = stopped.await;
             });
         tracing::info!(socket = %self.socket.path().display(), "CSI plugin serves");
@@ -140,6 +149,14 @@ impl Service {
             Err(_) => Err(Status::aborted(format!("not done within {limit:?}; it goes on, ask again"))),
         }
     }
+}
+
+/// Whoever connects.
+pub(crate) fn connections(listener: UnixListener) -> impl Stream<Item = io::Result<UnixStream>> {
+    stream::unfold(listener, |listener| async {
+        let connection = listener.accept().await.map(|(stream, _)| stream);
+        Some((connection, listener))
+    })
 }
 
 /// `None` for an id that no volume of ours can have.

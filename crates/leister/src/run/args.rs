@@ -41,10 +41,14 @@ pub(crate) struct RunArgs {
     pub(crate) plugin_dir: PathBuf,
     /// Serve CSI too, for Kubernetes or Nomad, on this socket, as in unix:///run/leister/csi.sock
     #[arg(long, env = "LEISTER_CSI_ENDPOINT", value_name = "SOCKET", value_parser = endpoint)]
-    pub(crate) csi_endpoint: Option<PathBuf>,
+    csi_endpoint: Option<PathBuf>,
     /// What the CSI plugin is called, and so the `provisioner` of a StorageClass
     #[arg(long, env = "LEISTER_CSI_NAME", value_name = "NAME", default_value = csi::DEFAULT_NAME, value_parser = csi_name)]
     pub(crate) csi_name: String,
+    /// This node's kubelet, which learns of the CSI plugin here, as in /var/lib/kubelet; --csi-endpoint is then
+    /// plugins/NAME/csi.sock in it unless given
+    #[arg(long, env = "LEISTER_KUBELET_DIR", value_name = "DIR", value_parser = full_path)]
+    pub(crate) kubelet_dir: Option<PathBuf>,
     /// Passphrases of volumes that this node encrypts: a directory with the file `luks-passphrase`, or with one such
     /// directory for each volume
     #[arg(long, env = "LEISTER_LUKS_SECRETS", value_name = "DIR")]
@@ -124,6 +128,12 @@ impl RunArgs {
         self.socket.clone().unwrap_or_else(own)
     }
 
+    /// The socket of the CSI plugin, where it is served at all.
+    pub(crate) fn csi_socket(&self) -> Option<PathBuf> {
+        let own = |kubelet: &PathBuf| kubelet.join("plugins").join(&self.csi_name).join("csi.sock");
+        self.csi_endpoint.clone().or_else(|| self.kubelet_dir.as_ref().map(own))
+    }
+
     /// # Errors
     /// The host name cannot be a node's name.
     pub(crate) fn node(&self) -> Result<NodeName, Failure> {
@@ -163,6 +173,12 @@ fn endpoint(text: &str) -> Result<PathBuf, String> {
         return Ok(PathBuf::from(path));
     }
     Err("write the full path of a socket, as in unix:///run/leister/csi.sock".into())
+}
+
+/// Another process is told of it.
+fn full_path(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    if path.is_absolute() { Ok(path) } else { Err("write the full path, as in /var/lib/kubelet".into()) }
 }
 
 fn csi_name(text: &str) -> Result<String, String> {

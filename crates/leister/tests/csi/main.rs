@@ -9,6 +9,7 @@ mod go;
 mod pending;
 #[path = "../cli/pools.rs"]
 mod pools;
+mod registration;
 #[path = "../cli/rig.rs"]
 #[allow(dead_code, reason = "what the tests of the command line need besides")]
 mod rig;

@@ -1,0 +1,69 @@
+//! What a kubelet sees of the plugin, asked as a kubelet does; `tests/kube` has the real one.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use csi::wire::pluginregistration::registration_client::RegistrationClient;
+use csi::wire::pluginregistration::{InfoRequest, PluginInfo, RegistrationStatus};
+use tonic::transport::Endpoint;
+
+use crate::pools::may_make_pools;
+use crate::rig::Rig;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+#[test]
+fn a_kubelet_finds_the_plugin_also_when_its_registry_was_emptied() {
+    if !may_make_pools() {
+        return;
+    }
+    let mut rig = Rig::bare();
+    let kubelet = rig.path("kubelet");
+    let words = ["--kubelet-dir", &kubelet.display().to_string(), "--csi-name", "a.example.com"];
+    let refused = rig.refused(&words);
+    assert!(
+        refused.err.contains("no directory of a kubelet") && refused.err.contains("--root-dir"),
+        "{refused:?}"
+    );
+    assert!(!rig.path("pool").exists(), "refused before anything is made");
+
+    fs::create_dir(&kubelet).unwrap();
+    rig.serve(&words);
+    let entry = kubelet.join("plugins_registry/leister@a.example.com.sock");
+    let told = ask(&entry).unwrap();
+    let expected = kubelet.join("plugins/a.example.com/csi.sock");
+    assert_eq!((told.r#type.as_str(), told.name.as_str()), ("CSIPlugin", "a.example.com"));
+    assert_eq!(Path::new(&told.endpoint), expected);
+    assert!(expected.exists(), "the plugin is where it says");
+    assert_eq!(told.supported_versions, ["1.0.0"]);
+
+    fs::remove_dir_all(kubelet.join("plugins_registry")).unwrap();
+    let started = Instant::now();
+    let again = loop {
+        match ask(&entry) {
+            Ok(told) => break told,
+            Err(error) => assert!(started.elapsed() < LIMIT, "{error}\n{}", rig.log()),
+        }
+        std::thread::park_timeout(Duration::from_millis(20));
+    };
+    assert_eq!(again, told);
+    assert!(rig.log().contains("the kubelet has registered the CSI plugin"), "{}", rig.log());
+    assert_eq!(rig.stop(), Some(0));
+    let left: Vec<_> = fs::read_dir(entry.parent().unwrap()).unwrap().map(|e| e.unwrap().path()).collect();
+    assert!(left.is_empty(), "a plugin that has ended is not in the registry: {left:?}");
+}
+
+fn ask(entry: &Path) -> Result<PluginInfo, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let endpoint =
+            Endpoint::from_shared(format!("unix://{}", entry.display())).map_err(|e| e.to_string())?;
+        let channel = endpoint.connect().await.map_err(|e| e.to_string())?;
+        let mut kubelet = RegistrationClient::new(channel);
+        let told = kubelet.get_info(InfoRequest {}).await.map_err(|e| e.to_string())?;
+        let done = RegistrationStatus { plugin_registered: true, error: String::new() };
+        kubelet.notify_registration_status(done).await.map_err(|e| e.to_string())?;
+        Ok(told.into_inner())
+    })
+}

@@ -1,0 +1,334 @@
+//! The cluster as a whole, and what its user does with it.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
+
+use crate::daemon::Daemon;
+use crate::programs::Programs;
+use crate::said::{Said, find};
+use crate::space::Space;
+use crate::wait::until;
+use crate::{containers, kubelet, leister};
+
+/// The one node.
+pub const NODE: &str = "node1";
+const ADMIN: &str = "admin";
+const SERVER: &str = "https://127.0.0.1:6443";
+/// Runs a program again and again: the first word is the program.
+const AGAIN: &str = r#"while :; do "$0" "$@" || :; sleep 0.2; done"#;
+const LIMIT: Duration = Duration::from_secs(180);
+
+/// A running cluster. Dropping it ends everything in it.
+pub struct Cluster {
+    daemons: Mutex<BTreeMap<String, Daemon>>,
+    space: Space,
+    programs: Programs,
+    folder: PathBuf,
+    cgroup: String,
+}
+
+impl Cluster {
+    /// Starts everything but Leister.
+    ///
+    /// # Errors
+    /// What does not start; the message has the end of its log.
+    pub fn start() -> Result<Self> {
+        let programs = Programs::get()?;
+        // Removed by the keeper, when nobody works in it any more.
+        let folder = tempfile::Builder::new().prefix("kube-").tempdir()?.keep();
+        let cgroup = format!("leister-{}", folder.file_name().unwrap_or_default().to_string_lossy());
+        let space = Space::new(&folder, &cgroup)?;
+        let cluster = Self { daemons: Mutex::default(), space, programs, folder, cgroup };
+        cluster.control_plane()?;
+        cluster.node()?;
+        Ok(cluster)
+    }
+
+    fn control_plane(&self) -> Result<()> {
+        let path = |name: &str| self.path(name).display().to_string();
+        let etcd = find("etcd").context("etcd is not installed")?;
+        self.serve_program(
+            "etcd",
+            etcd,
+            vec![format!("--data-dir={}", path("etcd")), "--unsafe-no-fsync".into()],
+        )?;
+        let accounts = rcgen::KeyPair::generate()?;
+        fs::write(self.path("sa.key"), accounts.serialize_pem())?;
+        fs::write(self.path("sa.pub"), accounts.public_key_pem())?;
+        let users = format!("{ADMIN},{ADMIN},1,system:masters\n{NODE},system:node:{NODE},2,system:nodes\n");
+        fs::write(self.path("tokens"), users)?;
+        let admin = self.kubeconfig(ADMIN, ADMIN)?;
+        let to_server = format!("--kubeconfig={}", admin.display());
+        let words = [
+            "--etcd-servers=http://127.0.0.1:2379".into(),
+            "--advertise-address=10.99.0.1".into(),
+            "--allow-privileged".into(),
+            "--authorization-mode=Node,RBAC".into(),
+            "--enable-admission-plugins=NodeRestriction".into(),
+            "--endpoint-reconciler-type=none".into(),
+            "--kubelet-preferred-address-types=InternalIP".into(),
+            "--service-account-issuer=https://kubernetes.default.svc".into(),
+            "--service-cluster-ip-range=10.98.0.0/24".into(),
+            format!("--cert-dir={}", path("apiserver")),
+            format!("--service-account-key-file={}", path("sa.pub")),
+            format!("--service-account-signing-key-file={}", path("sa.key")),
+            format!("--token-auth-file={}", path("tokens")),
+        ];
+        self.serve("kube-apiserver", words.into())?;
+        until("the apiserver", LIMIT, || {
+            self.check()
+                .err()
+                .map(Err)
+                .or_else(|| self.ask(&["get", "--raw", "/readyz"]).ok()?.ok().ok().map(|_| Ok(())))
+        })??;
+        let words = [
+            to_server.clone(),
+            "--leader-elect=false".into(),
+            format!("--cert-dir={}", path("kube-controller-manager")),
+            format!("--service-account-private-key-file={}", path("sa.key")),
+            format!("--root-ca-file={}", path("apiserver/apiserver.crt")),
+        ];
+        self.serve("kube-controller-manager", words.into())?;
+        let words =
+            [to_server, "--leader-elect=false".into(), format!("--cert-dir={}", path("kube-scheduler"))];
+        self.serve("kube-scheduler", words.into())
+    }
+
+    fn node(&self) -> Result<()> {
+        let containerd = containers::daemon(&self.folder, &self.log_file("containerd"))?;
+        self.add(containerd)?;
+        containers::fill(&self.space, &self.folder)?;
+        let kubeconfig = self.kubeconfig(NODE, NODE)?;
+        let log = self.log_file("kubelet");
+        self.add(kubelet::daemon(&self.programs, &self.folder, &self.cgroup, &kubeconfig, &log)?)?;
+        until("the node", LIMIT, || {
+            self.check().err().map(Err).or_else(|| self.ask(&["get", "node", NODE]).ok()?.ok().ok().map(Ok))
+        })??;
+        self.wait(&format!("node/{NODE}"), "condition=Ready")?;
+        // A pod is refused before it is there.
+        let account = || self.ask(&["get", "serviceaccount", "default"]).ok()?.ok().ok();
+        until("the default service account", LIMIT, account).map(drop)
+    }
+
+    /// Starts Leister as a plain process on the node, and waits until the node has its plugin.
+    ///
+    /// # Errors
+    /// It does not start, or is not registered.
+    pub fn serve_leister(&self, words: &[&str]) -> Result<()> {
+        self.add(leister::daemon(&self.folder, &self.log_file("leister"), words)?)?;
+        self.wait_for_plugin()
+    }
+
+    /// # Errors
+    /// The node does not get the plugin.
+    pub fn wait_for_plugin(&self) -> Result<()> {
+        let looked = until("the node to have the plugin", LIMIT, || {
+            self.check()
+                .err()
+                .map(Err)
+                .or_else(|| self.plugins().ok().filter(|p| !p.is_empty()).map(|_| Ok(())))
+        });
+        let log = |name: &str| self.with(name, |daemon| Ok(daemon.end_of_log())).unwrap_or_default();
+        looked.with_context(|| format!("{}\n{}", log("leister"), log("kubelet")))?
+    }
+
+    /// The CSI plugins that the node has.
+    ///
+    /// # Errors
+    /// The cluster does not answer.
+    pub fn plugins(&self) -> Result<Vec<String>> {
+        let node = self.get(&format!("csinode/{NODE}"))?;
+        let drivers = node["spec"]["drivers"].as_array().cloned().unwrap_or_default();
+        Ok(drivers.iter().filter_map(|driver| driver["name"].as_str().map(str::to_owned)).collect())
+    }
+
+    /// A user's command, as administrator.
+    ///
+    /// # Errors
+    /// It does not start or hangs; not when it fails.
+    pub fn kubectl(&self, words: &[&str]) -> Result<Said> {
+        let mut command = self.space.command(&self.programs.path("kubectl"));
+        let config = self.path("admin.kubeconfig");
+        command.arg(format!("--kubeconfig={}", config.display())).args(words);
+        // It keeps what it learned of the server there.
+        command.env("HOME", &self.folder);
+        self.space.run(&mut command, LIMIT)
+    }
+
+    /// The same for a cluster that may not be there yet, and then keeps some waiting for a minute.
+    fn ask(&self, words: &[&str]) -> Result<Said> {
+        self.kubectl(&[&["--request-timeout=5s"], words].concat())
+    }
+
+    /// # Errors
+    /// It is refused.
+    pub fn apply(&self, text: &str) -> Result<()> {
+        let file = tempfile::Builder::new().suffix(".yaml").tempfile_in(&self.folder)?;
+        fs::write(file.path(), text)?;
+        self.kubectl(&["apply", "-f", &file.path().display().to_string()])?.ok().map(drop)
+    }
+
+    /// Waits until `kubectl wait --for` says so, and tells how long that took.
+    ///
+    /// # Errors
+    /// It is not so at the limit; the message describes the object.
+    pub fn wait(&self, what: &str, condition: &str) -> Result<Duration> {
+        let started = Instant::now();
+        let said = self.kubectl(&["wait", what, &format!("--for={condition}"), "--timeout=120s"])?;
+        if let Err(error) = said.ok() {
+            let described = self.kubectl(&["describe", what]).and_then(Said::ok).unwrap_or_default();
+            return Err(
+                error.context(format!("{what} is not {condition}:\n{described}\n{}", self.evidence()))
+            );
+        }
+        Ok(started.elapsed())
+    }
+
+    /// # Errors
+    /// It is not there.
+    pub fn get(&self, what: &str) -> Result<Value> {
+        let text = self.kubectl(&["get", what, "-o", "json"])?.ok()?;
+        serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
+    }
+
+    /// Starts a sidecar of CSI that speaks to Leister, with the rights of a service account. It ends whenever Leister
+    /// does, and is started again, as a kubelet would.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn serve_sidecar(&self, name: &str, account: (&str, &str), words: &[&str]) -> Result<()> {
+        let (namespace, account) = account;
+        let token = self.kubectl(&["create", "token", account, "-n", namespace, "--duration=24h"])?.ok()?;
+        let kubeconfig = self.kubeconfig(name, &token)?;
+        let program = self.programs.path(name).display().to_string();
+        let mut all = vec!["-c".into(), AGAIN.into(), program];
+        all.push(format!("--kubeconfig={}", kubeconfig.display()));
+        all.extend(words.iter().map(|word| (*word).to_owned()));
+        self.serve_program(name, "/bin/sh".into(), all)
+    }
+
+    /// Starts a program that belongs to the cluster itself, with all rights.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn serve_controller(&self, name: &str) -> Result<()> {
+        self.serve(name, vec![format!("--kubeconfig={}", self.path("admin.kubeconfig").display())])
+    }
+
+    /// Lets somebody do something with one of the programs: see the methods of the same names.
+    fn with<T>(&self, name: &str, work: impl FnOnce(&mut Daemon) -> Result<T>) -> Result<T> {
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        work(daemons.get_mut(name).with_context(|| format!("{name} was never started"))?)
+    }
+
+    /// Kills a program as a loss of power would.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill(&self, name: &str) -> Result<()> {
+        self.with(name, Daemon::kill)
+    }
+
+    /// Ends a program as an operator would.
+    ///
+    /// # Errors
+    /// It does not run, or ends badly.
+    pub fn stop(&self, name: &str) -> Result<()> {
+        self.with(name, Daemon::stop)
+    }
+
+    /// Starts a program again that was killed or stopped.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn start_again(&self, name: &str) -> Result<()> {
+        self.with(name, |daemon| daemon.start(&self.space))
+    }
+
+    /// Everything that a program has logged.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn log(&self, name: &str) -> Result<String> {
+        self.with(name, |daemon| Ok(daemon.log()))
+    }
+
+    /// # Errors
+    /// One of the programs has ended by itself.
+    pub fn check(&self) -> Result<()> {
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.values_mut().try_for_each(Daemon::check)
+    }
+
+    /// Runs a command inside, beside the programs.
+    ///
+    /// # Errors
+    /// It does not start or hangs; not when it fails.
+    pub fn shell(&self, script: &str) -> Result<Said> {
+        let mut command = self.space.command(Path::new("/bin/sh"));
+        self.space.run(command.args(["-c", script]), LIMIT)
+    }
+
+    /// `leister` with these words, against the one that serves here.
+    ///
+    /// # Errors
+    /// It does not start or hangs; not when it fails.
+    pub fn leister(&self, words: &[&str]) -> Result<Said> {
+        let mut command = self.space.command(&leister::program()?);
+        self.space.run(command.args(words), LIMIT)
+    }
+
+    /// Where everything of it lies; seen from outside without what is mounted there.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(name)
+    }
+
+    /// The definitions of resources that snapshots need.
+    pub fn definitions(&self) -> PathBuf {
+        self.programs.definitions()
+    }
+
+    /// The ends of the logs.
+    pub fn evidence(&self) -> String {
+        let daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        let end = |daemon: &Daemon| format!("--- {}\n{}\n", daemon.name, daemon.end_of_log());
+        daemons.values().map(end).collect()
+    }
+
+    fn serve(&self, name: &str, words: Vec<String>) -> Result<()> {
+        self.serve_program(name, self.programs.path(name), words)
+    }
+
+    fn serve_program(&self, name: &str, program: PathBuf, words: Vec<String>) -> Result<()> {
+        self.add(Daemon::new(name, program, words, self.log_file(name)))
+    }
+
+    fn add(&self, mut daemon: Daemon) -> Result<()> {
+        daemon.start(&self.space)?;
+        let mut daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);
+        daemons.insert(daemon.name.clone(), daemon);
+        Ok(())
+    }
+
+    fn log_file(&self, name: &str) -> PathBuf {
+        self.path(&format!("{name}.log"))
+    }
+
+    fn kubeconfig(&self, user: &str, token: &str) -> Result<PathBuf> {
+        let config = json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "test",
+            "clusters": [{ "name": "test", "cluster": { "server": SERVER, "insecure-skip-tls-verify": true } }],
+            "users": [{ "name": user, "user": { "token": token } }],
+            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": user } }],
+        });
+        let file = self.path(&format!("{user}.kubeconfig"));
+        fs::write(&file, config.to_string())?;
+        Ok(file)
+    }
+}

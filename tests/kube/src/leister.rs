@@ -1,0 +1,48 @@
+//! The real `leister`, as a plain process beside the kubelet.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+use crate::cluster::NODE;
+use crate::daemon::Daemon;
+use crate::said::run;
+
+const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
+
+pub(crate) fn daemon(folder: &Path, log: &Path, more: &[&str]) -> Result<Daemon> {
+    let path = |name: &str| folder.join(name).display().to_string();
+    let mut words: Vec<String> = [
+        "run",
+        "--node",
+        NODE,
+        "--listen=none",
+        "--pool-size=4GiB",
+        "--pool",
+        &path("pool"),
+        "--state-dir",
+        &path("state"),
+        "--kubelet-dir",
+        &path("kubelet"),
+    ]
+    .map(str::to_owned)
+    .into();
+    words.extend(more.iter().map(|word| (*word).to_owned()));
+    Ok(Daemon::new("leister", program()?, words, log.into()))
+}
+
+/// What `LEISTER_BIN` names, or what this workspace builds, built now if it is missing.
+pub(crate) fn program() -> Result<PathBuf> {
+    if let Some(program) = std::env::var_os("LEISTER_BIN") {
+        return Ok(program.into());
+    }
+    let here = std::env::current_exe()?;
+    let folder = here.ancestors().find(|folder| folder.join("deps").is_dir()).context("no build folder")?;
+    let program = folder.join("leister");
+    if !program.exists() {
+        run(Command::new("cargo").args(["build", "--package", "leister"]), BUILD_LIMIT)?.ok()?;
+    }
+    Ok(program)
+}

@@ -1,0 +1,102 @@
+//! The programs of Kubernetes, fetched and built once a user.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+
+use crate::go::Go;
+
+const CLUSTER: [&str; 9] = [
+    "k8s.io/kubernetes/cmd/kube-apiserver",
+    "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "k8s.io/kubernetes/cmd/kube-scheduler",
+    "k8s.io/kubernetes/cmd/kubectl",
+    "k8s.io/kubernetes/cmd/kubelet",
+    "github.com/kubernetes-csi/external-attacher/v4/cmd/csi-attacher",
+    "github.com/kubernetes-csi/external-resizer/v2/cmd/csi-resizer",
+    "github.com/kubernetes-csi/external-snapshotter/v8/cmd/csi-snapshotter",
+    "github.com/kubernetes-csi/external-snapshotter/v8/cmd/snapshot-controller",
+];
+const PROVISIONER: [&str; 1] = ["github.com/kubernetes-csi/external-provisioner/v6/cmd/csi-provisioner"];
+const SNAPSHOTS: &str = "github.com/kubernetes-csi/external-snapshotter/client/v8";
+const KUBERNETES: &str = "k8s.io/kubernetes";
+
+/// The programs, and the definitions of resources that they need.
+#[derive(Debug, Clone)]
+pub struct Programs(PathBuf);
+
+impl Programs {
+    /// Builds what is not there yet: some 15 minutes of two cores, once.
+    ///
+    /// # Errors
+    /// They cannot be fetched or built.
+    pub fn get() -> Result<Self> {
+        let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools");
+        let (cluster, provisioner) = (tools.join("cluster"), tools.join("provisioner"));
+        let version = version(&cluster)?;
+        let cache = cache()?;
+        let folder = cache.join(format!("kube-{version}-{:016x}", fingerprint(&[&cluster, &provisioner])?));
+        // Two runs at once make it once.
+        let lock = File::create(cache.join("kube.lock"))?;
+        lock.lock()?;
+        if folder.exists() {
+            return Ok(Self(folder));
+        }
+        let go = Go::find(&cache)?;
+        // In place only when it is whole.
+        let fresh = folder.with_extension("new");
+        fs::create_dir_all(&fresh)?;
+        let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={version}");
+        go.build(&cluster, &flags, &fresh, &CLUSTER)?;
+        go.build(&provisioner, "-s -w", &fresh, &PROVISIONER)?;
+        let definitions = go.folder_of(&cluster, SNAPSHOTS)?.join("config/crd");
+        let into = fresh.join("definitions");
+        fs::create_dir_all(&into)?;
+        for entry in fs::read_dir(&definitions)? {
+            let path = entry?.path();
+            let name = path.file_name().context("a folder's entry has a name")?.to_string_lossy();
+            if name.starts_with("snapshot.storage") {
+                fs::write(into.join(&*name), fs::read(&path)?)?;
+            }
+        }
+        fs::rename(&fresh, &folder)?;
+        Ok(Self(folder))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    /// The folder with the definitions of snapshots.
+    pub(crate) fn definitions(&self) -> PathBuf {
+        self.0.join("definitions")
+    }
+}
+
+/// The one of Kubernetes that go.mod names.
+fn version(module: &Path) -> Result<String> {
+    let text = fs::read_to_string(module.join("go.mod"))?;
+    let line = text.lines().find(|line| line.split_whitespace().any(|word| word == KUBERNETES));
+    let version = line.and_then(|line| line.split_whitespace().last());
+    Ok(version.context("go.mod names no Kubernetes")?.to_owned())
+}
+
+/// Changes with any version.
+fn fingerprint(modules: &[&Path]) -> Result<u64> {
+    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+    for module in modules {
+        for byte in fs::read(module.join("go.mod"))? {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    Ok(hash)
+}
+
+fn cache() -> Result<PathBuf> {
+    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+    let folder = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
+    let cache = folder.context("neither XDG_CACHE_HOME nor HOME is set")?.join("leister");
+    fs::create_dir_all(&cache)?;
+    Ok(cache)
+}

@@ -1,0 +1,145 @@
+//! Claims from their first moment to their last.
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use kube_suite::{needs_the_machine, until};
+
+use crate::site::{LIMIT, Site};
+
+#[test]
+fn data_outlives_the_pod_that_wrote_it_and_goes_with_its_claim() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    let started = Instant::now();
+    site.claim("kept", "")?;
+    site.bound("kept")?;
+    println!("claim created -> Bound: {:.2?}, kubectl twice included", started.elapsed());
+    let started = Instant::now();
+    site.pod("writer", "kept", "echo precious > /data/file; sync")?;
+    site.ready("writer")?;
+    println!("pod created -> ready, with its volume: {:.2?}", started.elapsed());
+    let seen = site.exec("writer", "stat -c %g /data; grep -c . /data/file")?;
+    ensure!(seen == "4242\n1", "the group of the pod, and its data: {seen}");
+    site.delete(&["pod/writer"])?;
+    site.pod("reader", "kept", "")?;
+    site.ready("reader")?;
+    let read = site.exec("reader", "cat /data/file")?;
+    ensure!(read == "precious", "{read:?}");
+    let volume = site.volume("kept")?;
+    let labels = site.leister(&["get", "volume", &volume, "-o", "json"])?.ok()?;
+    ensure!(labels.contains("\"kept\"") && labels.contains("\"default\""), "whose it is: {labels}");
+    // A claim in use stays until its pod ends.
+    site.kubectl(&["delete", "pvc/kept", "--wait=false"])?.ok()?;
+    ensure!(site.exec("reader", "cat /data/file")? == "precious");
+    site.delete(&["pod/reader"])?;
+    site.gone(&[&volume])
+}
+
+#[test]
+fn a_mounted_claim_grows_as_a_directory_and_as_a_file_system() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    // (ext4 in use grows only where the kernel trusts us with CAP_SYS_RESOURCE, which builders may lack.)
+    for (class, before, after) in [("leister", 64, 192), ("leister-xfs", 320, 640)] {
+        let (claim, pod) = (format!("grows-{class}"), format!("user-of-{class}"));
+        let resources = format!("resources: {{requests: {{storage: {before}Mi}}}}");
+        site.claim(&claim, &format!("storageClassName: {class}\n  {resources}"))?;
+        site.bound(&claim)?;
+        site.pod(&pod, &claim, "echo precious > /data/file; sync")?;
+        site.ready(&pod)?;
+        let full = format!(
+            "dd if=/dev/zero of=/data/much bs=1M count={} 2>&1; sync; rm -f /data/much; cat /data/file",
+            before + 32
+        );
+        let small = site.exec(&pod, &full)?;
+        ensure!(small.contains("No space left") || small.contains("quota exceeded"), "{class}: {small}");
+        let larger = format!("{{\"spec\":{{\"resources\":{{\"requests\":{{\"storage\":\"{after}Mi\"}}}}}}}}");
+        let started = Instant::now();
+        site.kubectl(&["patch", &format!("pvc/{claim}"), "-p", &larger])?.ok()?;
+        site.wait(&format!("pvc/{claim}"), &format!("jsonpath={{.status.capacity.storage}}={after}Mi"))?;
+        println!("{class}: grown in {:.2?}", started.elapsed());
+        let large = site.exec(&pod, &full)?;
+        let whole = format!("{0}+0 records out", before + 32);
+        ensure!(large.contains(&whole) && large.ends_with("precious"), "{class}: {large}");
+        let volume = site.volume(&claim)?;
+        site.delete(&[&format!("pod/{pod}"), &format!("pvc/{claim}")])?;
+        site.gone(&[&volume])?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_raw_device_keeps_its_data_from_pod_to_pod() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    site.claim("raw", "volumeMode: Block")?;
+    site.bound("raw")?;
+    site.pod_with_device(
+        "raw-writer",
+        "raw",
+        "echo precious | dd of=/dev/data bs=512 seek=7 conv=fsync,sync",
+    )?;
+    site.ready("raw-writer")?;
+    ensure!(site.exec("raw-writer", "blockdev --getsize64 /dev/data")? == (64 << 20).to_string());
+    site.delete(&["pod/raw-writer"])?;
+    site.pod_with_device("raw-reader", "raw", "")?;
+    site.ready("raw-reader")?;
+    let read = site.exec("raw-reader", "dd if=/dev/data bs=512 skip=7 count=1 2>/dev/null | head -n 1")?;
+    ensure!(read == "precious", "{read:?}");
+    let volume = site.volume("raw")?;
+    site.delete(&["pod/raw-reader", "pvc/raw"])?;
+    site.gone(&[&volume])
+}
+
+#[test]
+fn a_claim_for_one_pod_is_refused_to_a_second() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    site.claim("alone", "accessModes: [ReadWriteOncePod]")?;
+    site.bound("alone")?;
+    site.pod("one", "alone", "")?;
+    site.ready("one")?;
+    site.pod("two", "alone", "")?;
+    site.event("two", "ReadWriteOncePod")?;
+    site.delete(&["pod/one"])?;
+    site.ready("two")?;
+    let volume = site.volume("alone")?;
+    site.delete(&["pod/two", "pvc/alone"])?;
+    site.gone(&[&volume])
+}
+
+#[test]
+fn what_is_wrong_with_a_class_is_told_to_the_claim() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    for (class, parameters, told) in [
+        ("typo", "snapshotDirr: \"true\"", "snapshotDirr"),
+        ("elsewhere", "class: nowhere", "nowhere"),
+        ("strange", "csi.storage.k8s.io/fstype: zfs", "zfs"),
+    ] {
+        site.apply(&format!(
+            "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{name: {class}}}\n\
+             provisioner: csi.leister.io\nparameters: {{{parameters}}}\n"
+        ))?;
+        let claim = format!("of-{class}");
+        site.claim(&claim, &format!("storageClassName: {class}"))?;
+        println!("{class}: {}", site.event(&claim, told)?);
+        let phase = site.get(&format!("pvc/{claim}"))?["status"]["phase"].clone();
+        ensure!(phase == "Pending", "{phase}");
+        site.delete(&[&format!("pvc/{claim}"), &format!("storageclass/{class}")])?;
+    }
+    // More than there is.
+    site.claim("huge", "resources: {requests: {storage: 1Ti}}")?;
+    println!("huge: {}", site.event("huge", "pool")?);
+    site.delete(&["pvc/huge"])?;
+    until("no volume of these", LIMIT, || {
+        let known = site.leister(&["get", "volumes", "-o", "json"]).ok()?.ok().ok()?;
+        (!known.contains("of-typo") && !known.contains("huge")).then_some(())
+    })
+}

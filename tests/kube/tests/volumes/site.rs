@@ -1,0 +1,190 @@
+//! A cluster with Leister and the sidecars, which all tests share, and short words for what its users write.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use kube_suite::{BUSYBOX, Cluster, until};
+
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+/// Whose rights the sidecars have, by `deploy/kubernetes`.
+const ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
+
+pub(crate) struct Site {
+    cluster: Cluster,
+    /// Who needs the programs undisturbed reads; who ends some of them writes.
+    peace: RwLock<()>,
+}
+
+/// A test's part in the site.
+pub(crate) struct Quiet<'a>(#[allow(dead_code, reason = "held")] RwLockReadGuard<'a, ()>);
+pub(crate) struct Alone<'a>(#[allow(dead_code, reason = "held")] RwLockWriteGuard<'a, ()>);
+
+impl std::ops::Deref for Site {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl Site {
+    /// The one that all tests of this executable share. The last one to let go of it ends it.
+    pub(crate) fn shared() -> Result<Arc<Self>> {
+        static SHARED: Mutex<Weak<Site>> = Mutex::new(Weak::new());
+        // A test that panicked here left none; the next one starts its own.
+        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(site) = shared.upgrade() {
+            return Ok(site);
+        }
+        let site = Arc::new(Self::start()?);
+        *shared = Arc::downgrade(&site);
+        Ok(site)
+    }
+
+    fn start() -> Result<Self> {
+        let started = Instant::now();
+        let cluster = Cluster::start()?;
+        let took = started.elapsed();
+        let definitions = cluster.definitions().display().to_string();
+        cluster.kubectl(&["apply", "-f", &definitions])?.ok()?;
+        cluster.apply(include_str!("../../../../deploy/kubernetes/leister.yaml"))?;
+        cluster.apply(include_str!("../../../../deploy/kubernetes/classes.yaml"))?;
+        for definition in ["volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses"] {
+            cluster.wait(&format!("crd/{definition}.snapshot.storage.k8s.io"), "condition=Established")?;
+        }
+        cluster.apply(include_str!("../../../../deploy/kubernetes/snapshots.yaml"))?;
+        cluster.serve_leister(&[])?;
+        let socket = cluster.path("kubelet/plugins/csi.leister.io/csi.sock");
+        let address = format!("--csi-address={}", socket.display());
+        for (sidecar, more) in [
+            ("csi-provisioner", &["--extra-create-metadata", "--timeout=60s"][..]),
+            ("csi-attacher", &["--timeout=60s"]),
+            ("csi-resizer", &["--timeout=60s"]),
+            ("csi-snapshotter", &["--timeout=60s"]),
+        ] {
+            let words: Vec<&str> = [address.as_str()].into_iter().chain(more.iter().copied()).collect();
+            cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
+        }
+        cluster.serve_controller("snapshot-controller")?;
+        println!("cluster up in {took:.1?}, with Leister and sidecars in {:.1?}", started.elapsed());
+        Ok(Self { cluster, peace: RwLock::new(()) })
+    }
+
+    pub(crate) fn quiet(&self) -> Quiet<'_> {
+        Quiet(self.peace.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(crate) fn alone(&self) -> Alone<'_> {
+        Alone(self.peace.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A claim of 64 MiB in the class `leister`, with more lines of its spec.
+    pub(crate) fn claim(&self, name: &str, more: &str) -> Result<()> {
+        self.apply(&claim(name, more))
+    }
+
+    pub(crate) fn bound(&self, claim: &str) -> Result<Duration> {
+        self.wait(&format!("pvc/{claim}"), "jsonpath={.status.phase}=Bound")
+    }
+
+    /// A pod that runs a script and then stays, with a claim at `/data`.
+    pub(crate) fn pod(&self, name: &str, claim: &str, script: &str) -> Result<()> {
+        self.apply(&pod(name, claim, script, "volumeMounts: [{name: data, mountPath: /data}]"))
+    }
+
+    /// The same with the claim as the device `/dev/data`.
+    pub(crate) fn pod_with_device(&self, name: &str, claim: &str, script: &str) -> Result<()> {
+        self.apply(&pod(name, claim, script, "volumeDevices: [{name: data, devicePath: /dev/data}]"))
+    }
+
+    pub(crate) fn ready(&self, pod: &str) -> Result<Duration> {
+        self.wait(&format!("pod/{pod}"), "condition=Ready")
+    }
+
+    /// What a command says inside of a pod.
+    pub(crate) fn exec(&self, pod: &str, script: &str) -> Result<String> {
+        self.kubectl(&["exec", pod, "--", "sh", "-c", script])?.ok()
+    }
+
+    pub(crate) fn delete(&self, what: &[&str]) -> Result<()> {
+        let mut words = vec!["delete", "--wait=true", "--timeout=120s"];
+        words.extend(what);
+        let deleted = self.kubectl(&words)?.ok();
+        deleted.with_context(|| self.evidence()).map(drop)
+    }
+
+    /// The PV behind a claim, and so the volume.
+    pub(crate) fn volume(&self, claim: &str) -> Result<String> {
+        let found = self.get(&format!("pvc/{claim}"))?;
+        Ok(found["spec"]["volumeName"].as_str().context("the claim has no volume")?.to_owned())
+    }
+
+    /// Waits until nothing is left of volumes: no PV, no record, nothing on the pool.
+    pub(crate) fn gone(&self, volumes: &[&str]) -> Result<()> {
+        for volume in volumes {
+            self.wait(&format!("pv/{volume}"), "delete")?;
+            let known = self.leister(&["get", "volumes", "-o", "name"])?.ok()?;
+            ensure!(!known.contains(volume), "{volume} has a record: {known}");
+            let pool = self.pool()?;
+            ensure!(!pool.iter().any(|unit| unit.contains(volume)), "{volume} is on the pool: {pool:?}");
+        }
+        Ok(())
+    }
+
+    /// What lies on the pool.
+    pub(crate) fn pool(&self) -> Result<Vec<String>> {
+        let pool: PathBuf = self.path("pool");
+        let listed = self.shell(&format!("btrfs subvolume list {}", pool.display()))?.ok()?;
+        Ok(listed.lines().map(str::to_owned).collect())
+    }
+
+    /// Waits for an event that says something of an object.
+    pub(crate) fn event(&self, object: &str, wanted: &str) -> Result<String> {
+        let field = format!("--field-selector=involvedObject.name={object}");
+        let mut last = String::new();
+        let seen = until(&format!("an event of {object} with `{wanted}`"), LIMIT, || {
+            let words = ["get", "events", &field, "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}"];
+            last = self.kubectl(&words).ok()?.ok().ok()?;
+            last.lines().find(|line| line.contains(wanted)).map(str::to_owned)
+        });
+        seen.with_context(|| format!("there are: {last}\n{}", self.evidence()))
+    }
+}
+
+pub(crate) fn claim(name: &str, more: &str) -> String {
+    // The later of two lines of one name would be refused.
+    let default =
+        |key: &str, line: &str| if more.contains(key) { String::new() } else { format!("  {line}\n") };
+    format!(
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\nspec:\n{}{}{}  {more}\n",
+        default("accessModes", "accessModes: [ReadWriteOnce]"),
+        default("storageClassName", "storageClassName: leister"),
+        default("resources", "resources: {requests: {storage: 64Mi}}"),
+    )
+}
+
+fn pod(name: &str, claim: &str, script: &str, place: &str) -> String {
+    let script = serde_json::Value::from(format!("{script}\ntouch /tmp/done; exec sleep 100000"));
+    format!(
+        "apiVersion: v1
+kind: Pod
+metadata: {{name: {name}}}
+spec:
+  hostNetwork: true
+  restartPolicy: Never
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  securityContext: {{fsGroup: 4242}}
+  containers:
+  - name: main
+    image: {BUSYBOX}
+    imagePullPolicy: Never
+    command: [sh, -ec, {script}]
+    readinessProbe: {{exec: {{command: [test, -e, /tmp/done]}}, periodSeconds: 1}}
+    {place}
+  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]
+"
+    )
+}

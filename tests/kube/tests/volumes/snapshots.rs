@@ -1,0 +1,45 @@
+//! Snapshots, what is made of them, and clones.
+
+use anyhow::{Result, ensure};
+use kube_suite::needs_the_machine;
+
+use crate::site::Site;
+
+#[test]
+fn a_snapshot_is_restored_and_a_claim_is_cloned_each_as_it_was() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    site.claim("origin", "")?;
+    site.bound("origin")?;
+    site.pod("origin-user", "origin", "echo old > /data/file; sync")?;
+    site.ready("origin-user")?;
+    site.apply(
+        "apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshot
+metadata: {name: then}
+spec: {volumeSnapshotClassName: leister, source: {persistentVolumeClaimName: origin}}
+",
+    )?;
+    site.wait("volumesnapshot/then", "jsonpath={.status.readyToUse}=true")?;
+    site.exec("origin-user", "echo new > /data/file; sync")?;
+    let from =
+        |kind: &str, name: &str, group: &str| format!("dataSource: {{kind: {kind}, name: {name}{group}}}");
+    site.claim("restored", &from("VolumeSnapshot", "then", ", apiGroup: snapshot.storage.k8s.io"))?;
+    site.claim("cloned", &from("PersistentVolumeClaim", "origin", ""))?;
+    for (claim, expected) in [("restored", "old"), ("cloned", "new")] {
+        let pod = format!("{claim}-user");
+        site.bound(claim)?;
+        site.pod(&pod, claim, "")?;
+        site.ready(&pod)?;
+        let read = site.exec(&pod, "cat /data/file")?;
+        ensure!(read == expected, "{claim}: {read:?}");
+        site.exec(&pod, "echo other > /data/file; sync")?;
+    }
+    ensure!(site.exec("origin-user", "cat /data/file")? == "new", "the origin is untouched");
+    let volumes = [site.volume("origin")?, site.volume("restored")?, site.volume("cloned")?];
+    site.delete(&["volumesnapshot/then"])?;
+    site.delete(&["pod/origin-user", "pod/restored-user", "pod/cloned-user"])?;
+    site.delete(&["pvc/origin", "pvc/restored", "pvc/cloned"])?;
+    site.gone(&volumes.iter().map(String::as_str).collect::<Vec<_>>())
+}
