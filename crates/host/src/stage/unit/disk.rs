@@ -3,6 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
+use futures::future::join_all;
 use model::{IscsiRoute, VolumeId};
 
 use super::{APPEARANCE, LOOK_EVERY, Places, marked, path_of, refused};
@@ -58,17 +59,16 @@ pub(super) async fn take_down(places: &Places, device: &str, tools: &Tools, ours
     let map = multipath::named(device);
     let disks = paths(device, map.as_ref())?;
     let target = disks.first().map(|disk| disk.session.target.clone());
-    let _alone = match &target {
-        Some(target) => Some(ours.hold(target).await),
-        None => None,
-    };
     if let Some(map) = map {
         map.remove(tools).await?;
     }
-    for disk in disks {
-        blocking(&tools.hold, move || disk.delete()).await?;
+    // The kernel waits a good while for each; those of other volumes may go at the same time.
+    let deletes = disks.into_iter().map(|disk| blocking(&tools.hold, move || disk.delete()));
+    for deleted in join_all(deletes).await {
+        deleted?;
     }
     if let Some(target) = target {
+        let _alone = ours.hold(&target).await;
         leave(places, &target, tools, ours).await;
     }
     Ok(())
