@@ -10,12 +10,23 @@ use anyhow::{Context as _, Result, ensure};
 use crate::build;
 use crate::checkout::Checkout;
 use crate::leftovers;
-use crate::suites::{self, Outcome, Part, Suite, environment};
+use crate::suites::{Outcome, Suite, environment};
 
 /// Suites that take longest begin first.
-const SLOW: &[&str] = &["tests/", "crates/leister", "crates/filer", "crates/linux", "crates/orchestrator"];
+const SLOW: &[&str] = &[
+    "tests/site",
+    "crates/linux/guests_remote",
+    "tests/wires",
+    "tests/kube",
+    "tests/faults/stock",
+    "tests/",
+    "crates/leister",
+    "crates/filer",
+    "crates/linux",
+    "crates/orchestrator",
+];
 
-pub(crate) fn command(checkout: &Checkout, part: Part) -> Result<()> {
+pub(crate) fn command(checkout: &Checkout) -> Result<()> {
     prepare(checkout)?;
     let started = Instant::now();
     let mut report = Report::new();
@@ -32,15 +43,9 @@ pub(crate) fn command(checkout: &Checkout, part: Part) -> Result<()> {
         suites = build::everything(checkout)?;
         Ok(())
     });
-    if part == Part::Quick {
-        for (suite, tests) in suites::long(&suites)? {
-            println!("       left to `make proofs`: {suite} {tests}");
-        }
-    }
-    suites.retain(|suite| suite.has(part));
     suites
         .sort_by_key(|suite| SLOW.iter().position(|slow| suite.name.starts_with(slow)).unwrap_or(SLOW.len()));
-    let report = side_by_side(checkout, suites, part, report);
+    let report = side_by_side(checkout, suites, report);
     let mut report = report.into_inner().context("a suite's thread panicked")?;
     let began = Instant::now();
     let examples = examples(checkout).unwrap_or_else(|error| Outcome::of_check(&Err(error)));
@@ -77,14 +82,15 @@ fn examples(checkout: &Checkout) -> Result<Outcome> {
     Ok(Outcome::parse(&String::from_utf8_lossy(&said), output.status.success()))
 }
 
-fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, part: Part, report: Report) -> Mutex<Report> {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, report: Report) -> Mutex<Report> {
+    // Suites with guests wait most of the time: beside them there is room for one more.
+    let threads = GUESTS_AT_ONCE + std::thread::available_parallelism().map_or(1, usize::from) / 2;
     let waiting = Mutex::new(Waiting::new(suites));
     let report = Mutex::new(report);
     let work = || {
         // A poisoned lock means another worker panicked: the scope passes that on.
         while let Some(suite) = waiting.lock().ok().and_then(|mut waiting| waiting.next()) {
-            let (outcome, took) = suite.run(checkout, part);
+            let (outcome, took) = suite.run(checkout);
             if let Ok(mut waiting) = waiting.lock() {
                 waiting.has_ended(&suite);
             }
@@ -101,28 +107,31 @@ fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, part: Part, report: Rep
     report
 }
 
+/// So many suites may have guests up.
+const GUESTS_AT_ONCE: usize = 2;
+
 /// Suites that have not begun.
 struct Waiting {
     suites: VecDeque<Suite>,
-    guests_are_up: bool,
+    with_guests: usize,
 }
 
 impl Waiting {
     fn new(suites: Vec<Suite>) -> Self {
-        Self { suites: suites.into(), guests_are_up: false }
+        Self { suites: suites.into(), with_guests: 0 }
     }
 
     /// The first that may begin. A worker that is told there is none may end: whoever runs guests takes the rest.
     fn next(&mut self) -> Option<Suite> {
-        let may = |suite: &Suite| !(self.guests_are_up && suite.boots_guests());
+        let may = |suite: &Suite| self.with_guests < GUESTS_AT_ONCE || !suite.boots_guests();
         let at = self.suites.iter().position(may)?;
         let suite = self.suites.remove(at)?;
-        self.guests_are_up |= suite.boots_guests();
+        self.with_guests += usize::from(suite.boots_guests());
         Some(suite)
     }
 
     fn has_ended(&mut self, suite: &Suite) {
-        self.guests_are_up &= !suite.boots_guests();
+        self.with_guests -= usize::from(suite.boots_guests());
     }
 }
 
@@ -198,19 +207,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_suite_with_guests_runs_at_a_time_beside_others() {
+    fn two_suites_with_guests_run_at_a_time_beside_others() {
         let suite = |name: &str| Suite { name: name.into(), executable: "".into(), folder: "".into() };
-        let names = ["tests/rig/guests", "tests/faults/nodes", "tests/docker/volumes"];
+        let names = ["tests/rig/guests", "tests/site/site", "tests/faults/nodes", "tests/docker/volumes"];
         let mut waiting = Waiting::new(names.map(suite).into());
         let mut next = |ended: Option<&Suite>| {
             ended.into_iter().for_each(|suite| waiting.has_ended(suite));
             waiting.next()
         };
-        let rig = next(None).unwrap();
-        let docker = next(None).unwrap();
-        assert_eq!((rig.name.as_str(), docker.name.as_str()), (names[0], names[2]));
+        let [rig, site, docker] = [(); 3].map(|()| next(None).unwrap());
+        assert_eq!([&rig.name, &site.name, &docker.name], [names[0], names[1], names[3]]);
         assert!(next(Some(&docker)).is_none(), "guests are still up");
-        assert_eq!(next(Some(&rig)).unwrap().name, names[1]);
+        assert_eq!(next(Some(&rig)).unwrap().name, names[2]);
     }
 
     #[test]
