@@ -4,6 +4,7 @@
 
 mod http;
 mod ontap;
+mod peers;
 mod scale;
 mod spread;
 mod system;
@@ -62,6 +63,32 @@ enum What {
         #[arg(long, default_value_t = 20)]
         in_flight: usize,
     },
+    /// Creates, clones and removals through Docker's plugin protocol on the simulator of ONTAP: by ours, and by any other
+    /// program beside it.
+    Peers {
+        /// Our program.
+        #[arg(long, default_value = "target/release/leister")]
+        leister: std::path::PathBuf,
+        /// How the other program is started, as in `other --config {config} --socket {socket}`: `{config}` is a backend
+        /// file in Trident's format, `{folder}` a directory of its own.
+        #[arg(long, requires = "peer_socket")]
+        peer: Option<String>,
+        /// Where the other program listens, as in `{folder}/other.sock` or /run/docker/plugins/other.sock.
+        #[arg(long)]
+        peer_socket: Option<String>,
+        /// Operations of each kind.
+        #[arg(long, default_value_t = 300)]
+        operations: usize,
+        /// Operations at once.
+        #[arg(long, default_value_t = 64)]
+        parallel: usize,
+        /// Time of each call.
+        #[arg(long, default_value_t = 50)]
+        milliseconds: u64,
+        /// Calls that the array works on at once.
+        #[arg(long, default_value_t = 20)]
+        in_flight: usize,
+    },
     /// Attach, detach and writes over a network, beside the same steps by hand, in guests. Needs root.
     Wires {
         /// By which wires.
@@ -86,6 +113,15 @@ fn main() -> anyhow::Result<()> {
         }
         What::Ontap { operations, parallel, milliseconds, in_flight } => {
             ontap::measure(ontap::Plan { operations, parallel, milliseconds, in_flight })
+        }
+        What::Peers { leister, peer, peer_socket, operations, parallel, milliseconds, in_flight } => {
+            let other = peer.zip(peer_socket).map(|(command, socket)| peers::Program {
+                name: "the other".to_owned(),
+                command,
+                socket,
+            });
+            let programs: Vec<_> = std::iter::once(peers::Program::ours(&leister)).chain(other).collect();
+            peers::measure(&programs, ontap::Plan { operations, parallel, milliseconds, in_flight })
         }
         What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
         What::Wires { wires, volumes, rounds } => wires::measure(&wires, volumes, rounds),

@@ -35,6 +35,8 @@ pub(crate) struct OntapDriver {
     book: Book,
     /// What was free when the pools were listed last, for placing within a virtual pool and for early refusals.
     seen: Mutex<HashMap<PoolName, Pool>>,
+    /// How often each volume has been cloned as it was at that moment: the array keeps a snapshot for each.
+    cloned: Mutex<HashMap<Handle, u32>>,
 }
 
 pub(crate) const OPEN: &str = "open backend";

@@ -92,7 +92,16 @@ pub(crate) const LONGEST_NAME: usize = 203;
 impl Array {
     pub(crate) fn error(&self, operation: &'static str) -> impl Fn(CallError) -> DriverError {
         let place = self.client.place().to_owned();
-        move |error| error.in_operation(operation, &place)
+        let keys = self.config.account.keys();
+        move |error| {
+            let is_unknown = error.refusal().is_some_and(|refusal| refusal.status == 401);
+            let mut shown = error.in_operation(operation, &place);
+            if is_unknown {
+                let hint = format!("; look at {keys} in the backend file, or in the secret that it names");
+                shown.message.push_str(&hint);
+            }
+            shown
+        }
     }
 
     pub(crate) fn layout(&self) -> Layout {

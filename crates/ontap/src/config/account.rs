@@ -32,6 +32,17 @@ pub(crate) enum Account {
     },
 }
 
+impl Account {
+    /// The keys to look at where the array does not know the account.
+    pub(crate) const fn keys(&self) -> &'static str {
+        match self {
+            Account::Password { .. } => "`username` and `password`",
+            Account::Certificate { .. } => "`clientCertificate` and `clientPrivateKey`",
+            Account::Elsewhere { .. } => "`credentials`",
+        }
+    }
+}
+
 pub(super) fn management(keys: &mut Section) -> Result<Management, ConfigError> {
     let Some(text) = keys.text("managementLIF")? else {
         return Err(keys.error(

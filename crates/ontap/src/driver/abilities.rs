@@ -1,5 +1,7 @@
 //! Growing, snapshots, clones, imports, the mark of use.
 
+use std::sync::PoisonError;
+
 use async_trait::async_trait;
 use driver::{
     CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots,
@@ -234,6 +236,9 @@ impl Clones for OntapDriver {
             aggregate: None,
         };
         let snapshot = request.snapshot.as_ref().map(SnapshotName::as_str);
+        if snapshot.is_none() {
+            self.sweep_bases(&source).await?;
+        }
         let fresh = self.array.make_clone(&wanted, &request.source, snapshot, staged, CLONE).await?;
         let (made, outcome) = self.made_now(&create.handle, &create.volume, fresh, CLONE).await?;
         self.finish(made, create.spec.size, outcome).await
@@ -241,6 +246,35 @@ impl Clones for OntapDriver {
 }
 
 impl OntapDriver {
+    /// Deletes what the array has kept of earlier clones of this volume and nobody needs any more.
+    ///
+    /// # Behavior
+    /// Once a process and volume, and then with each 16th clone: a volume has room for 1,023 snapshots, and each holds on
+    /// to what was deleted since.
+    async fn sweep_bases(&self, source: &Found) -> Result<()> {
+        const EVERY: u32 = 16;
+        let count = {
+            let mut cloned = self.cloned.lock().unwrap_or_else(PoisonError::into_inner);
+            let count = cloned.entry(source.handle.clone()).or_default();
+            *count = count.wrapping_add(1);
+            *count
+        };
+        if count % EVERY != 1 {
+            return Ok(());
+        }
+        let fail = self.array.error(CLONE);
+        let (client, volume) = (&self.array.client, &source.volume.uuid);
+        let ours = format!("clone_{}", self.array.config.prefix);
+        let all = snapshots::list(client, volume).await.map_err(&fail)?;
+        for base in all.iter().filter(|seen| is_base(seen) && seen.name.starts_with(&ours)) {
+            match snapshots::delete(client, volume, &base.uuid).await {
+                Err(error) if !error.is(ABSENT) && !error.is(&[SNAPSHOT_BUSY]) => return Err(fail(error)),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
     /// Gives a clone its size and its independence; done already, it does nothing.
     pub(super) async fn finish(
         &self,

@@ -99,6 +99,7 @@ impl OntapDriver {
             array,
             book,
             seen: Mutex::new(HashMap::new()),
+            cloned: Mutex::new(HashMap::new()),
         })
     }
 }
@@ -106,11 +107,7 @@ impl OntapDriver {
 /// What went wrong with the first calls, and which key of the file to look at.
 fn blame(error: CallError, place: &str, account: &Account) -> DriverError {
     let key = match &error {
-        CallError::Refused(refusal) if refusal.kind() == ErrorKind::Denied => match account {
-            Account::Password { .. } => "`username` and `password`",
-            Account::Certificate { .. } => "`clientCertificate` and `clientPrivateKey`",
-            Account::Elsewhere { .. } => "`credentials`",
-        },
+        CallError::Refused(refusal) if refusal.kind() == ErrorKind::Denied => account.keys(),
         CallError::Silent(error) if is_about_certificates(error) => "`trustedCACertificate`",
         CallError::Silent(_) | CallError::Cut | CallError::Strange(_) => "`managementLIF`",
         CallError::Refused(refusal) if refusal.code.is_empty() => "`managementLIF`",

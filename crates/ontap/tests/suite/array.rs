@@ -7,8 +7,8 @@ use driver::config::BackendFile;
 use driver::conformance::Fixture;
 use driver::{CreateVolume, Driver};
 use model::{
-    AccessMode, Bytes, InstanceId, Labels, Layout, NodeIdentity, NodeName, PoolName, Provisioning, Route,
-    VolumeId, VolumeOptions, VolumeSpec,
+    AccessMode, Bytes, Handle, InstanceId, Labels, Layout, NodeIdentity, NodeName, PoolName, Provisioning,
+    Route, VolumeId, VolumeOptions, VolumeSpec,
 };
 use serde_json::{Value, json};
 use sim_ontap::{Builder, Sim, State};
@@ -143,6 +143,15 @@ impl Array {
             volume["uuid"] = json!(uuid);
             state.put("volumes", &uuid, volume);
         }
+    }
+
+    /// A person takes a snapshot at the array.
+    pub(crate) async fn snap_by_hand(&self, handle: &Handle, snapshot: &str) {
+        let uuid = {
+            let state = self.sim.state();
+            state.find_by("volumes", "name", handle.as_str()).unwrap().1["uuid"].as_str().unwrap().to_owned()
+        };
+        self.ask(&format!("/storage/volumes/{uuid}/snapshots"), json!({"name": snapshot})).await;
     }
 
     pub(crate) async fn ask(&self, path: &str, body: Value) {

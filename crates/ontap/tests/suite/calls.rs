@@ -39,7 +39,7 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
             ("take", cost(array, snapshots.take(&handle, &snapshot)).await),
             ("list snapshots", cost(array, snapshots.list_snapshots(&handle)).await),
             ("restore", cost(array, snapshots.restore(&handle, &snapshot)).await),
-            ("clone", cost(array, snapshots.clones().unwrap().clone_volume(&clone)).await),
+            ("clone, a volume's first", cost(array, snapshots.clones().unwrap().clone_volume(&clone)).await),
             ("delete snapshot", cost(array, snapshots.delete_snapshot(&handle, &snapshot)).await),
         ]);
     }

@@ -405,3 +405,28 @@ async fn a_create_repeated_while_its_lost_job_runs_makes_no_second_volume() {
         driver.delete(&volume.handle).await.unwrap();
     }
 }
+
+/// The array keeps a snapshot of its own for each clone of a live volume, and has room for a bounded number of them.
+#[tokio::test]
+async fn what_clones_were_made_from_does_not_pile_up() {
+    let array = Array::new("ontap-nas", "").await;
+    let driver = array.driver();
+    let source = create(driver.as_ref(), "source").await;
+    array.snap_by_hand(&source, "clone_by_hand").await;
+    let clones = driver.snapshots().and_then(Snapshots::clones).unwrap();
+    for n in 0..40 {
+        let create = request(driver.as_ref(), &format!("c{n}"));
+        let clone = CloneVolume { create, source: source.clone(), snapshot: None };
+        clones.clone_volume(&clone).await.unwrap();
+    }
+    let state = array.sim.state();
+    let kept = state.list("snapshots").filter(|snapshot| snapshot["name"] != json!("clone_by_hand")).count();
+    assert!(kept <= 17, "{kept} snapshots are kept of 40 clones");
+    assert!(state.find_by("snapshots", "name", "clone_by_hand").is_some(), "a person's snapshot is gone");
+    // A new process sweeps what the last one left.
+    array.reopen().await;
+    let driver = array.driver();
+    let clone = CloneVolume { create: request(driver.as_ref(), "last"), source, snapshot: None };
+    driver.snapshots().and_then(Snapshots::clones).unwrap().clone_volume(&clone).await.unwrap();
+    assert_eq!(array.sim.state().count("snapshots"), 2);
+}

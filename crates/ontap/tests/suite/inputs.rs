@@ -42,6 +42,23 @@ async fn wrong_credentials_name_the_account() {
 }
 
 #[tokio::test]
+async fn a_password_that_was_changed_behind_our_back_names_the_account() {
+    let array = Array::new("ontap-nas", "").await;
+    let driver = array.driver();
+    let volume = request(driver.as_ref(), "v");
+    driver.create(&volume).await.unwrap();
+    assert!(array.sim.change_password("admin", "changed4567"));
+    for refused in [driver.list().await.map(drop), driver.delete(&volume.handle).await.map(drop)] {
+        let error = refused.unwrap_err();
+        let message = error.to_string();
+        assert!(
+            error.kind == ErrorKind::Denied && message.contains("`username` and `password`"),
+            "{message}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_or_stopped_svm_names_it() {
     let sim = sim(|sim| sim).await;
     let (kind, message) = refusal(&sim, "password: netapp123\nsvm: other\n").await;
