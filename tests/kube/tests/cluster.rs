@@ -1,4 +1,5 @@
 //! The cluster itself, without Leister.
+#![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
