@@ -38,7 +38,10 @@ pub(crate) fn daemon(
         "resolvConf": "",
         "podLogsDir": "/var/log/pods",
         "volumePluginDir": folder.join("volume-plugins"),
-        "syncFrequency": "10s",
+        // Volumes are attached and detached by what it reports: ten seconds would be usual.
+        "nodeStatusUpdateFrequency": "1s",
+        // That a volume has grown is seen when its pod is looked at again: a minute would be usual.
+        "syncFrequency": "5s",
         "registerNode": true,
     });
     let file = folder.join("kubelet.json");

@@ -58,15 +58,13 @@ impl Site {
         cluster.serve_leister(&[])?;
         let socket = cluster.path("kubelet/plugins/csi.leister.io/csi.sock");
         let address = format!("--csi-address={}", socket.display());
-        for (sidecar, more) in [
-            ("csi-provisioner", &["--extra-create-metadata", "--timeout=60s"][..]),
-            ("csi-attacher", &["--timeout=60s"]),
-            ("csi-resizer", &["--timeout=60s"]),
-            ("csi-snapshotter", &["--timeout=60s"]),
-        ] {
-            let words: Vec<&str> = [address.as_str()].into_iter().chain(more.iter().copied()).collect();
+        // What was refused once is asked again sooner than it usually is.
+        let words = [&address, "--timeout=60s", "--retry-interval-start=250ms", "--retry-interval-max=4s"];
+        for sidecar in ["csi-attacher", "csi-resizer", "csi-snapshotter"] {
             cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
         }
+        let provisioner = [&words[..], &["--extra-create-metadata"]].concat();
+        cluster.serve_sidecar("csi-provisioner", ACCOUNT, &provisioner)?;
         cluster.serve_controller("snapshot-controller")?;
         println!("cluster up in {took:.1?}, with Leister and sidecars in {:.1?}", started.elapsed());
         Ok(Self { cluster, peace: RwLock::new(()) })
