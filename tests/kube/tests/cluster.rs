@@ -1,8 +1,6 @@
 //! The cluster itself, without Leister.
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at what it did not expect, aloud")]
-
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
