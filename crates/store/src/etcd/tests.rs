@@ -154,25 +154,38 @@ async fn a_commit_whose_answer_is_lost_is_done_once_and_knows_its_work() {
     let before = vec![put(&old, None, b"1"), put(&gone, None, b"1")];
     let at = Some(store.commit(lease.fence, before).await.unwrap());
 
-    let is_deaf = Arc::new(AtomicBool::new(false));
-    let way = way_to(&members[0], is_deaf.clone()).await;
-    let deafened = async || {
-        is_deaf.store(false, Ordering::SeqCst);
-        let store = reach_at(vec![way.clone(), members[0].endpoint.clone()]).await;
-        is_deaf.store(true, Ordering::SeqCst);
-        store
-    };
-    let writes = vec![put(&old, at, b"2"), put(&kept, None, b"1"), delete(&gone, at)];
-    let done = deafened().await.commit(lease.fence, writes).await.unwrap();
-    for (key, value) in [(&old, b"2"), (&kept, b"1")] {
-        let found = store.find(key).await.unwrap().unwrap();
-        assert_eq!((found.value.as_ref(), found.revision), (value.as_slice(), done));
-    }
-    assert!(store.find(&gone).await.unwrap().is_none());
+    let known = async {
+        let is_deaf = Arc::new(AtomicBool::new(false));
+        let way = way_to(&members[0], is_deaf.clone()).await;
+        let deafened = async || {
+            is_deaf.store(false, Ordering::SeqCst);
+            let store = reach_at(vec![way.clone(), members[0].endpoint.clone()]).await;
+            is_deaf.store(true, Ordering::SeqCst);
+            store
+        };
+        let writes = vec![put(&old, at, b"2"), put(&kept, None, b"1"), delete(&gone, at)];
+        let done = deafened().await.commit(lease.fence, writes).await.unwrap();
+        for (key, value) in [(&old, b"2"), (&kept, b"1")] {
+            let found = store.find(key).await.unwrap().unwrap();
+            assert_eq!((found.value.as_ref(), found.revision), (value.as_slice(), done));
+        }
+        assert!(store.find(&gone).await.unwrap().is_none());
 
-    // What it did not do is not its work.
-    let other = deafened().await.commit(lease.fence, vec![put(&old, at, b"3")]).await;
-    assert!(matches!(&other, Err(StoreError::Conflict { found, .. }) if *found == Some(done)), "{other:?}");
+        // What it did not do is not its work.
+        let other = deafened().await.commit(lease.fence, vec![put(&old, at, b"3")]).await;
+        assert!(
+            matches!(&other, Err(StoreError::Conflict { found, .. }) if *found == Some(done)),
+            "{other:?}"
+        );
+    };
+    // What is not answered takes time, and on a slow machine more than a lease has.
+    let renewed = async {
+        loop {
+            let _ = store.renew(&lease).await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    };
+    tokio::select! { () = known => {}, () = renewed => {} }
 }
 
 /// An endpoint that leads to the member; while it is deaf no answer comes back.
