@@ -47,13 +47,17 @@ for try in $(seq 100); do
     [ $# -gt 1 ] || break
     sleep 0.1
 done
-cut -d ' ' -f 5 /proc/self/mountinfo | tac | while read -r target; do
-    case $target in "$folder"/* | /run/* | /var/lib/* | /var/log/*) umount "$target" || umount --lazy "$target" ;; esac
-done
-for device in /sys/block/loop*; do
-    case $(cat "$device/loop/backing_file" 2>/dev/null) in
-    "$folder"/*) losetup --detach "/dev/${device##*/}" ;;
-    esac
+# A volume's device lies on the pool, and the pool on a device: each is let go before what it lies on. What is busy in
+# the last round goes when its last user does; only then may a device not be found by its file any more.
+for how in -n -n -l; do
+    cut -d ' ' -f 5 /proc/self/mountinfo | tac | while read -r target; do
+        case $target in "$folder"/* | /run/* | /var/lib/* | /var/log/*) umount "$how" "$target" ;; esac
+    done
+    for device in /sys/block/loop*; do
+        case $(cat "$device/loop/backing_file" 2>/dev/null) in
+        "$folder"/*) losetup --detach "/dev/${device##*/}" ;;
+        esac
+    done
 done
 for at in $(hierarchies); do find "$at/$cgroup" -depth -type d -exec rmdir {} \; ; done
 rm -rf "$folder"
