@@ -24,7 +24,7 @@ pub(crate) struct Map {
 
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often multipathd is told of paths from which it makes no map.
-const TELL_EVERY: Duration = Duration::from_secs(10);
+const TELL_EVERY: Duration = Duration::from_secs(20);
 /// It takes paths one by one, and many may come at once.
 const APPEARANCE: Duration = Duration::from_secs(60);
 
@@ -98,11 +98,24 @@ pub(crate) async fn add(disk: &Disk, tools: &Tools) -> Result<(), ExecError> {
     tools.quick("multipathd").args(["add", "path", &disk.name]).accept(&[0, 1]).run().await.map(drop)
 }
 
-/// Takes a path out of its map, if it is in one.
-pub(crate) async fn leave_out(disk: &Disk, tools: &Tools) -> Result<(), ExecError> {
-    if over(&disk.name).is_none() {
-        return Ok(());
+/// Takes a path out of its map, if it is in one, and says whether it is in none now.
+///
+/// # Behavior
+/// A multipathd that has much to do gives a command up: it is told again.
+pub(crate) async fn leave_out(disk: &Disk, tools: &Tools) -> Result<bool, ExecError> {
+    let until = Instant::now() + tools.limits.quick;
+    while over(&disk.name).is_some() {
+        if Instant::now() > until {
+            return Ok(false);
+        }
+        forget(disk, tools).await?;
+        tokio::time::sleep(LOOK_EVERY).await;
     }
+    Ok(true)
+}
+
+/// Lets multipathd forget what it knows of a path.
+pub(crate) async fn forget(disk: &Disk, tools: &Tools) -> Result<(), ExecError> {
     tools.quick("multipathd").args(["del", "path", &disk.name]).accept(&[0, 1]).run().await.map(drop)
 }
 

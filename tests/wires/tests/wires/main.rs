@@ -42,7 +42,8 @@ impl Bench {
 fn user_mode() -> Rig {
     let rig = Rig::builder()
         .guest("storage", |g| {
-            g.memory(Size::mib(256)).disk(Size::mib(256)).disk(Size::mib(128)).disk(Size::mib(128))
+            // What the tests put aside lies in its memory.
+            g.memory(Size::mib(512)).disk(Size::mib(256)).disk(Size::mib(128)).disk(Size::mib(128))
         })
         .guest("node1", |g| g.memory(Size::mib(384)))
         .up()

@@ -116,7 +116,7 @@ fn a_path_that_comes_back_as_another_unit_is_taken_out_before_it_is_written_to()
         let written = "dd if=/dev/mapper/b iflag=direct bs=1M status=none | tr -d '\\0' | wc -c";
         assert_eq!(storage.exec(written).ok("untouched"), "0");
         swap(storage, "a");
-        let healed = done(obey(node, Deed::Heal { until: "joined its path".to_owned(), millis: 60_000 }));
+        let healed = done(obey(node, Deed::Heal { until: "joined its path".to_owned(), millis: 120_000 }));
         assert!(healed.to_string().contains("joined its path"), "{healed}");
         take_away(node, "a");
     });

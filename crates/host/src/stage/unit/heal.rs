@@ -28,6 +28,8 @@ pub(crate) struct Patience(Mutex<HashMap<String, Instant>>);
 
 /// How long a unit may take to appear by a session that has just been made.
 const LOOK: Duration = Duration::from_secs(2);
+/// A path that multipathd is told of again and again it never takes.
+const TELL_EVERY: Duration = Duration::from_secs(20);
 
 impl Patience {
     /// Whether it has been so for the limit, in every look.
@@ -38,6 +40,16 @@ impl Patience {
             return false;
         }
         seen.entry(what.to_owned()).or_insert_with(Instant::now).elapsed() >= limit
+    }
+
+    fn begin(&self, what: &str) {
+        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.insert(what.to_owned(), Instant::now());
+    }
+
+    /// Whether it had begun.
+    fn end(&self, what: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(what).is_some()
     }
 }
 
@@ -152,7 +164,9 @@ impl Round<'_> {
             }
         }
         for disk in disks {
-            multipath::leave_out(&disk, &self.tools).await?;
+            if !multipath::leave_out(&disk, &self.tools).await? {
+                return Ok(());
+            }
             blocking(&self.tools.hold, move || disk.delete()).await?;
         }
         iscsi::end(session, &self.tools).await?;
@@ -174,7 +188,9 @@ impl Round<'_> {
                 proven.push(disk.clone());
                 continue;
             }
-            multipath::leave_out(disk, &self.tools).await?;
+            if !multipath::leave_out(disk, &self.tools).await? {
+                continue;
+            }
             let gone = disk.clone();
             blocking(&self.tools.hold, move || gone.delete()).await?;
             let (name, portal) = (&disk.name, &disk.session.portal);
@@ -192,9 +208,15 @@ impl Round<'_> {
         for session in self.all()?.into_iter().filter(Session::is_logged_in) {
             let is_wanted =
                 iscsi::missing_of(&session.target, &self.record.portals, std::slice::from_ref(&session));
-            if map.disks().iter().any(|name| session.disks().iter().any(|disk| disk.name == *name))
-                || is_wanted.len() == self.record.portals.len()
-            {
+            let what = format!("{device} waits for its path by session {}", session.id);
+            let mine = session.disks().into_iter().find(|disk| map.disks().contains(&disk.name));
+            if let Some(path) = mine {
+                if self.patience.end(&what) {
+                    self.joined(places, &path);
+                }
+                continue;
+            }
+            if is_wanted.len() == self.record.portals.len() {
                 continue;
             }
             let before = session.disks();
@@ -216,17 +238,22 @@ impl Round<'_> {
                 }
                 continue;
             }
-            multipath::add(&new, &self.tools).await?;
-            if !map.disks().contains(&new.name) {
-                // Of a path that it has seen as another unit it has to make up its mind anew.
-                continue;
+            if !before.contains(&new) || self.patience.is_over(&what, true, TELL_EVERY) {
+                // What multipathd knows may be of another disk that had the name.
+                multipath::forget(&new, &self.tools).await?;
+                multipath::add(&new, &self.tools).await?;
+                self.patience.begin(&what);
             }
-            self.mended(format!(
-                "volume {}: joined its path {} by {}",
-                places.volume, new.name, session.portal
-            ));
+            if map.disks().contains(&new.name) && self.patience.end(&what) {
+                self.joined(places, &new);
+            }
         }
         Ok(())
+    }
+
+    fn joined(&mut self, places: &Places, path: &Disk) {
+        let (volume, name, portal) = (&places.volume, &path.name, &path.session.portal);
+        self.mended(format!("volume {volume}: joined its path {name} by {portal}"));
     }
 
     /// Removes devices of our sessions that nobody uses, and then sessions without any.
