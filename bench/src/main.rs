@@ -50,18 +50,8 @@ enum What {
     },
     /// Creates and clones on the simulator of ONTAP, against what the time of its calls allows.
     Ontap {
-        /// Creates, and clones.
-        #[arg(long, default_value_t = 1000)]
-        operations: usize,
-        /// Operations at once.
-        #[arg(long, default_value_t = 64)]
-        parallel: usize,
-        /// Time of each call.
-        #[arg(long, default_value_t = 50)]
-        milliseconds: u64,
-        /// Calls that the array works on at once.
-        #[arg(long, default_value_t = 20)]
-        in_flight: usize,
+        #[command(flatten)]
+        plan: ontap::Plan,
     },
     /// Creates, clones and removals through Docker's plugin protocol on the simulator of ONTAP: by ours, and by any other
     /// program beside it.
@@ -76,18 +66,8 @@ enum What {
         /// Where the other program listens, as in `{folder}/other.sock` or /run/docker/plugins/other.sock.
         #[arg(long)]
         peer_socket: Option<String>,
-        /// Operations of each kind.
-        #[arg(long, default_value_t = 300)]
-        operations: usize,
-        /// Operations at once.
-        #[arg(long, default_value_t = 64)]
-        parallel: usize,
-        /// Time of each call.
-        #[arg(long, default_value_t = 50)]
-        milliseconds: u64,
-        /// Calls that the array works on at once.
-        #[arg(long, default_value_t = 20)]
-        in_flight: usize,
+        #[command(flatten)]
+        plan: ontap::Plan,
     },
     /// Attach, detach and writes over a network, beside the same steps by hand, in guests. Needs root.
     Wires {
@@ -111,17 +91,15 @@ fn main() -> anyhow::Result<()> {
         What::Scale { creates, parallel, rounds, present } => {
             scale::measure(&present, creates, parallel, rounds)
         }
-        What::Ontap { operations, parallel, milliseconds, in_flight } => {
-            ontap::measure(ontap::Plan { operations, parallel, milliseconds, in_flight })
-        }
-        What::Peers { leister, peer, peer_socket, operations, parallel, milliseconds, in_flight } => {
+        What::Ontap { plan } => ontap::measure(plan),
+        What::Peers { leister, peer, peer_socket, plan } => {
             let other = peer.zip(peer_socket).map(|(command, socket)| peers::Program {
                 name: "the other".to_owned(),
                 command,
                 socket,
             });
             let programs: Vec<_> = std::iter::once(peers::Program::ours(&leister)).chain(other).collect();
-            peers::measure(&programs, ontap::Plan { operations, parallel, milliseconds, in_flight })
+            peers::measure(&programs, plan)
         }
         What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
         What::Wires { wires, volumes, rounds } => wires::measure(&wires, volumes, rounds),

@@ -18,12 +18,28 @@ use tokio::task::JoinSet;
 use crate::spread::{Spread, ms};
 
 /// What is measured.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct Plan {
+    /// Operations of each kind.
+    #[arg(long, default_value_t = 1000)]
     pub(crate) operations: usize,
+    /// Operations at once.
+    #[arg(long, default_value_t = 64)]
     pub(crate) parallel: usize,
+    /// Time of each call.
+    #[arg(long, default_value_t = 50)]
     pub(crate) milliseconds: u64,
+    /// Calls that the array works on at once.
+    #[arg(long, default_value_t = 20)]
     pub(crate) in_flight: usize,
+}
+
+impl Plan {
+    /// Lets the array take its time from now on.
+    pub(crate) fn slow_down(&self, sim: &Sim) {
+        sim.faults().set_latency("*", Latency { milliseconds: self.milliseconds, jitter: 0 });
+        sim.faults().limit_in_flight(self.in_flight, Overload::Wait);
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,8 +76,7 @@ async fn all(plan: Plan) -> anyhow::Result<()> {
         driver.pools().await?;
         let source = request(driver.as_ref(), "source")?;
         driver.create(&source).await?;
-        sim.faults().set_latency("*", Latency { milliseconds: plan.milliseconds, jitter: 0 });
-        sim.faults().limit_in_flight(plan.in_flight, Overload::Wait);
+        plan.slow_down(&sim);
         for what in [What::Create, What::Clone] {
             let row = one(&sim, &driver, &source, what, plan).await?;
             table.add_row([vec![kind.to_owned()], row].concat());

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail, ensure};
 use comfy_table::{Table, presets};
 use serde_json::{Value, json};
-use sim_ontap::{Latency, Overload, Sim};
+use sim_ontap::Sim;
 use tokio::task::JoinSet;
 
 use crate::http::Connection;
@@ -124,8 +124,7 @@ async fn one(program: &Program, folder: &Path, plan: Plan) -> Result<Vec<Vec<Str
     let (mut running, socket) = program.start(folder, &config)?;
     ready(&mut running, &socket).await?;
     call(&socket, "Create", &json!({"Name": "source", "Opts": {"size": "1GiB"}})).await?;
-    sim.faults().set_latency("*", Latency { milliseconds: plan.milliseconds, jitter: 0 });
-    sim.faults().limit_in_flight(plan.in_flight, Overload::Wait);
+    plan.slow_down(&sim);
     let mut rows = Vec::new();
     for (what, verb, options) in [
         ("create", "Create", json!({"size": "1GiB"})),

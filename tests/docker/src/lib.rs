@@ -16,12 +16,17 @@ mod wait;
 pub use engine::Engine;
 pub use leister::{Leister, LeisterSpec};
 pub use remote::Remote;
-pub use said::{Said, run};
+pub use said::{Said, find, run, run_by, run_within};
 pub use stage::Stage;
 pub use wait::until;
 
 /// Why whole-system tests cannot run on this machine, if they cannot.
 pub fn lacking() -> Option<String> {
+    lacking_of(&["dockerd", "docker", "mkfs.btrfs", "busybox"])
+}
+
+/// Why tests that need root, loop devices, btrfs and these programs cannot run on this machine, if they cannot.
+pub fn lacking_of(programs: &[&str]) -> Option<String> {
     let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     let lacks = |wanted: &str| !filesystems.lines().any(|line| line.ends_with(&format!("\t{wanted}")));
     if !rustix::process::geteuid().is_root() {
@@ -33,8 +38,7 @@ pub fn lacking() -> Option<String> {
     if let Some(missing) = ["btrfs", "overlay"].into_iter().find(|name| lacks(name)) {
         return Some(format!("the kernel has no {missing}"));
     }
-    let missing =
-        ["dockerd", "docker", "mkfs.btrfs", "busybox"].into_iter().find(|name| said::find(name).is_none());
+    let missing = programs.iter().find(|name| said::find(name).is_none());
     missing.map(|program| format!("{program} is not installed"))
 }
 

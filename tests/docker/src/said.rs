@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -53,21 +53,35 @@ impl Said {
 /// # Errors
 /// When it does not start, or hangs (it is killed then). A command that fails is no error: see [`Said::ok`].
 pub fn run(command: &mut Command) -> Result<Said> {
-    let line = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(|word| word.to_string_lossy())
-        .collect::<Vec<_>>()
-        .join(" ");
+    run_within(command, LIMIT)
+}
+
+/// The same with another limit.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_within(command: &mut Command, limit: Duration) -> Result<Said> {
+    let name = command.get_program().to_string_lossy().into_owned();
+    run_by(command, limit, |command| command.spawn().with_context(|| format!("`{name}` did not start")))
+}
+
+/// The same, started in the given way.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_by(
+    command: &mut Command,
+    limit: Duration,
+    spawn: impl FnOnce(&mut Command) -> Result<Child>,
+) -> Result<Said> {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    let line = words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ");
     // Files, not pipes: a child that outlives the command would hold a pipe open.
     let (mut out, mut err) = (tempfile::tempfile()?, tempfile::tempfile()?);
     let started = Instant::now();
-    let mut child = command
-        .stdin(Stdio::null())
-        .stdout(out.try_clone()?)
-        .stderr(err.try_clone()?)
-        .spawn()
-        .with_context(|| format!("`{line}` did not start"))?;
-    let status = until(&format!("`{line}`"), LIMIT, || child.try_wait().transpose());
+    command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(err.try_clone()?);
+    let mut child = spawn(command)?;
+    let status = until(&format!("`{line}`"), limit, || child.try_wait().transpose());
     let Ok(status) = status else {
         child.kill().context("a command that hangs cannot be killed")?;
         child.wait()?;
@@ -78,7 +92,7 @@ pub fn run(command: &mut Command) -> Result<Said> {
 }
 
 /// Where a program is. Root's programs are looked for also when `PATH` does not name their folder.
-pub(crate) fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     folders.map(|folder| folder.join(program)).find(|file| file.is_file())

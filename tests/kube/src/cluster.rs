@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::programs::Programs;
-use crate::said::{Said, find};
 use crate::space::Space;
-use crate::wait::until;
 use crate::{containers, kubelet, leister};
+use docker_suite::until;
+use docker_suite::{Said, find};
 
 /// The one node.
 pub const NODE: &str = "node1";

@@ -8,9 +8,9 @@ use anyhow::{Context as _, Result};
 
 use crate::daemon::Daemon;
 use crate::image;
-use crate::said::find;
 use crate::space::Space;
-use crate::wait::until;
+use docker_suite::find;
+use docker_suite::until;
 
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
 const LIMIT: Duration = Duration::from_secs(120);

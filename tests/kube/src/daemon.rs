@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::space::Space;
-use crate::wait::until;
+use docker_suite::until;
 
 const END_LIMIT: Duration = Duration::from_secs(60);
 

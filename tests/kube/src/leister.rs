@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result};
 
 use crate::cluster::NODE;
 use crate::daemon::Daemon;
-use crate::said::run;
+use docker_suite::run_within;
 
 const BUILD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
@@ -42,7 +42,7 @@ pub(crate) fn program() -> Result<PathBuf> {
     let folder = here.ancestors().find(|folder| folder.join("deps").is_dir()).context("no build folder")?;
     let program = folder.join("leister");
     if !program.exists() {
-        run(Command::new("cargo").args(["build", "--package", "leister"]), BUILD_LIMIT)?.ok()?;
+        run_within(Command::new("cargo").args(["build", "--package", "leister"]), BUILD_LIMIT)?.ok()?;
     }
     Ok(program)
 }

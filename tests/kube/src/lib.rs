@@ -14,32 +14,26 @@ mod image;
 mod kubelet;
 mod leister;
 mod programs;
-mod said;
 mod space;
-mod wait;
 
 pub use cluster::{Cluster, NODE};
+pub use docker_suite::{Said, until};
 pub use image::BUSYBOX;
 pub use programs::Programs;
-pub use said::Said;
-pub use wait::until;
 
 /// Why a cluster cannot run on this machine, if it cannot.
 pub fn lacking() -> Option<String> {
-    let filesystems = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
-    let lacks = |wanted: &str| !filesystems.lines().any(|line| line.ends_with(&format!("\t{wanted}")));
-    if !rustix::process::geteuid().is_root() {
-        return Some("needs root".into());
-    }
-    if !std::path::Path::new("/dev/loop-control").exists() {
-        return Some("needs loop devices".into());
-    }
-    if let Some(missing) = ["btrfs", "overlay"].into_iter().find(|name| lacks(name)) {
-        return Some(format!("the kernel has no {missing}"));
-    }
-    let needed = ["etcd", "containerd", "runc", "busybox", "ip", "unshare", "nsenter", "bash", "mkfs.btrfs"];
-    let missing = needed.into_iter().find(|name| said::find(name).is_none());
-    missing.map(|program| format!("{program} is not installed"))
+    docker_suite::lacking_of(&[
+        "etcd",
+        "containerd",
+        "runc",
+        "busybox",
+        "ip",
+        "unshare",
+        "nsenter",
+        "bash",
+        "mkfs.btrfs",
+    ])
 }
 
 /// Leaves the test with a line `skipped: <reason>` where the machine lacks what it needs.

@@ -11,8 +11,8 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-use crate::said::{Said, run_by};
-use crate::wait::until;
+use docker_suite::until;
+use docker_suite::{Said, run_by};
 
 const KEEPER: &str = include_str!("keeper.sh");
 /// For the end of everything in the namespaces.

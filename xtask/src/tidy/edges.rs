@@ -92,7 +92,7 @@ const ALLOWED: &[Allowed] = &[
     },
     Allowed {
         place: "tests/",
-        uses: &["rig", "filer-suite"],
+        uses: &["rig", "filer-suite", "docker-suite"],
         tests_use: &["api"],
         why: "whole-system tests know the product as a user does",
     },
