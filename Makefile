@@ -9,16 +9,13 @@ export CARGO_INCREMENTAL := 0
 
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help test proofs demo run bench faults clean packages
+.PHONY: help test demo run bench faults clean packages
 
 help: ## list these commands
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-test: packages ## every check and every test but the longest; the last line sums them up
+test: packages ## every check and every test; the last line sums them up
 	@$(XTASK) test
-
-proofs: packages ## the suites in guests that take too long for `make test`
-	@$(XTASK) proofs
 
 demo: packages ## show the whole product at work on a pool of its own, then remove it
 	@$(XTASK) demo

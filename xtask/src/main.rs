@@ -22,10 +22,8 @@ struct Arguments {
 enum Command {
     /// Check the rules of the house that a program can check
     Tidy,
-    /// Run every check and every suite but the longest; the last line sums them up
+    /// Run every check and every suite; the last line sums them up
     Test,
-    /// Run the suites that take too long for that
-    Proofs,
     /// Show the whole product at work
     Demo,
     /// Serve the instance `leister` in the foreground, its data in ./var/run
@@ -48,8 +46,7 @@ fn main() -> anyhow::Result<()> {
     let checkout = checkout::Checkout::find()?;
     match Arguments::parse().command {
         Command::Tidy => tidy::command(&checkout),
-        Command::Test => test::command(&checkout, suites::Part::Quick),
-        Command::Proofs => test::command(&checkout, suites::Part::Long),
+        Command::Test => test::command(&checkout),
         Command::Demo => run::demo(&checkout),
         Command::Run => run::serve(&checkout),
         Command::Bench => run::bench(&checkout),

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 
 use crate::checkout::Checkout;
 use crate::leftovers;
@@ -24,32 +24,6 @@ const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/site/", "tests/fa
 
 /// Suites that boot guests beside other things.
 const SOME_GUESTS: &[&str] = &["crates/filer", "crates/linux/conformance"];
-
-/// Suites, and of others the tests with such names, that `make test` leaves to `make proofs`: each takes many minutes.
-const LONG: &[(&str, &str)] = &[
-    ("crates/filer", "pools_on_xfs"),
-    ("crates/filer/guests_lvm", ""),
-    ("crates/linux/conformance", "guests::"),
-];
-
-/// The long suites and the long tests of others, for a person to read.
-///
-/// # Errors
-/// One of them is not among `suites`: it would never run, and nobody would notice.
-pub(crate) fn long(suites: &[Suite]) -> Result<&'static [(&'static str, &'static str)]> {
-    for (name, _) in LONG {
-        ensure!(suites.iter().any(|suite| suite.name == *name), "there is no suite {name} to leave out");
-    }
-    Ok(LONG)
-}
-
-/// Which tests of a suite run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// All that are not long.
-    Quick,
-    Long,
-}
 
 /// One test executable.
 #[derive(Debug, Clone)]
@@ -136,37 +110,19 @@ impl Suite {
             || SOME_GUESTS.contains(&self.name.as_str())
     }
 
-    /// The name that its long tests begin with or contain; all are long when it is empty.
-    fn long(&self) -> Option<&'static str> {
-        LONG.iter().find(|(name, _)| *name == self.name).map(|(_, tests)| *tests)
-    }
-
-    pub(crate) fn has(&self, part: Part) -> bool {
-        match part {
-            Part::Quick => self.long() != Some(""),
-            Part::Long => self.long().is_some(),
-        }
-    }
-
-    /// Runs a part of it to its end and keeps what it says in `./var/log`.
-    pub(crate) fn run(&self, checkout: &Checkout, part: Part) -> (Outcome, Duration) {
+    /// Runs it to its end and keeps what it says in `./var/log`.
+    pub(crate) fn run(&self, checkout: &Checkout) -> (Outcome, Duration) {
         let started = Instant::now();
-        let outcome =
-            self.try_run(checkout, part).unwrap_or_else(|error| Outcome::failure(format!("{error:#}\n")));
+        let outcome = self.try_run(checkout).unwrap_or_else(|error| Outcome::failure(format!("{error:#}\n")));
         (outcome, started.elapsed())
     }
 
-    fn try_run(&self, checkout: &Checkout, part: Part) -> Result<Outcome> {
+    fn try_run(&self, checkout: &Checkout) -> Result<Outcome> {
         let limit = if self.boots_guests() { LIMIT_WITH_GUESTS } else { LIMIT };
         let log = checkout.log(&self.name.replace(['/', ' '], "-"));
         let file = File::create(&log).with_context(|| format!("cannot write {}", log.display()))?;
         let mut command = Command::new(&self.executable);
         command.arg("--show-output").current_dir(&self.folder).env("CARGO_MANIFEST_DIR", &self.folder);
-        match (part, self.long()) {
-            (_, None | Some("")) => {}
-            (Part::Quick, Some(tests)) => drop(command.args(["--skip", tests])),
-            (Part::Long, Some(tests)) => drop(command.arg(tests)),
-        }
         command.stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let ended_well = bounded(environment(&mut command, checkout), limit)?;
         let said = std::fs::read(&log).with_context(|| format!("cannot read {}", log.display()))?;
@@ -268,21 +224,6 @@ mod tests {
             let suite = Suite { name: name.into(), executable: PathBuf::new(), folder: PathBuf::new() };
             assert_eq!(suite.boots_guests(), boots, "{name}");
         }
-    }
-
-    #[test]
-    fn each_suite_has_its_long_tests_in_one_part_and_the_rest_in_the_other() {
-        let suite = |name: &str| Suite { name: name.into(), executable: "".into(), folder: "".into() };
-        for (name, parts) in [
-            ("crates/model", [true, false]),
-            ("crates/filer/guests_lvm", [false, true]),
-            ("crates/linux/conformance", [true, true]),
-        ] {
-            assert_eq!([Part::Quick, Part::Long].map(|part| suite(name).has(part)), parts, "{name}");
-        }
-        let all: Vec<_> = LONG.iter().map(|(name, _)| suite(name)).collect();
-        assert!(long(&all).is_ok());
-        assert!(long(&all[1..]).unwrap_err().to_string().contains(LONG[0].0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::build;
 use crate::checkout::Checkout;
 use crate::leftovers;
-use crate::suites::{self, Outcome, Part, Suite, environment};
+use crate::suites::{Outcome, Suite, environment};
 
 /// Suites that take longest begin first.
 const SLOW: &[&str] = &[
@@ -26,7 +26,7 @@ const SLOW: &[&str] = &[
     "crates/orchestrator",
 ];
 
-pub(crate) fn command(checkout: &Checkout, part: Part) -> Result<()> {
+pub(crate) fn command(checkout: &Checkout) -> Result<()> {
     prepare(checkout)?;
     let started = Instant::now();
     let mut report = Report::new();
@@ -43,15 +43,9 @@ pub(crate) fn command(checkout: &Checkout, part: Part) -> Result<()> {
         suites = build::everything(checkout)?;
         Ok(())
     });
-    if part == Part::Quick {
-        for (suite, tests) in suites::long(&suites)? {
-            println!("       left to `make proofs`: {suite} {tests}");
-        }
-    }
-    suites.retain(|suite| suite.has(part));
     suites
         .sort_by_key(|suite| SLOW.iter().position(|slow| suite.name.starts_with(slow)).unwrap_or(SLOW.len()));
-    let report = side_by_side(checkout, suites, part, report);
+    let report = side_by_side(checkout, suites, report);
     let mut report = report.into_inner().context("a suite's thread panicked")?;
     let began = Instant::now();
     let examples = examples(checkout).unwrap_or_else(|error| Outcome::of_check(&Err(error)));
@@ -88,7 +82,7 @@ fn examples(checkout: &Checkout) -> Result<Outcome> {
     Ok(Outcome::parse(&String::from_utf8_lossy(&said), output.status.success()))
 }
 
-fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, part: Part, report: Report) -> Mutex<Report> {
+fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, report: Report) -> Mutex<Report> {
     // Suites with guests wait most of the time: beside them there is room for one more.
     let threads = GUESTS_AT_ONCE + std::thread::available_parallelism().map_or(1, usize::from) / 2;
     let waiting = Mutex::new(Waiting::new(suites));
@@ -96,7 +90,7 @@ fn side_by_side(checkout: &Checkout, suites: Vec<Suite>, part: Part, report: Rep
     let work = || {
         // A poisoned lock means another worker panicked: the scope passes that on.
         while let Some(suite) = waiting.lock().ok().and_then(|mut waiting| waiting.next()) {
-            let (outcome, took) = suite.run(checkout, part);
+            let (outcome, took) = suite.run(checkout);
             if let Ok(mut waiting) = waiting.lock() {
                 waiting.has_ended(&suite);
             }
