@@ -17,6 +17,9 @@ const BY_HAND: &str = "/run/by-hand";
 
 static TURN: Mutex<()> = Mutex::new(());
 
+/// So many are attached one at a time; of more, the figures would not be others.
+const FEW: usize = 8;
+
 /// How long a device may take to appear.
 const APPEARANCE: Duration = Duration::from_secs(60);
 
@@ -54,14 +57,19 @@ pub(crate) async fn measure(plan: Plan) -> Result<Vec<Measured>> {
     let hand: Vec<_> = plan.routes.iter().skip(half).enumerate().map(|r| subject(Way::ByHand, r)).collect();
     let mut measured = Vec::new();
     for subjects in [&ours, &hand] {
-        measured.push(one_by_one(&host, subjects, "first attach, one at a time", true).await?);
+        let (few, rest) = subjects.split_at(FEW.min(subjects.len()));
+        measured.push(one_by_one(&host, few, "first attach, one at a time", true).await?);
+        if !rest.is_empty() {
+            measured.push(at_once(&host, rest, true).await?);
+        }
     }
     for round in 0..plan.rounds {
         // Who begins changes, so that neither finds the machine warmer.
         let turns = if round % 2 == 0 { [&ours, &hand] } else { [&hand, &ours] };
         for subjects in turns {
-            measured.push(one_by_one(&host, subjects, "one at a time", false).await?);
-            measured.push(at_once(&host, subjects).await?);
+            measured
+                .push(one_by_one(&host, &subjects[..FEW.min(subjects.len())], "one at a time", false).await?);
+            measured.push(at_once(&host, subjects, false).await?);
         }
     }
     for round in 0..plan.rounds {
@@ -88,9 +96,9 @@ async fn one_by_one(host: &Host, subjects: &[Subject], what: &str, first: bool) 
     Ok(measured)
 }
 
-async fn at_once(host: &Host, subjects: &[Subject]) -> Result<Measured> {
+async fn at_once(host: &Host, subjects: &[Subject], first: bool) -> Result<Measured> {
     let way = subjects.first().context("no volume")?.way;
-    let what = format!("{} at once", subjects.len());
+    let what = format!("{}{} at once", if first { "first attach, " } else { "" }, subjects.len());
     let mut measured = Measured { what, way, ..Measured::default() };
     let begun = |attach: bool| {
         subjects.iter().cloned().map(move |subject| {
@@ -98,7 +106,7 @@ async fn at_once(host: &Host, subjects: &[Subject]) -> Result<Measured> {
             tokio::spawn(async move {
                 let started = Instant::now();
                 match attach {
-                    true => subject.attach(&host, false).await.map(drop)?,
+                    true => subject.attach(&host, first).await.map(drop)?,
                     false => subject.detach(&host).await?,
                 }
                 Ok::<_, anyhow::Error>(started.elapsed())
@@ -191,6 +199,7 @@ impl Subject {
         tool("umount", &[&self.place().to_string_lossy()])?;
         match &self.route {
             Route::Iscsi(route) => {
+                remove(&unit(route).context("no device")?)?;
                 // A person does not log out twice at once.
                 let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
                 if in_use() {
@@ -230,6 +239,13 @@ fn mount_device(device: &Path, at: &str, first: bool) -> Result<()> {
         tool("mkfs.ext4", &["-q", "-F", &device])?;
     }
     tool("mount", &[&device, at])
+}
+
+/// As Red Hat's storage guide removes a disk: what is in the caches is written, then the kernel forgets it.
+fn remove(device: &Path) -> Result<()> {
+    tool("blockdev", &["--flushbufs", &device.to_string_lossy()])?;
+    let name = device.file_name().context("no name of a device")?;
+    fs::write(Path::new("/sys/block").join(name).join("device/delete"), "1").context("remove a disk")
 }
 
 fn appeared(find: impl Fn() -> Option<PathBuf>) -> Result<PathBuf> {
