@@ -140,6 +140,19 @@ fn a_host_that_was_cut_off_while_it_was_fenced_writes_no_more() {
     });
 }
 
+#[test]
+fn a_host_that_stood_still_while_it_was_fenced_writes_no_more() {
+    on_site(|site| {
+        outlive(
+            site,
+            site.hosts.each_ref(),
+            KINDS,
+            |host| host.guest().stop().unwrap(),
+            |host| host.guest().cont().unwrap(),
+        );
+    });
+}
+
 /// A host goes away without an end, is fenced, and comes back in the middle of its writing.
 pub(crate) fn outlive(
     site: &Site,
