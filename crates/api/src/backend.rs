@@ -44,6 +44,8 @@ pub enum BackendHealth {
 #[serde(rename_all = "camelCase")]
 pub struct CapabilitiesView {
     pub resize: bool,
+    #[serde(default)]
+    pub modify: bool,
     pub snapshots: bool,
     pub clones: bool,
     pub import: bool,

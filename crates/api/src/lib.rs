@@ -29,5 +29,5 @@ pub use snapshot::{SnapshotCreate, SnapshotView};
 pub use status::{FindingView, Severity, VersionView};
 pub use volume::{
     AdoptFailure, AdoptRequest, AdoptResult, FenceRequest, FoundVolume, ImportRequest, RestoreRequest,
-    SourceView, VolumeCreate, VolumeGrow, VolumeView,
+    SourceView, VolumeCreate, VolumeGrow, VolumeModify, VolumeView,
 };

@@ -119,6 +119,13 @@ pub struct VolumeGrow {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct VolumeModify {
+    /// What changes, such as `qosPolicy`; what is not named stays.
+    pub options: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RestoreRequest {
     /// The snapshot whose content shall take the volume's place.
     pub snapshot: String,

@@ -6,6 +6,8 @@ use crate::Driver;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Capabilities {
     pub resize: bool,
+    #[serde(default)]
+    pub modify: bool,
     pub snapshots: bool,
     pub clones: bool,
     pub import: bool,
@@ -17,6 +19,7 @@ impl Capabilities {
     pub fn of(driver: &dyn Driver) -> Capabilities {
         Capabilities {
             resize: driver.resize().is_some(),
+            modify: driver.modify().is_some(),
             snapshots: driver.snapshots().is_some(),
             clones: driver.snapshots().is_some_and(|s| s.clones().is_some()),
             import: driver.import().is_some(),

@@ -9,6 +9,7 @@ pub mod clones;
 pub mod growth;
 pub mod imports;
 pub mod interruptions;
+pub mod modifications;
 pub mod permits;
 pub mod snapshots;
 pub mod staging;
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use model::{Bytes, InstanceId, Layout, NodeIdentity, Route};
+use model::{Bytes, InstanceId, Layout, NodeIdentity, Route, VolumeOption, VolumeOptions};
 
 use crate::Driver;
 
@@ -42,6 +43,14 @@ pub trait Fixture: Send + Sync {
 
     /// Nodes that the driver can permit; at least one.
     fn nodes(&self) -> Vec<NodeIdentity>;
+
+    /// What the driver can change of such volumes; nothing, if it cannot.
+    fn changes(&self) -> VolumeOptions {
+        match self.layout() {
+            Layout::File => VolumeOptions::from([(VolumeOption::UnixPermissions, "0750".to_owned())]),
+            Layout::Block => VolumeOptions::new(),
+        }
+    }
 
     /// An application writes this number, so that it is durable.
     async fn write(&self, route: &Route, content: u64);
@@ -122,6 +131,10 @@ macro_rules! conformance {
                 a_volume_grows_while_in_use_and_never_shrinks,
                 growth_past_the_pool_is_refused_and_changes_nothing,
                 only_what_exists_grows;
+            modifications:
+                options_change_while_the_volume_is_in_use,
+                what_cannot_change_is_refused_by_name_and_changes_nothing,
+                only_what_exists_is_modified;
             snapshots:
                 a_snapshot_is_taken_once_and_listed,
                 deleting_a_snapshot_twice_changes_nothing,
@@ -149,6 +162,7 @@ macro_rules! conformance {
                 an_interrupted_permit_can_be_repeated,
                 an_interrupted_forbid_can_be_repeated,
                 an_interrupted_grow_can_be_repeated,
+                an_interrupted_modification_can_be_repeated,
                 an_interrupted_snapshot_can_be_repeated,
                 an_interrupted_snapshot_deletion_can_be_repeated,
                 an_interrupted_restore_can_be_repeated,

@@ -10,12 +10,13 @@ pub mod conformance;
 mod error;
 pub mod memory;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use async_trait::async_trait;
 use model::{
     BackendName, Bytes, Handle, InstanceId, Labels, NodeIdentity, Permit, Pool, PoolName, Provisioning,
-    Route, SnapshotName, SnapshotState, VolumeId, VolumeSpec, VolumeState,
+    Route, SnapshotName, SnapshotState, VolumeId, VolumeOption, VolumeOptions, VolumeSpec, VolumeState,
 };
 
 pub use capabilities::Capabilities;
@@ -67,6 +68,15 @@ pub struct ImportVolume {
     pub handle: Handle,
     pub volume: VolumeId,
     pub labels: Labels,
+}
+
+/// A volume whose options are to be changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModifyVolume {
+    pub handle: Handle,
+    pub changes: VolumeOptions,
+    /// What the volume shall be then, for a backend that keeps what its volumes were made as.
+    pub spec: VolumeSpec,
 }
 
 /// A backend that has been opened.
@@ -135,6 +145,10 @@ pub trait Driver: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    fn modify(&self) -> Option<&dyn Modify> {
+        None
+    }
+
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         None
     }
@@ -166,6 +180,21 @@ pub trait Resize: Send + Sync {
     /// # Behavior
     /// At least this size already: `Unchanged`. Never shrinks.
     async fn grow(&self, handle: &Handle, size: Bytes) -> Result<Outcome<VolumeState>>;
+}
+
+/// Changing options while in use.
+#[async_trait]
+pub trait Modify: Send + Sync {
+    /// Options that can be changed; not empty.
+    fn modifiable(&self) -> BTreeSet<VolumeOption>;
+
+    /// # Behavior
+    /// All changes are in force when it returns. Repeating it is harmless.
+    ///
+    /// # Errors
+    /// Before anything changes: `Unsupported` for an option that is not [modifiable](Modify::modifiable), `Invalid` for a
+    /// value, by its option.
+    async fn modify_volume(&self, request: &ModifyVolume) -> Result<Outcome<VolumeState>>;
 }
 
 /// Pictures of a volume at one instant, kept beside it.
@@ -244,6 +273,22 @@ impl<T> Outcome<T> {
             Outcome::Changed(value) => Outcome::Changed(f(value)),
             Outcome::Unchanged(value) => Outcome::Unchanged(f(value)),
         }
+    }
+}
+
+impl ModifyVolume {
+    /// # Errors
+    /// `Unsupported`: the first option that is not among these, and those that are.
+    pub fn check(&self, modifiable: &BTreeSet<VolumeOption>) -> Result<()> {
+        let Some(option) = self.changes.keys().find(|option| !modifiable.contains(option)) else {
+            return Ok(());
+        };
+        let known: Vec<&str> = modifiable.iter().map(|option| option.as_str()).collect();
+        let message = format!(
+            "{option} of a volume that exists cannot be changed here; these can: {}",
+            known.join(", ")
+        );
+        Err(DriverError::new(ErrorKind::Unsupported, "modify volume", message))
     }
 }
 

@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{ErrorKind, FilerError, Result};
 use crate::trust::TrustFiles;
-use crate::volume::{CreateVolume, ForeignState, Outcome, SnapshotState, VolumeState};
+use crate::volume::{CreateVolume, ForeignState, ModifyVolume, Outcome, SnapshotState, VolumeState};
 use crate::wire::{Grow, INSTANCE, Import, PoolView, REQUEST, Refusal, Reply, TURN};
 
 /// A connection to a filer, as one instance of one tenant.
@@ -113,6 +113,10 @@ impl Client {
 
     pub async fn grow(&self, handle: &str, size: Bytes) -> Result<Outcome<VolumeState>> {
         self.change(Method::POST, &["volumes", handle, "grow"], Some(&Grow { size })).await
+    }
+
+    pub async fn modify(&self, handle: &str, changes: &ModifyVolume) -> Result<Outcome<VolumeState>> {
+        self.change(Method::POST, &["volumes", handle, "modify"], Some(changes)).await
     }
 
     pub async fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {

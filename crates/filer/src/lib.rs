@@ -24,7 +24,7 @@ pub use pool::{Abilities, Ability, Image, LayoutAbilities, Pool, PoolSpec, PoolS
 pub use service::{Service, ServiceSpec};
 pub use trust::{Authority, Issued, Tenant, TrustFiles};
 pub use volume::{
-    CreateVolume, Damage, ForeignState, Layout, Outcome, Provisioning, Served, SnapshotState, Source,
-    VolumeState,
+    CreateVolume, Damage, ForeignState, Layout, ModifyVolume, Outcome, Provisioning, Served, SnapshotState,
+    Source, VolumeState,
 };
 pub use wire::{PoolView, WIRE_LABEL, Wire};

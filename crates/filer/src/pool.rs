@@ -25,7 +25,9 @@ use model::{Bytes, NodeName, Permit};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, FilerError, Result};
-use crate::volume::{CreateVolume, Damage, ForeignState, Outcome, SnapshotState, VolumeState, check_name};
+use crate::volume::{
+    CreateVolume, Damage, ForeignState, ModifyVolume, Outcome, SnapshotState, VolumeState, check_name,
+};
 pub use abilities::{Abilities, Ability, LayoutAbilities};
 use btrfs::Btrfs;
 use ground::Ground;
@@ -320,6 +322,11 @@ impl Pool {
     /// Takes that back.
     pub fn forbid(&self, handle: &str, node: &NodeName) -> Result<Outcome<VolumeState>> {
         to_its_kind!(self, forbid(handle, node))
+    }
+
+    /// Changes a volume while it is in use.
+    pub fn modify(&self, handle: &str, changes: &ModifyVolume) -> Result<Outcome<VolumeState>> {
+        to_its_kind!(self, modify(handle, changes))
     }
 
     /// Records that the volume was put to use, and must never be formatted.

@@ -63,6 +63,16 @@ pub struct CreateVolume {
     pub labels: BTreeMap<String, String>,
 }
 
+/// What changes of a volume.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ModifyVolume {
+    /// Permission bits of a file volume's root.
+    pub mode: Option<u32>,
+    /// Added to those it has, or in their place.
+    pub labels: BTreeMap<String, String>,
+}
+
 /// A volume as it is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

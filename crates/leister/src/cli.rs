@@ -55,6 +55,8 @@ pub(crate) enum Verb {
     Delete(delete::DeleteArgs),
     /// Make a volume larger, also while it is in use
     Grow(change::GrowArgs),
+    /// Change options of a volume, also while it is in use
+    Modify(change::ModifyArgs),
     /// Take a snapshot of a volume
     Snapshot(change::SnapshotArgs),
     /// Put a snapshot's content in its volume's place
@@ -92,6 +94,7 @@ pub(crate) async fn execute(verb: Verb) -> Result<()> {
         Verb::Create(args) => create::execute(*args).await,
         Verb::Delete(args) => delete::execute(args).await,
         Verb::Grow(args) => change::grow(args).await,
+        Verb::Modify(args) => change::modify(args).await,
         Verb::Snapshot(args) => change::snapshot(args).await,
         Verb::Restore(args) => change::restore(args).await,
         Verb::Clone(args) => change::clone(args).await,

@@ -45,7 +45,8 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     if let Err(error) = host::ensure_nqn(&host::IdentityFiles::default()) {
         tracing::warn!(%error, "this node cannot use NVMe over TCP");
     }
-    let node = host::identity(args.node()?).map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
+    let identity = host::identity(args.node()?).map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
+    let node = NodeIdentity { topology: args.topology(), ..identity };
     let usher = Usher::listen()?;
 
     let state = std::path::absolute(args.state_dir()).map_err(|e| failed(&args.state_dir(), &e))?;

@@ -118,6 +118,15 @@ impl Array {
         call!(self, |pool| pool.grow(&name, size), |client| client.grow(&name, size))
     }
 
+    pub(crate) async fn modify(
+        &self,
+        handle: &str,
+        changes: filer::ModifyVolume,
+    ) -> Result<Outcome<VolumeState>> {
+        let name = handle.to_owned();
+        call!(self, |pool| pool.modify(&name, &changes), |client| client.modify(&name, &changes))
+    }
+
     pub(crate) async fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {
         let name = handle.to_owned();
         call!(self, |pool| pool.mark_staged(&name), |client| client.mark_staged(&name))

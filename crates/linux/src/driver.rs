@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 
 use ::driver::config::BackendFile;
 use ::driver::{
-    CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
-    Staging,
+    CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Modify, Outcome, Resize, Result,
+    Snapshots, Staging,
 };
 use async_trait::async_trait;
 use filer::{Client, PoolStats, Wire};
@@ -292,6 +292,10 @@ impl Driver for LinuxDriver {
     }
 
     fn resize(&self) -> Option<&dyn Resize> {
+        Some(self)
+    }
+
+    fn modify(&self) -> Option<&dyn Modify> {
         Some(self)
     }
 

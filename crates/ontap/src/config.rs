@@ -117,6 +117,26 @@ impl Kind {
         }
         accepts
     }
+
+    /// Those of them that can change while a volume is in use.
+    pub(crate) fn modifiable(self) -> BTreeSet<VolumeOption> {
+        use VolumeOption::*;
+        let can = match self {
+            Kind::Nas | Kind::NasFlexGroup | Kind::San => &[
+                SnapshotPolicy,
+                SnapshotReserve,
+                SnapshotDir,
+                UnixPermissions,
+                QosPolicy,
+                AdaptiveQosPolicy,
+                TieringPolicy,
+                SkipRecoveryQueue,
+            ][..],
+            Kind::NasEconomy | Kind::SanEconomy => &[UnixPermissions, QosPolicy, AdaptiveQosPolicy],
+        };
+        let accepts = self.accepts();
+        can.iter().copied().filter(|option| accepts.contains(option)).collect()
+    }
 }
 
 impl Config {

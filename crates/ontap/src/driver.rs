@@ -2,6 +2,7 @@
 
 mod abilities;
 mod economy;
+mod modify;
 mod opening;
 mod space;
 
@@ -11,8 +12,8 @@ use std::sync::Mutex;
 use ::driver::ErrorKind::{Conflict, InUse, NotFound};
 use ::driver::config::BackendFile;
 use ::driver::{
-    CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
-    Staging,
+    CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Modify, Outcome, Resize, Result,
+    Snapshots, Staging,
 };
 use async_trait::async_trait;
 use model::{
@@ -295,6 +296,10 @@ impl Driver for OntapDriver {
     }
 
     fn resize(&self) -> Option<&dyn Resize> {
+        Some(self)
+    }
+
+    fn modify(&self) -> Option<&dyn Modify> {
         Some(self)
     }
 

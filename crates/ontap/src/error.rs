@@ -74,6 +74,8 @@ impl ArrayError {
             _ if self.is(DENIED) => ErrorKind::Denied,
             404 => ErrorKind::NotFound,
             405 | 501 => ErrorKind::Unsupported,
+            // What it names is most often what a user wrote: a policy that is not there.
+            400 if self.target.is_some() => ErrorKind::Invalid,
             409 => ErrorKind::Conflict,
             429 | 503 => ErrorKind::Unreachable,
             _ => ErrorKind::Internal,

@@ -27,7 +27,7 @@ pub(crate) use known::{Known, Seen};
 pub(crate) use lun::path as lun_path;
 pub(crate) use shared::Shelves;
 pub(crate) use shared_lun::of_snapshot;
-pub(crate) use volume::Wanted;
+pub(crate) use volume::{Wanted, decimal};
 
 /// One SVM of one array, with what the backend file says of it.
 #[derive(Debug)]
@@ -81,9 +81,9 @@ pub(crate) const SMALLEST_GROUP: Bytes = Bytes::mib(800);
 /// A volume around a LUN is this much larger, in percent, for what the array keeps of it.
 const AROUND_UNIT: u64 = 10;
 /// Characters of a volume's comment.
-const COMMENT: usize = 1023;
+pub(crate) const COMMENT: usize = 1023;
 /// Characters of a LUN's comment.
-const COMMENT_OF_LUN: usize = 254;
+pub(crate) const COMMENT_OF_LUN: usize = 254;
 /// Characters of a qtree's name.
 pub(crate) const LONGEST_QTREE: usize = 64;
 /// Characters of a volume's name.

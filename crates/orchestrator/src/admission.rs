@@ -49,6 +49,7 @@ impl Queue {
             | Verb::Import
             | Verb::Adopt
             | Verb::Grow
+            | Verb::Modify
             | Verb::Take
             | Verb::Restore => Queue::Create,
             Verb::Publish | Verb::Unpublish | Verb::Fence | Verb::MarkStaged => Queue::Publish,

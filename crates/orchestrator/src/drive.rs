@@ -86,6 +86,7 @@ impl Inner {
                 Step::Create => seen = Some(way.create().await?),
                 Step::Import { original } => seen = Some(way.import(original).await?),
                 Step::Grow(size) => seen = Some(way.grow(size).await?),
+                Step::Modify => seen = Some(way.modify().await?),
                 Step::Restore(snapshot) => seen = Some(way.restore(&snapshot).await?),
                 Step::Permit(node) => {
                     routes.insert(node.clone(), way.permit(&node).await?);

@@ -419,6 +419,7 @@ impl Inner {
             Request::Create(create) => self.create(create, operation).await,
             Request::Import(import) => self.import(import, operation).await,
             Request::Adopt { volume, backend } => self.adopt(volume, backend, operation).await,
+            Request::Modify { volume, changes } => self.modify(volume, changes, operation).await,
             Request::Grow { volume, size } => self.grow(volume, *size, operation).await,
             Request::Delete { volume, with_snapshots } => {
                 self.delete(volume, *with_snapshots, operation).await

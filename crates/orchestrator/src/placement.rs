@@ -104,7 +104,7 @@ pub(crate) fn refuse(refusals: &[Refusal], outages: &[String]) -> Error {
         reasons.push(format!("and {} more pools", refusals.len() - reasons.len()));
     }
     let hint = match kind {
-        ErrorKind::NoCapacity => "free or add space, or ask for less",
+        ErrorKind::NoCapacity => "free or add space, or ask for less or elsewhere",
         _ => "change the request or the class, or add a pool that fits; see `leister get pools -o wide`",
     };
     Error::new(kind, format!("no pool will do: {}", reasons.join("; "))).hint(hint)

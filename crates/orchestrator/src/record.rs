@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use model::{
-    BackendName, Bytes, Handle, NodeIdentity, NodeName, PoolName, SnapshotName, VolumeId, VolumeSpec,
+    BackendName, Bytes, Handle, NodeIdentity, NodeName, PoolName, SnapshotName, VolumeId, VolumeOptions,
+    VolumeSpec,
 };
 use serde::{Deserialize, Serialize};
 
@@ -62,6 +63,9 @@ pub struct VolumeRecord {
     /// The size it shall grow to; `spec.size` follows when it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub growing: Option<Bytes>,
+    /// Options that it shall get; `spec.options` follows when it has them.
+    #[serde(default, skip_serializing_if = "VolumeOptions::is_empty")]
+    pub changing: VolumeOptions,
     /// The snapshot whose content shall take its place.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restoring: Option<SnapshotName>,
@@ -155,6 +159,7 @@ impl VolumeRecord {
     pub(crate) fn is_unfinished(&self) -> bool {
         !matches!(self.status(), VolumeStatus::Ready | VolumeStatus::Missing)
             || self.growing.is_some()
+            || !self.changing.is_empty()
             || self.published.values().any(|p| p.goal == Goal::Gone)
     }
 

@@ -24,6 +24,11 @@ pub enum Request {
         volume: VolumeId,
         size: Bytes,
     },
+    /// Changes options; those that are not named stay as they are.
+    Modify {
+        volume: VolumeId,
+        changes: VolumeOptions,
+    },
     /// Without `with_snapshots`, a volume that has snapshots is `InUse`.
     Delete {
         volume: VolumeId,
@@ -150,6 +155,7 @@ impl Request {
             Request::Import(request) => &request.volume,
             Request::Adopt { volume, .. }
             | Request::Grow { volume, .. }
+            | Request::Modify { volume, .. }
             | Request::Delete { volume, .. }
             | Request::Forget { volume }
             | Request::Take { volume, .. }
@@ -180,6 +186,7 @@ impl Request {
             Request::Import(_) => Verb::Import,
             Request::Adopt { .. } => Verb::Adopt,
             Request::Grow { .. } => Verb::Grow,
+            Request::Modify { .. } => Verb::Modify,
             Request::Delete { .. } => Verb::Delete,
             Request::Forget { .. } => Verb::Forget,
             Request::Take { .. } => Verb::Take,

@@ -5,6 +5,7 @@ mod delete;
 mod fence;
 mod grow;
 mod import;
+mod modify;
 pub(crate) mod next;
 mod publish;
 mod reconcile;

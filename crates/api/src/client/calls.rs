@@ -10,7 +10,7 @@ use super::{Client, ClientError, Started, VolumeFilter, Wait, json, text};
 use crate::{
     AdoptRequest, AdoptResult, BackendView, ClassView, FenceRequest, FindingView, FoundVolume, ImportRequest,
     List, NodeView, OperationView, PoolView, RestoreRequest, SnapshotCreate, SnapshotView, VersionView,
-    VolumeCreate, VolumeGrow, VolumeView,
+    VolumeCreate, VolumeGrow, VolumeModify, VolumeView,
 };
 
 type Result<T> = std::result::Result<T, ClientError>;
@@ -54,6 +54,15 @@ impl Client {
         wait: Wait,
     ) -> Result<Started<VolumeView>> {
         self.start(Method::POST, &format!("{}/grow", volume(name)), Some(json(wanted)), wait).await
+    }
+
+    pub async fn modify_volume(
+        &self,
+        name: &str,
+        wanted: &VolumeModify,
+        wait: Wait,
+    ) -> Result<Started<VolumeView>> {
+        self.start(Method::POST, &format!("{}/modify", volume(name)), Some(json(wanted)), wait).await
     }
 
     pub async fn delete_volume(&self, name: &str, with_snapshots: bool, wait: Wait) -> Result<Started<()>> {

@@ -132,6 +132,21 @@ pub async fn an_interrupted_grow_can_be_repeated(trial: &Trial) {
     .await;
 }
 
+pub async fn an_interrupted_modification_can_be_repeated(trial: &Trial) {
+    let driver = trial.driver();
+    let Some(modify) = trial.modify(driver.as_ref()) else { return };
+    at_every_poll(
+        trial,
+        async |name| trial.fill(name, 1).await,
+        async |handle| modify.modify_volume(&trial.modification(handle).await).await,
+        async |handle| {
+            trial.is_modified(&trial.agree(handle).await);
+            assert_eq!(trial.read(handle).await, 1);
+        },
+    )
+    .await;
+}
+
 pub async fn an_interrupted_snapshot_can_be_repeated(trial: &Trial) {
     let driver = trial.driver();
     let Some(snapshots) = snapshots(driver.as_ref()) else { return };

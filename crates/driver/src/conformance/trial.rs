@@ -8,7 +8,8 @@ use model::{
 
 use super::Fixture;
 use crate::{
-    Clones, CreateVolume, Driver, DriverError, ErrorKind, Import, Outcome, Resize, Result, Snapshots, Staging,
+    Clones, CreateVolume, Driver, DriverError, ErrorKind, Import, Modify, ModifyVolume, Outcome, Resize,
+    Result, Snapshots, Staging,
 };
 
 /// One proof's array, with short words for what proofs do.
@@ -63,6 +64,31 @@ impl Trial {
                 mount_options: Vec::new(),
                 labels: Labels::new(),
             },
+        }
+    }
+
+    /// The ability to change such volumes, or says that it is skipped.
+    pub(super) fn modify<'a>(&self, driver: &'a dyn Driver) -> Option<&'a dyn Modify> {
+        let ability = driver.modify().filter(|_| !self.fixture.changes().is_empty());
+        if ability.is_none() {
+            skip(&format!("driver `{}` changes no options of such volumes", driver.info().driver));
+        }
+        ability
+    }
+
+    /// The fixture's changes of a volume.
+    pub(super) async fn modification(&self, handle: &Handle) -> ModifyVolume {
+        let (changes, mut spec) = (self.fixture.changes(), self.request("x").await.spec);
+        spec.options.extend(changes.clone());
+        ModifyVolume { handle: handle.clone(), changes, spec }
+    }
+
+    /// What the backend keeps of it, where it does, has the fixture's changes.
+    #[track_caller]
+    pub(super) fn is_modified(&self, seen: &VolumeState) {
+        let Some(kept) = &seen.made_as else { return };
+        for (option, value) in self.fixture.changes() {
+            assert_eq!(kept.options.get(&option), Some(&value), "{option}");
         }
     }
 

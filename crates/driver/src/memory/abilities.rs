@@ -1,15 +1,17 @@
 //! What the memory array can do beyond the mandatory: everything.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use jiff::Timestamp;
-use model::{Bytes, Handle, SnapshotName, SnapshotState, VolumeState};
+use model::{Bytes, Handle, SnapshotName, SnapshotState, VolumeOption, VolumeState};
 
 use super::array::{Picture, Volume};
 use super::driver::POOL;
 use super::{Call, MemoryDriver};
 use crate::{
-    CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots,
-    Staging,
+    CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Modify, ModifyVolume, Outcome, Resize,
+    Result, Snapshots, Staging,
 };
 
 #[async_trait]
@@ -28,6 +30,32 @@ impl Resize for MemoryDriver {
             }
             state.resize(handle, size);
             Ok(Outcome::Changed(self.seen(handle, &Volume { size, ..volume })))
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl Modify for MemoryDriver {
+    fn modifiable(&self) -> BTreeSet<VolumeOption> {
+        BTreeSet::from([VolumeOption::UnixPermissions])
+    }
+
+    async fn modify_volume(&self, request: &ModifyVolume) -> Result<Outcome<VolumeState>> {
+        self.call(Call::Modify, "modify volume", |state| {
+            request.check(&self.modifiable())?;
+            if let Some((option, text)) =
+                request.changes.iter().find(|(_, t)| u32::from_str_radix(t, 8).is_err())
+            {
+                let message = format!("{option}: `{text}` is not octal");
+                return Err(DriverError::new(ErrorKind::Invalid, "modify volume", message));
+            }
+            let volume = self.ours(state, &request.handle, "modify volume")?;
+            let wanted = Some(Box::new(request.spec.clone()));
+            let was_so = volume.made_as == wanted;
+            volume.made_as = wanted;
+            let seen = self.seen(&request.handle, &volume.clone());
+            Ok(if was_so { Outcome::Unchanged(seen) } else { Outcome::Changed(seen) })
         })
         .await
     }

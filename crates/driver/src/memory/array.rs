@@ -79,6 +79,11 @@ impl MemoryArray {
         self.state().volumes.get(handle).map(|v| v.size)
     }
 
+    /// What the array keeps of what a volume was made as.
+    pub fn made_as(&self, handle: &Handle) -> Option<VolumeSpec> {
+        self.state().volumes.get(handle)?.made_as.as_deref().cloned()
+    }
+
     pub fn read_snapshot(&self, handle: &Handle, snapshot: &SnapshotName) -> Option<u64> {
         self.state()
             .volumes

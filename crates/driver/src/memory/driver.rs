@@ -11,8 +11,8 @@ use model::{
 use super::array::{State, Volume};
 use super::{Call, MemoryArray};
 use crate::{
-    CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Outcome, Resize, Result, Snapshots,
-    Staging,
+    CreateVolume, Driver, DriverError, DriverInfo, ErrorKind, Import, Modify, Outcome, Resize, Result,
+    Snapshots, Staging,
 };
 
 /// The driver of a [`MemoryArray`].
@@ -251,6 +251,10 @@ impl Driver for MemoryDriver {
     }
 
     fn resize(&self) -> Option<&dyn Resize> {
+        Some(self)
+    }
+
+    fn modify(&self) -> Option<&dyn Modify> {
         Some(self)
     }
 

@@ -17,6 +17,7 @@ pub enum Call {
     Permit,
     Forbid,
     Grow,
+    Modify,
     Take,
     DeleteSnapshot,
     ListSnapshots,

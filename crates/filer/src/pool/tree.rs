@@ -98,6 +98,11 @@ pub(super) fn own(stage: impl AsFd, record: &VolumeRecord, fresh: bool) -> rusti
     }
 }
 
+/// Gives a volume's root other permission bits.
+pub(super) fn set_mode(root: impl AsFd, handle: &str, mode: u32) -> rustix::io::Result<()> {
+    rustix::fs::chmodat(root, data_dir(handle), Mode::from_raw_mode(mode), AtFlags::empty())
+}
+
 pub(super) fn write_volume_record(dir: &OwnedFd, record: &VolumeRecord) -> crate::error::Result<()> {
     match write_record(dir, record) {
         Err(Errno::TOOBIG) => Err(FilerError::Invalid(format!(

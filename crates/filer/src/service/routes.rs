@@ -15,7 +15,7 @@ use serde_json::json;
 use super::Work;
 use super::caller::{Answer, Body, Caller, Refused, request_id};
 use crate::error::{ErrorKind, FilerError};
-use crate::volume::{CreateVolume, ForeignState, SnapshotState, VolumeState};
+use crate::volume::{CreateVolume, ForeignState, ModifyVolume, SnapshotState, VolumeState};
 use crate::wire::{Grow, Import, PoolView, REQUEST, Reply};
 
 type Done<T> = Result<Json<Reply<T>>, Answer>;
@@ -33,6 +33,7 @@ pub(super) fn router(work: Arc<Work>) -> Router {
         .route("/v1/volumes", get(list))
         .route("/v1/volumes/{handle}", get(find).put(create).delete(delete))
         .route("/v1/volumes/{handle}/grow", post(grow))
+        .route("/v1/volumes/{handle}/modify", post(modify))
         .route("/v1/volumes/{handle}/staged", post(mark_staged))
         .route("/v1/volumes/{handle}/import", put(import))
         .route("/v1/volumes/{handle}/permits/{node}", put(permit).delete(forbid))
@@ -95,6 +96,16 @@ async fn grow(
     Body(Grow { size }): Body<Grow>,
 ) -> Done<VolumeState> {
     Ok(Json(work.grow(&caller, &handle, size).await?.into()))
+}
+
+async fn modify(
+    State(work): Filer,
+    caller: Caller,
+    Path(handle): Path<String>,
+    Body(changes): Body<ModifyVolume>,
+) -> Done<VolumeState> {
+    let volume = handle.clone();
+    Ok(Json(work.change(&caller, &handle, move |share| share.modify(&volume, &changes)).await?.into()))
 }
 
 async fn mark_staged(State(work): Filer, caller: Caller, Path(handle): Path<String>) -> Done<VolumeState> {

@@ -8,7 +8,9 @@ use model::{Bytes, NodeName, Permit};
 use crate::error::{FilerError, Result};
 use crate::pool::Pool;
 use crate::trust::Tenant;
-use crate::volume::{CreateVolume, ForeignState, Outcome, SnapshotState, Source, VolumeState, check_name};
+use crate::volume::{
+    CreateVolume, ForeignState, ModifyVolume, Outcome, SnapshotState, Source, VolumeState, check_name,
+};
 use crate::wire::{WIRE_LABEL, Wire};
 
 /// Who owns the pool's volumes as far as the pool is concerned.
@@ -60,6 +62,16 @@ impl Share<'_> {
     pub(super) fn grow(&self, handle: &str, size: Bytes) -> Result<Outcome<VolumeState>> {
         self.own(handle)?;
         self.told(handle, self.pool.grow(&self.inside(handle), size))
+    }
+
+    pub(super) fn modify(&self, handle: &str, changes: &ModifyVolume) -> Result<Outcome<VolumeState>> {
+        for label in [INSTANCE_LABEL, WIRE_LABEL] {
+            if changes.labels.contains_key(label) {
+                return Err(FilerError::Invalid(format!("the label `{label}` of a volume stays as it is")));
+            }
+        }
+        self.own(handle)?;
+        self.told(handle, self.pool.modify(&self.inside(handle), changes))
     }
 
     pub(super) fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {

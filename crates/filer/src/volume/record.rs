@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use model::{Bytes, NodeIdentity, NodeName, Permit};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::{CreateVolume, Layout, Provisioning, Served, Source, VolumeState};
+use super::{CreateVolume, Layout, ModifyVolume, Provisioning, Served, Source, VolumeState};
 use crate::error::{FilerError, Result};
 
 /// 2: permits with all that they say, and the mark of use. An older release would drop both when it writes.
@@ -117,6 +117,16 @@ impl VolumeRecord {
             Err(at) => self.permits.insert(at, permit.clone()),
         }
         Ok(true)
+    }
+
+    /// Says whether anything is to change; a block volume has no mode.
+    pub(crate) fn modify(&mut self, changes: &ModifyVolume) -> bool {
+        let before = (self.mode, self.labels.clone());
+        if self.layout == Layout::File {
+            self.mode = changes.mode.or(self.mode);
+        }
+        self.labels.extend(changes.labels.clone());
+        before != (self.mode, self.labels.clone())
     }
 
     /// Takes the right of a node; says whether it had one.

@@ -5,6 +5,7 @@ mod create;
 mod delete;
 mod expand;
 mod list;
+mod modify;
 mod publish;
 mod snapshots;
 
@@ -12,6 +13,7 @@ use tonic::{Request, Response, Status};
 use tracing::Level;
 
 use crate::health::Outages;
+use crate::places::Places;
 use crate::plugin::{Service, patience};
 use crate::wire::controller_server::Controller;
 use crate::wire::controller_service_capability::rpc;
@@ -20,7 +22,7 @@ use crate::wire::*;
 use crate::{shown, status};
 
 /// What works, and nothing else.
-const CAPABILITIES: [rpc::Type; 15] = [
+const CAPABILITIES: [rpc::Type; 16] = [
     rpc::Type::CreateDeleteVolume,
     rpc::Type::PublishUnpublishVolume,
     rpc::Type::ListVolumes,
@@ -33,6 +35,7 @@ const CAPABILITIES: [rpc::Type; 15] = [
     rpc::Type::ListVolumesPublishedNodes,
     rpc::Type::GetVolume,
     rpc::Type::SingleNodeMultiWriter,
+    rpc::Type::ModifyVolume,
     rpc::Type::GetSnapshot,
     rpc::Type::GetVolumeHealth,
     rpc::Type::ListVolumeHealth,
@@ -107,7 +110,7 @@ impl Controller for Service {
         request: Request<ListVolumesRequest>,
     ) -> Result<Response<ListVolumesResponse>, Status> {
         let request = request.into_inner();
-        let work = async { list::volumes(self, &request) };
+        let work = list::volumes(self, &request);
         self.answer("ListVolumes", "", Level::DEBUG, work).await
     }
 
@@ -121,7 +124,7 @@ impl Controller for Service {
             let record = self.volume(&id, limit).await?;
             let published_node_ids = record.publications().map(ToString::to_string).collect();
             let status = controller_get_volume_response::VolumeStatus { published_node_ids };
-            let volume = Some(shown::volume(&record));
+            let volume = Some(shown::volume(&record, &self.places().await?));
             Ok(ControllerGetVolumeResponse { volume, status: Some(status) })
         };
         self.answer("ControllerGetVolume", &id, Level::DEBUG, work).await
@@ -148,9 +151,12 @@ impl Controller for Service {
 
     async fn controller_modify_volume(
         &self,
-        _: Request<ControllerModifyVolumeRequest>,
+        request: Request<ControllerModifyVolumeRequest>,
     ) -> Result<Response<ControllerModifyVolumeResponse>, Status> {
-        Err(Status::unimplemented("volumes cannot be modified"))
+        let limit = patience(&request);
+        let request = request.into_inner();
+        let work = modify::modify(self, &request, limit);
+        self.answer("ControllerModifyVolume", &request.volume_id, Level::INFO, work).await
     }
 
     async fn create_snapshot(
@@ -216,6 +222,11 @@ impl Controller for Service {
 }
 
 impl Service {
+    pub(crate) async fn places(&self) -> Result<Places, Status> {
+        let backends = self.mounts.orchestrator.backends().await.map_err(status::refused)?;
+        Ok(Places::of(&backends))
+    }
+
     pub(crate) async fn outages(&self) -> Result<Outages, Status> {
         let backends = self.mounts.orchestrator.backends().await.map_err(status::refused)?;
         Ok(Outages::of(&backends))

@@ -27,10 +27,15 @@ impl Identity for Service {
         &self,
         _: Request<GetPluginCapabilitiesRequest>,
     ) -> Result<Response<GetPluginCapabilitiesResponse>, Status> {
-        let controller = plugin_capability::Service { r#type: service::Type::ControllerService.into() };
+        let service =
+            |r#type: service::Type| Type::Service(plugin_capability::Service { r#type: r#type.into() });
         let growth = VolumeExpansion { r#type: volume_expansion::Type::Online.into() };
-        let types = [Type::Service(controller), Type::VolumeExpansion(growth)];
-        let capabilities = types.map(|r#type| PluginCapability { r#type: Some(r#type) }).to_vec();
+        let mut types = vec![service(service::Type::ControllerService), Type::VolumeExpansion(growth)];
+        if !self.topology().is_empty() {
+            types.push(service(service::Type::VolumeAccessibilityConstraints));
+        }
+        let capabilities =
+            types.into_iter().map(|r#type| PluginCapability { r#type: Some(r#type) }).collect();
         Ok(Response::new(GetPluginCapabilitiesResponse { capabilities }))
     }
 

@@ -10,6 +10,7 @@ mod health;
 mod identity;
 mod node;
 mod parameters;
+mod places;
 mod plugin;
 mod registration;
 mod shown;

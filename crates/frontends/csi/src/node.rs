@@ -7,6 +7,7 @@ mod stats;
 use tonic::{Request, Response, Status};
 use tracing::Level;
 
+use crate::places;
 use crate::plugin::{Service, patience};
 use crate::wire::node_server::Node;
 use crate::wire::node_service_capability::rpc;
@@ -39,8 +40,13 @@ impl Node for Service {
         &self,
         _: Request<NodeGetInfoRequest>,
     ) -> Result<Response<NodeGetInfoResponse>, Status> {
-        let node_id = self.mounts.node.to_string();
-        Ok(Response::new(NodeGetInfoResponse { node_id, ..NodeGetInfoResponse::default() }))
+        let (node_id, topology) = (self.mounts.node.to_string(), self.topology());
+        let accessible_topology = (!topology.is_empty()).then(|| places::shown(topology));
+        Ok(Response::new(NodeGetInfoResponse {
+            node_id,
+            accessible_topology,
+            ..NodeGetInfoResponse::default()
+        }))
     }
 
     async fn node_stage_volume(

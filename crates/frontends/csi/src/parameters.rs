@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::{ClassName, VolumeOption};
+use model::{ClassName, VolumeOption, VolumeOptions};
 use orchestrator::CreateRequest;
 use tonic::Status;
 
@@ -25,7 +25,7 @@ pub(crate) fn read(request: &mut CreateRequest, parameters: &HashMap<String, Str
             label(request, added, value);
             continue;
         }
-        let plain = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
+        let plain = plain(key);
         if plain == CLASS {
             let class = ClassName::new(value);
             request.class =
@@ -37,6 +37,24 @@ pub(crate) fn read(request: &mut CreateRequest, parameters: &HashMap<String, Str
         }
     }
     Ok(())
+}
+
+/// What a VolumeAttributesClass says: options that can change while a volume is in use.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` with the key that is none.
+pub(crate) fn options(mutable: &HashMap<String, String>) -> Result<VolumeOptions, Status> {
+    let mut sorted: Vec<_> = mutable.iter().collect();
+    sorted.sort();
+    let read = |(key, value): (&String, &String)| match plain(key).parse::<VolumeOption>() {
+        Ok(option) => Ok((option, value.clone())),
+        Err(problem) => Err(Status::invalid_argument(format!("mutable_parameters `{key}`: {problem}"))),
+    };
+    sorted.into_iter().map(read).collect()
+}
+
+fn plain(key: &str) -> &str {
+    PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key)
 }
 
 /// Whose volume it is, for people who look at it later.
@@ -55,6 +73,16 @@ mod tests {
     use model::VolumeId;
 
     use super::*;
+
+    #[test]
+    fn mutable_parameters_are_options_and_nothing_else() {
+        let read = |key: &str| options(&HashMap::from([(key.to_owned(), "x".to_owned())]));
+        let known = read("leister.io/qosPolicy").unwrap();
+        assert_eq!(known[&VolumeOption::QosPolicy], "x");
+        let status = read("qosPolicies").unwrap_err();
+        assert_eq!(status.code(), tonic::Code::InvalidArgument);
+        assert!(status.message().contains("did you mean `qosPolicy`"), "{}", status.message());
+    }
 
     #[test]
     fn parameters_become_class_options_labels_and_wishes() {

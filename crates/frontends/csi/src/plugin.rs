@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, stream};
 use host::{Socket, SocketError};
-use model::VolumeId;
+use model::{Topology, VolumeId};
 use node::{Mounts, log, serve_until};
 use orchestrator::VolumeRecord;
 use tokio::net::{UnixListener, UnixStream};
@@ -42,6 +42,13 @@ pub(crate) struct Service {
 const PATIENCE: Duration = Duration::from_secs(110);
 /// What of a caller's own limit is left for our answer.
 const ANSWERING: Duration = Duration::from_millis(500);
+
+impl Service {
+    /// Where this machine is; empty: nobody said.
+    pub(crate) fn topology(&self) -> &Topology {
+        &self.mounts.orchestrator.settings().node.topology
+    }
+}
 
 impl Plugin {
     /// Takes the socket, for root alone, and its place with the kubelet.

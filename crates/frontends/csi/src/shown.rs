@@ -3,17 +3,19 @@
 use model::{Bytes, SnapshotName, Source, VolumeId};
 use orchestrator::{SnapshotRecord, SnapshotStatus, VolumeRecord, VolumeStatus};
 
+use crate::places::Places;
 use crate::wire::volume_content_source::{self, SnapshotSource, VolumeSource};
 use crate::wire::{Snapshot, Volume, VolumeContentSource};
 
 /// Between the parts of a snapshot's id, none of which can have it.
 const SEPARATOR: char = '/';
 
-pub(crate) fn volume(record: &VolumeRecord) -> Volume {
+pub(crate) fn volume(record: &VolumeRecord, places: &Places) -> Volume {
     Volume {
         capacity_bytes: number(record.spec.size),
         volume_id: record.id.to_string(),
         content_source: record.spec.source.as_ref().map(source),
+        accessible_topology: places.of_volume(record),
         ..Volume::default()
     }
 }

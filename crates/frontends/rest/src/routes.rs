@@ -59,6 +59,7 @@ fn described() -> OpenApiRouter<Orchestrator> {
         .routes(routes!(volumes::list, volumes::create))
         .routes(routes!(volumes::find, volumes::change, volumes::delete))
         .routes(routes!(volumes::grow))
+        .routes(routes!(volumes::modify))
         .routes(routes!(volumes::restore))
         .routes(routes!(volumes::fence))
         .routes(routes!(transfers::forget))

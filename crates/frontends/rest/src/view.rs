@@ -98,6 +98,7 @@ pub(crate) fn backend(view: &orchestrator::BackendView) -> BackendView {
         },
         capabilities: CapabilitiesView {
             resize: able.resize,
+            modify: able.modify,
             snapshots: able.snapshots,
             clones: able.clones,
             import: able.import,

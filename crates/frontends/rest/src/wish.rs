@@ -67,7 +67,7 @@ fn source(wanted: &SourceView) -> Result<Source> {
     })
 }
 
-fn options(wanted: &std::collections::BTreeMap<String, String>) -> Result<VolumeOptions> {
+pub(crate) fn options(wanted: &std::collections::BTreeMap<String, String>) -> Result<VolumeOptions> {
     wanted
         .iter()
         .map(|(key, value)| Ok((parse::<VolumeOption>(&format!("options.{key}"), key)?, value.clone())))

@@ -1,9 +1,9 @@
-//! Verbs on one volume: grow, snapshot, restore, clone.
+//! Verbs on one volume: grow, modify, snapshot, restore, clone.
 
-use api::{Quantity, SourceView, VolumeCreate, VolumeGrow};
+use api::{Quantity, SourceView, VolumeCreate, VolumeGrow, VolumeModify};
 use clap::Args;
 
-use super::create::{self, size, snapshot_name};
+use super::create::{self, pair, size, snapshot_name};
 use super::reach::Follow;
 use super::work::{self, Ended};
 use super::{Failure, Result};
@@ -15,6 +15,16 @@ pub(crate) struct GrowArgs {
     /// What it shall have, such as 40GiB
     #[arg(value_parser = size)]
     size: Quantity,
+    #[command(flatten)]
+    follow: Follow,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ModifyArgs {
+    volume: String,
+    /// An option of the backend, such as qosPolicy=gold; others stay as they are
+    #[arg(long = "option", value_name = "KEY=VALUE", value_parser = pair, required = true)]
+    options: Vec<(String, String)>,
     #[command(flatten)]
     follow: Follow,
 }
@@ -70,6 +80,17 @@ pub(crate) async fn grow(args: GrowArgs) -> Result<()> {
         Ended::Later => client.volume(&args.volume, false).await?,
     };
     work::report(&what, &format!("has {}", model::Bytes::new(volume.size)), None)
+}
+
+pub(crate) async fn modify(args: ModifyArgs) -> Result<()> {
+    let client = args.follow.client()?;
+    let what = format!("volume/{}", args.volume);
+    let wanted = VolumeModify { options: args.options.into_iter().collect() };
+    let started = client.modify_volume(&args.volume, &wanted, args.follow.first()).await?;
+    match work::follow(&client, started, &args.follow, &what).await? {
+        Ended::Going(operation) => work::report(&what, "modified", Some(&operation)),
+        Ended::Done(_) | Ended::Later => work::report(&what, "modified", None),
+    }
 }
 
 pub(crate) async fn snapshot(args: SnapshotArgs) -> Result<()> {

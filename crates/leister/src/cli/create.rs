@@ -232,7 +232,7 @@ fn read(file: &Path) -> Result<String> {
     read.map_err(|e| Failure::usage(format!("cannot read {}: {e}", file.display())))
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
+pub(crate) fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         _ => Err("write KEY=VALUE".to_owned()),

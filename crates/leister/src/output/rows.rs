@@ -95,6 +95,7 @@ impl Shown for BackendView {
             let able = self.capabilities;
             let abilities = [
                 (able.resize, "grow"),
+                (able.modify, "modify"),
                 (able.snapshots, "snapshot"),
                 (able.clones, "clone"),
                 (able.import, "import"),

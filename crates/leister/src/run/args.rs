@@ -3,7 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use model::{InstanceId, NodeName};
+use model::{InstanceId, NodeName, Topology};
 use tracing_subscriber::EnvFilter;
 
 use super::store::StoreArgs;
@@ -60,6 +60,10 @@ pub(crate) struct RunArgs {
     /// This machine's name among the nodes [default: the host name]
     #[arg(long, env = "LEISTER_NODE", value_name = "NAME")]
     node: Option<NodeName>,
+    /// Where this machine is, as in `zone=east` or topology.kubernetes.io/zone=east: by CSI, volumes of pools with
+    /// `supportedTopologies` go where they can be reached
+    #[arg(long, env = "LEISTER_TOPOLOGY", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = segment)]
+    topology: Vec<(String, String)>,
     /// The id that volumes carry: only to get them back into a new state directory
     #[arg(long, env = "LEISTER_INSTANCE_ID", value_name = "ID")]
     pub(crate) instance_id: Option<InstanceId>,
@@ -134,6 +138,10 @@ impl RunArgs {
         self.csi_endpoint.clone().or_else(|| self.kubelet_dir.as_ref().map(own))
     }
 
+    pub(crate) fn topology(&self) -> Topology {
+        self.topology.iter().cloned().collect()
+    }
+
     /// # Errors
     /// The host name cannot be a node's name.
     pub(crate) fn node(&self) -> Result<NodeName, Failure> {
@@ -179,6 +187,28 @@ fn endpoint(text: &str) -> Result<PathBuf, String> {
 fn full_path(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     if path.is_absolute() { Ok(path) } else { Err("write the full path, as in /var/lib/kubelet".into()) }
+}
+
+/// A label of a node, as Kubernetes allows them; `region` and `zone` for short.
+fn segment(text: &str) -> Result<(String, String), String> {
+    const LONGEST: usize = 63;
+    let example = "write KEY=VALUE, as in topology.kubernetes.io/zone=east";
+    let (key, value) = text.split_once('=').ok_or(example)?;
+    let legal = |word: &str| {
+        let is_firm = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
+        word.len() <= LONGEST
+            && is_firm(word.chars().next())
+            && is_firm(word.chars().last())
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    };
+    let key = match key {
+        "region" | "zone" => format!("topology.kubernetes.io/{key}"),
+        key => key.to_owned(),
+    };
+    if !key.split('/').all(legal) || key.split('/').count() > 2 || !legal(value) {
+        return Err(format!("`{text}` is no label: {example}"));
+    }
+    Ok((key, value.to_owned()))
 }
 
 fn csi_name(text: &str) -> Result<String, String> {

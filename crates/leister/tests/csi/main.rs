@@ -7,6 +7,7 @@ mod client;
 mod crashes;
 mod go;
 mod pending;
+mod places;
 #[path = "../cli/pools.rs"]
 mod pools;
 mod registration;

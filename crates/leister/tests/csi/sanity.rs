@@ -10,10 +10,7 @@ use crate::pools::may_make_pools;
 use crate::rig::Rig;
 
 /// Why a test may be skipped: the plugin does not claim what it is about, or it needs a limit that this node lacks.
-const NOT_CLAIMED: [&str; 6] = [
-    "Modify volume not supported",
-    "Modify Volume not supported",
-    "ControllerModifyVolume not supported",
+const NOT_CLAIMED: [&str; 3] = [
     "GroupControllerService not supported",
     "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported",
     "testnodevolumeattachlimit not enabled",
@@ -36,13 +33,17 @@ fn judge(access_type: &str) {
     let Some(sanity) = go::sanity() else { return };
     let mut rig = Rig::bare();
     let endpoint = format!("unix://{}", rig.path("csi.sock").display());
-    rig.serve(&["--csi-endpoint", &endpoint]);
+    rig.serve(&["--csi-endpoint", &endpoint, "--topology", "zone=here"]);
+    // What lies on a device is not the storage's to change.
+    let changes = if access_type == "mount" { "unixPermissions: \"0750\"\n" } else { "{}\n" };
+    let changes = rig.write("changes.yaml", changes);
     let report = rig.path("report.json");
     let output = Command::new(sanity)
         .args(["--ginkgo.no-color", "--ginkgo.json-report"])
         .arg(&report)
         .args(["--csi.endpoint", &endpoint, "--csi.testvolumeaccesstype", access_type])
         .args(["--csi.testvolumesize", "16777216", "--csi.testvolumeexpandsize", "33554432"])
+        .args(["--csi.testvolumemutableparameters", &changes])
         .arg("--csi.mountdir")
         .arg(rig.path("mount"))
         .arg("--csi.stagingdir")

@@ -1,14 +1,19 @@
-//! Growing, snapshots, clones, imports.
+//! Growing, changes, snapshots, clones, imports.
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use ::driver::{
-    CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Outcome, Resize, Result, Snapshots,
-    Staging,
+    CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Modify, ModifyVolume, Outcome, Resize,
+    Result, Snapshots, Staging,
 };
 use async_trait::async_trait;
-use model::{Bytes, Handle, Layout, Owner, Provisioning, SnapshotName, SnapshotState, VolumeState};
+use model::{
+    Bytes, Handle, Layout, Owner, Provisioning, SnapshotName, SnapshotState, VolumeOption, VolumeState,
+};
 
-use super::{LinuxDriver, POOL_LABEL, contract, states};
+use super::{LinuxDriver, POOL_LABEL, SPEC_LABEL, contract, states};
 use crate::array::Trouble;
+use crate::layout::file;
 
 #[async_trait]
 impl Resize for LinuxDriver {
@@ -37,6 +42,31 @@ impl Resize for LinuxDriver {
             }
             Err(trouble) => Err(trouble.in_operation(OPERATION)),
         }
+    }
+}
+
+#[async_trait]
+impl Modify for LinuxDriver {
+    fn modifiable(&self) -> BTreeSet<VolumeOption> {
+        BTreeSet::from([VolumeOption::UnixPermissions])
+    }
+
+    async fn modify_volume(&self, request: &ModifyVolume) -> Result<Outcome<VolumeState>> {
+        const OPERATION: &str = "modify volume";
+        let invalid = |problem: String| DriverError::new(ErrorKind::Invalid, OPERATION, problem);
+        request.check(&self.modifiable())?;
+        let mode = file::mode(&request.changes).map_err(invalid)?;
+        if mode.is_some() && request.spec.layout == Layout::Block {
+            let message = format!(
+                "{} of a block volume are set on its file system when it is first used; change them there",
+                VolumeOption::UnixPermissions
+            );
+            return Err(DriverError::new(ErrorKind::Unsupported, OPERATION, message));
+        }
+        let made_as = serde_json::to_string(&request.spec).map_err(|e| invalid(e.to_string()))?;
+        let labels = BTreeMap::from([(SPEC_LABEL.to_owned(), made_as)]);
+        let modified = self.array.modify(request.handle.as_str(), filer::ModifyVolume { mode, labels }).await;
+        self.outcome(OPERATION, modified.map_err(|e| e.in_operation(OPERATION))?)
     }
 }
 

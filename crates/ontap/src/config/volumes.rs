@@ -34,9 +34,8 @@ impl Choices {
         for (option, text) in options {
             choices.take(*option, text).map_err(|problem| (*option, problem))?;
         }
-        if options.contains_key(&VolumeOption::QosPolicy)
-            && options.contains_key(&VolumeOption::AdaptiveQosPolicy)
-        {
+        let limits = |option| options.get(&option).is_some_and(|policy| !is_none(policy));
+        if limits(VolumeOption::QosPolicy) && limits(VolumeOption::AdaptiveQosPolicy) {
             let problem = "`qosPolicy` is there too; keep one of them".to_owned();
             return Err((VolumeOption::AdaptiveQosPolicy, problem));
         }
@@ -59,8 +58,9 @@ impl Choices {
             }
             VolumeOption::Encryption => self.encryption = Some(flag(text)?),
             VolumeOption::TieringPolicy => self.tiering_policy = Some(word(text, &TIERING)?),
+            VolumeOption::QosPolicy | VolumeOption::AdaptiveQosPolicy if is_none(text) => {}
             VolumeOption::QosPolicy | VolumeOption::AdaptiveQosPolicy => {
-                self.qos_policy = Some(text.to_owned())
+                self.qos_policy = Some(text.to_owned());
             }
             VolumeOption::SkipRecoveryQueue => self.skip_recovery_queue = flag(text)?,
             VolumeOption::SpaceAllocation => self.space_allocation = Some(flag(text)?),
@@ -106,6 +106,11 @@ impl FromStr for Reserve {
             _ => Err(format!("`{text}` is no share; write a percentage from 0 to 90")),
         }
     }
+}
+
+/// How a QoS policy is taken away.
+fn is_none(policy: &str) -> bool {
+    policy.is_empty() || policy.eq_ignore_ascii_case("none")
 }
 
 fn flag(text: &str) -> Result<bool, String> {

@@ -253,7 +253,7 @@ impl Array {
         })
     }
 
-    pub(super) fn around_unit(&self, size: Bytes) -> Bytes {
+    pub(crate) fn around_unit(&self, size: Bytes) -> Bytes {
         match self.layout() {
             Layout::File => size,
             Layout::Block => size + Bytes::new(size.get().div_ceil(100).saturating_mul(AROUND_UNIT)),
@@ -279,7 +279,7 @@ pub(super) fn guarantee(provisioning: Provisioning) -> Guarantee {
 }
 
 /// The array writes a mode's octal digits as if they were decimal ones.
-pub(super) fn decimal(mode: u32) -> u32 {
+pub(crate) fn decimal(mode: u32) -> u32 {
     (0..4).rev().fold(0, |number, place| number * 10 + (mode >> (3 * place) & 7))
 }
 

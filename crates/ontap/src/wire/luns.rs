@@ -91,6 +91,9 @@ pub(crate) struct Change {
     pub(crate) clone: Option<Source>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) space: Option<Size>,
+    /// An empty name takes away what there is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) qos_policy: Option<Named>,
 }
 
 #[derive(Debug, Serialize)]

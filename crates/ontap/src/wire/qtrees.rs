@@ -38,6 +38,15 @@ struct Change {
     export_policy: Named,
 }
 
+/// What can be changed of a qtree in use.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct NewTerms {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) unix_permissions: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) qos_policy: Option<Named>,
+}
+
 const PATH: &str = "storage/qtrees";
 const FIELDS: &str = "id,name,volume.name,volume.uuid,path,export_policy.name";
 
@@ -55,6 +64,10 @@ pub(crate) async fn create(client: &Client, qtree: &NewQtree) -> Result<()> {
 pub(crate) async fn change(client: &Client, qtree: &Qtree, name: Option<String>, policy: &str) -> Result<()> {
     let change = Change { name, export_policy: Named::new(policy) };
     client.patch(&path(qtree), &[], &change).await.map(drop)
+}
+
+pub(crate) async fn modify(client: &Client, qtree: &Qtree, terms: &NewTerms) -> Result<()> {
+    client.patch(&path(qtree), &[], terms).await.map(drop)
 }
 
 pub(crate) async fn delete(client: &Client, qtree: &Qtree) -> Result<()> {

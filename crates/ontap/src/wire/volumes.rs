@@ -144,6 +144,16 @@ pub(crate) struct Change {
     pub(crate) clone: Option<Split>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) quota: Option<Enabled>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_policy: Option<Named>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) snapshot_directory_access_enabled: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) space: Option<NewSpace>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) qos: Option<Qos>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tiering: Option<Tiering>,
 }
 
 #[derive(Debug, Serialize)]

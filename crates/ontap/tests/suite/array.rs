@@ -8,7 +8,7 @@ use driver::conformance::Fixture;
 use driver::{CreateVolume, Driver};
 use model::{
     AccessMode, Bytes, Handle, InstanceId, Labels, Layout, NodeIdentity, NodeName, PoolName, Provisioning,
-    Route, VolumeId, VolumeOptions, VolumeSpec,
+    Route, VolumeId, VolumeOption, VolumeOptions, VolumeSpec,
 };
 use serde_json::{Value, json};
 use sim_ontap::{Builder, Sim, State};
@@ -214,6 +214,15 @@ impl Fixture for Array {
 
     fn layout(&self) -> Layout {
         if self.file.driver_name().starts_with("ontap-san") { Layout::Block } else { Layout::File }
+    }
+
+    fn changes(&self) -> VolumeOptions {
+        let (option, value) = match self.file.driver_name() {
+            "ontap-san" => (VolumeOption::SnapshotPolicy, "default"),
+            "ontap-san-economy" => (VolumeOption::QosPolicy, "none"),
+            _ => (VolumeOption::UnixPermissions, "0750"),
+        };
+        VolumeOptions::from([(option, value.to_owned())])
     }
 
     fn nodes(&self) -> Vec<NodeIdentity> {

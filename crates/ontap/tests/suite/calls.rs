@@ -1,7 +1,7 @@
 //! What each operation costs in calls of the array; the table is in `NOTES.md`.
 
 use driver::conformance::Fixture;
-use driver::{CloneVolume, CreateVolume};
+use driver::{CloneVolume, CreateVolume, ModifyVolume};
 use model::{Bytes, Permit, SnapshotName};
 
 use crate::array::{Array, request};
@@ -21,6 +21,8 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
     let permit = Permit::exclusive(array.nodes()[0].clone());
     let clone =
         CloneVolume { create: request(driver.as_ref(), "c"), source: other.handle.clone(), snapshot: None };
+    let changes = array.changes();
+    let change = ModifyVolume { handle: handle.clone(), changes, spec: volume.spec.clone() };
     let (pictures, snapshot) = (driver.snapshots(), SnapshotName::new("s").unwrap());
     let mut costs = vec![
         ("pools", cost(array, driver.pools()).await),
@@ -33,6 +35,7 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
         ("list", cost(array, driver.list()).await),
         ("forbid", cost(array, driver.forbid(&handle, &permit.node)).await),
         ("grow", cost(array, driver.resize().unwrap().grow(&handle, Bytes::gib(2))).await),
+        ("modify", cost(array, driver.modify().unwrap().modify_volume(&change)).await),
     ];
     if let Some(snapshots) = pictures {
         costs.extend([

@@ -8,6 +8,7 @@ mod calls;
 mod conformance;
 mod faults;
 mod inputs;
+mod modify;
 mod opening;
 mod outage;
 mod whole;

@@ -1,18 +1,19 @@
 //! The conformance suite on an array that loses replies, breaks connections and has too much to do, driven as the
 //! orchestrator does: what gives no answer is asked again, and whoever was interrupted is a new process afterwards.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use driver::conformance::Fixture;
 use driver::{
-    CloneVolume, Clones, CreateVolume, Driver, DriverInfo, ErrorKind, Import, ImportVolume, Outcome, Resize,
-    Result, Snapshots, Staging,
+    CloneVolume, Clones, CreateVolume, Driver, DriverInfo, ErrorKind, Import, ImportVolume, Modify,
+    ModifyVolume, Outcome, Resize, Result, Snapshots, Staging,
 };
 use model::{
     Bytes, Handle, InstanceId, Layout, NodeIdentity, Permit, Pool, Route, SnapshotName, SnapshotState,
-    VolumeId, VolumeState,
+    VolumeId, VolumeOption, VolumeOptions, VolumeState,
 };
 use serde_json::{Value, json};
 use sim_ontap::{Body, Effect};
@@ -165,6 +166,10 @@ impl Fixture for Worn {
         self.array.layout()
     }
 
+    fn changes(&self) -> VolumeOptions {
+        self.array.changes()
+    }
+
     fn nodes(&self) -> Vec<NodeIdentity> {
         self.array.nodes()
     }
@@ -228,6 +233,10 @@ impl Driver for Patient {
         self.now().resize().is_some().then_some(self)
     }
 
+    fn modify(&self) -> Option<&dyn Modify> {
+        self.now().modify().is_some().then_some(self)
+    }
+
     fn snapshots(&self) -> Option<&dyn Snapshots> {
         self.now().snapshots().is_some().then_some(self)
     }
@@ -252,6 +261,17 @@ impl Staging for Patient {
 impl Resize for Patient {
     async fn grow(&self, handle: &Handle, size: Bytes) -> Result<Outcome<VolumeState>> {
         self.outcome(patiently!(self, driver => driver.resize().unwrap().grow(handle, size)))
+    }
+}
+
+#[async_trait]
+impl Modify for Patient {
+    fn modifiable(&self) -> BTreeSet<VolumeOption> {
+        self.now().modify().unwrap().modifiable()
+    }
+
+    async fn modify_volume(&self, request: &ModifyVolume) -> Result<Outcome<VolumeState>> {
+        self.outcome(patiently!(self, driver => driver.modify().unwrap().modify_volume(request)))
     }
 }
 

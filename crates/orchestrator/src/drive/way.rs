@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use driver::{CloneVolume, CreateVolume, Driver, ImportVolume};
+use driver::{CloneVolume, CreateVolume, Driver, ImportVolume, ModifyVolume};
 use model::{Bytes, NodeName, Permit, Route, SnapshotName, VolumeState};
 
 use crate::admission::Queue;
@@ -96,6 +96,22 @@ impl Way<'_> {
         let resize = self.driver.resize().ok_or_else(|| self.unsupported("grow volumes"))?;
         let grow = resize.grow(&self.record.handle, size);
         Ok(self.backend.call(self.queue, "grow volume", grow).await?.into_inner())
+    }
+
+    pub(super) async fn modify(&mut self) -> Result<VolumeState> {
+        self.operation.stage("changing options");
+        let modify = self.driver.modify().ok_or_else(|| self.unsupported("change options of volumes"))?;
+        let mut spec = self.record.spec.clone();
+        spec.options.extend(self.record.changing.clone());
+        let (handle, changes) = (self.record.handle.clone(), self.record.changing.clone());
+        let request = ModifyVolume { handle, changes, spec };
+        let modified = self.backend.call(self.queue, "modify volume", modify.modify_volume(&request)).await?;
+        self.edit(|record| {
+            record.spec = request.spec;
+            record.changing.clear();
+        })
+        .await?;
+        Ok(modified.into_inner())
     }
 
     pub(super) async fn restore(&mut self, snapshot: &SnapshotName) -> Result<VolumeState> {

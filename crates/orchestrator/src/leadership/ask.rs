@@ -92,6 +92,7 @@ impl Request {
             | Request::Import(_)
             | Request::Adopt { .. }
             | Request::Grow { .. }
+            | Request::Modify { .. }
             | Request::Take { .. }
             | Request::Find { .. }
             | Request::Unpublish { .. }

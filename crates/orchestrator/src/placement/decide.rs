@@ -7,6 +7,7 @@ use super::{Candidate, Demand};
 
 pub(super) struct No {
     pub(super) reason: String,
+    /// The same wish fits elsewhere, or when there is room again.
     pub(super) full: bool,
 }
 
@@ -36,7 +37,8 @@ pub(super) fn decide(demand: &Demand, candidate: &Candidate) -> Result<VolumeSpe
     let (layout, filesystem) = shape(demand, pool)?;
     let access = access(demand, pool, layout, filesystem)?;
     if topology_rank(demand, pool).is_none() {
-        return no("it cannot be reached from the topology asked for");
+        let reason = "it cannot be reached from the topology asked for".to_owned();
+        return Err(No { reason, full: true });
     }
     let provisioning = provisioning(demand, pool)?;
     let size = demand.size.or(demand.smallest).unwrap_or(pool.default_size).round_up(pool.granularity);

@@ -2,7 +2,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
-use model::{Bytes, Class, ClassName, Provisioning, VolumeOption, Wishes, is_encrypted_by_node};
+use model::{
+    Bytes, Class, ClassName, Provisioning, VolumeOption, VolumeOptions, Wishes, is_encrypted_by_node,
+};
 
 use crate::backend::BackendHealth;
 use crate::catalogue::Edit;
@@ -108,6 +110,7 @@ impl Inner {
                 made: None,
                 staged: false,
                 growing: None,
+                changing: VolumeOptions::new(),
                 restoring: None,
                 trouble: None,
                 missing: false,

@@ -120,6 +120,7 @@ impl Inner {
             // It may hold data, unless its backend knows that it was never put to use: never to be formatted.
             staged: !(origin == Origin::Adopted && found.staged == Some(false)),
             growing: None,
+            changing: VolumeOptions::new(),
             restoring: None,
             trouble: None,
             missing: false,

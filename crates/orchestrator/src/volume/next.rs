@@ -12,6 +12,7 @@ pub(crate) enum Step {
         original: String,
     },
     Grow(Bytes),
+    Modify,
     Restore(SnapshotName),
     Permit(NodeName),
     Forbid(NodeName),
@@ -89,6 +90,9 @@ fn exist(record: &VolumeRecord, seen: Option<&VolumeState>, own: Option<&NodeNam
     }
     if let Some(size) = record.growing {
         return if seen.size < size { Step::Grow(size) } else { Step::Grown(size) };
+    }
+    if !record.changing.is_empty() {
+        return Step::Modify;
     }
     if let Some(snapshot) = &record.restoring {
         return Step::Restore(snapshot.clone());

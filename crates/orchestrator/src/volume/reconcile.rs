@@ -60,9 +60,10 @@ impl Inner {
             self.keep_if_in_use(id, error).await?;
         } else if !record.settled {
             self.undo(id, operation).await;
-        } else if record.growing.is_some() || record.restoring.is_some() {
+        } else if record.growing.is_some() || record.restoring.is_some() || !record.changing.is_empty() {
             self.edit(&record, |record| {
                 record.growing = None;
+                record.changing.clear();
                 record.restoring = None;
             })
             .await?;

@@ -21,9 +21,11 @@ impl Inner {
     /// Learns what other hosts have done with the volume that a request is about, as far as it matters.
     pub(crate) async fn catch_up_for(&self, request: &Request, operation: &Operation) -> Result<()> {
         let with_snapshots = match request {
-            Request::Create(_) | Request::Grow { .. } | Request::Publish { .. } | Request::Fence { .. } => {
-                false
-            }
+            Request::Create(_)
+            | Request::Grow { .. }
+            | Request::Modify { .. }
+            | Request::Publish { .. }
+            | Request::Fence { .. } => false,
             Request::Delete { .. }
             | Request::Take { .. }
             | Request::DeleteSnapshot { .. }

@@ -18,6 +18,7 @@ fn each_operation_makes_the_calls_it_states() {
             (take("v", "s"), vec![Call::ListSnapshots, Call::Take]),
             (clone("c", "v", Some("s")), vec![Call::Observe, Call::Clone]),
             (grow("v", Bytes::gib(2)), vec![Call::Observe, Call::Grow]),
+            (modify("v", "0750"), vec![Call::Observe, Call::Modify]),
             // The volume shrinks to the snapshot's size and grows back.
             (restore("v", "s"), vec![Call::Observe, Call::Restore, Call::Grow]),
             (publish("v", "n1"), vec![Call::Observe, Call::Permit]),

@@ -41,7 +41,7 @@ fn dies_at_every_point(
             house.check(&o);
             if let Err(error) = again {
                 assert!(
-                    matches!(error.kind, Kind::NotFound | Kind::NoCapacity | Kind::Conflict),
+                    matches!(error.kind, Kind::NotFound | Kind::NoCapacity | Kind::Conflict | Kind::Invalid),
                     "the second try after a death at point {nth}: {error}"
                 );
             }
@@ -116,6 +116,35 @@ fn a_grow() {
 #[test]
 fn a_grow_that_does_not_fit() {
     dies_at_every_point(Bytes::gib(2), one_volume, &grow("v", Bytes::gib(3)), no_faults, no_verdict);
+}
+
+#[test]
+fn a_modification() {
+    let has = |house: &House| {
+        let mode =
+            house.array.made_as(&handle("v")).unwrap().options.remove(&model::VolumeOption::UnixPermissions);
+        mode.unwrap_or_default()
+    };
+    dies_at_every_point(
+        Bytes::gib(10),
+        one_volume,
+        &modify("v", "0750"),
+        no_faults,
+        move |house, o, died| {
+            let record = o.catalogue().volume(&id("v")).unwrap();
+            let recorded = record.spec.options.get(&model::VolumeOption::UnixPermissions).cloned();
+            assert_eq!(recorded.unwrap_or_default(), has(house));
+            assert!(died || has(house) == "0750");
+        },
+    );
+}
+
+#[test]
+fn a_modification_that_the_array_refuses() {
+    dies_at_every_point(Bytes::gib(10), one_volume, &modify("v", "x"), no_faults, |house, o, _| {
+        assert!(o.catalogue().volume(&id("v")).unwrap().spec.options.is_empty());
+        assert!(house.array.made_as(&handle("v")).unwrap().options.is_empty());
+    });
 }
 
 #[test]

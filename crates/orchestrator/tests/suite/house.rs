@@ -9,7 +9,10 @@ use driver::config::BackendFile;
 use driver::memory::{Faults, MemoryArray, MemoryDriver};
 use driver::{Driver, DriverError};
 use futures::stream::BoxStream;
-use model::{BackendName, Bytes, Handle, InstanceId, NodeIdentity, NodeName, SnapshotName, Source, VolumeId};
+use model::{
+    BackendName, Bytes, Handle, InstanceId, NodeIdentity, NodeName, SnapshotName, Source, VolumeId,
+    VolumeOption, VolumeOptions,
+};
 use orchestrator::{
     BackendOrigin, CreateRequest, Error, Families, Orchestrator, Request, Settings, VolumeStatus,
 };
@@ -219,6 +222,12 @@ pub fn grow(name: &str, size: Bytes) -> Request {
     Request::Grow { volume: id(name), size }
 }
 
+/// Changes the one option that the array knows.
+pub fn modify(name: &str, mode: &str) -> Request {
+    let changes = VolumeOptions::from([(VolumeOption::UnixPermissions, mode.to_owned())]);
+    Request::Modify { volume: id(name), changes }
+}
+
 pub async fn run(orchestrator: &Orchestrator, request: Request) -> Result<(), Error> {
     orchestrator.run_patiently(request, LIMIT).await.map(|_| ())
 }
@@ -229,6 +238,7 @@ pub async fn settled(orchestrator: &Orchestrator) {
         let unfinished = orchestrator.catalogue().volumes().any(|record| {
             !matches!(record.status(), VolumeStatus::Ready | VolumeStatus::Missing)
                 || record.growing.is_some()
+                || !record.changing.is_empty()
                 || record.published.values().any(|p| p.goal == orchestrator::Goal::Gone)
         });
         let snapshots =

@@ -1,4 +1,4 @@
-use model::Bytes;
+use model::{Bytes, VolumeOption, VolumeOptions};
 use orchestrator::{Answer, ErrorKind, Request, VolumeStatus};
 
 use crate::house::*;
@@ -63,6 +63,7 @@ fn what_cannot_be_is_refused_before_the_array_hears_of_it() {
         for (request, kind, part) in [
             (grow("v", Bytes::mib(1)), ErrorKind::Invalid, "cannot shrink"),
             (grow("absent", Bytes::gib(2)), ErrorKind::NotFound, "no volume `absent`"),
+            (modify("absent", "0750"), ErrorKind::NotFound, "no volume `absent`"),
             (take("absent", "s"), ErrorKind::NotFound, "no volume"),
             (restore("v", "absent"), ErrorKind::NotFound, "no snapshot `absent` of volume `v`"),
             (clone("c", "absent", None), ErrorKind::NotFound, "no volume"),
@@ -82,6 +83,60 @@ fn what_cannot_be_is_refused_before_the_array_hears_of_it() {
         for call in [driver::memory::Call::Create, driver::memory::Call::Grow, driver::memory::Call::Permit] {
             assert_eq!(before.get(&call), after.get(&call), "{call:?}");
         }
+        house.check(&o);
+    });
+}
+
+#[test]
+fn a_change_that_the_backend_refuses_leaves_the_volume_as_it_was() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        run(&o, create("v", Bytes::gib(1))).await.unwrap();
+        run(&o, modify("v", "0700")).await.unwrap();
+        let policy = VolumeOptions::from([(VolumeOption::QosPolicy, "gold".to_owned())]);
+        let fixed = Request::Modify { volume: id("v"), changes: policy };
+        for (request, kind, part) in [
+            (modify("v", "x"), ErrorKind::Invalid, "`x` is not octal"),
+            (fixed, ErrorKind::Unsupported, "these can: unixPermissions"),
+        ] {
+            let error = run(&o, request).await.unwrap_err();
+            assert_eq!(error.kind, kind, "{error}");
+            assert!(error.message.contains(part), "{error}");
+            let record = o.catalogue().volume(&id("v")).unwrap();
+            assert!(record.changing.is_empty());
+            assert_eq!(record.spec.options[&VolumeOption::UnixPermissions], "0700");
+            assert_eq!(house.array.made_as(&handle("v")).unwrap().options, record.spec.options);
+        }
+        house.check(&o);
+    });
+}
+
+#[test]
+fn a_change_whose_fate_is_unknown_is_made_when_the_backend_answers_or_gives_way_to_the_next() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        let mode =
+            || house.array.made_as(&handle("v")).unwrap().options[&VolumeOption::UnixPermissions].clone();
+        run(&o, create("v", Bytes::gib(1))).await.unwrap();
+        run(&o, modify("v", "0700")).await.unwrap();
+        house.faults().always(driver::memory::Call::Modify, driver::memory::Fault::LoseReply);
+        let error = run(&o, modify("v", "0750")).await.unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Unreachable);
+        assert_eq!(mode(), "0750", "done, but nobody knows");
+        house.faults().lift();
+        // What the record says it has is not what it has: it must be told again.
+        run(&o, modify("v", "0700")).await.unwrap();
+        assert_eq!(mode(), "0700");
+        house.faults().always(driver::memory::Call::Modify, driver::memory::Fault::LoseReply);
+        run(&o, modify("v", "0711")).await.unwrap_err();
+        house.faults().lift();
+        settled(&o).await;
+        assert_eq!(
+            o.catalogue().volume(&id("v")).unwrap().spec.options[&VolumeOption::UnixPermissions],
+            "0711"
+        );
         house.check(&o);
     });
 }

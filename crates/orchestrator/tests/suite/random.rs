@@ -15,6 +15,7 @@ use crate::house::*;
 struct Believed {
     size: u64,
     content: u64,
+    options: model::VolumeOptions,
     published: bool,
     snapshots: BTreeMap<String, (u64, u64)>,
 }
@@ -39,13 +40,14 @@ impl Dice {
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const SNAPSHOTS: [&str; 3] = ["s", "t", "u"];
-const CALLS: [Call; 11] = [
+const CALLS: [Call; 12] = [
     Call::Observe,
     Call::Create,
     Call::Delete,
     Call::Permit,
     Call::Forbid,
     Call::Grow,
+    Call::Modify,
     Call::Take,
     Call::DeleteSnapshot,
     Call::ListSnapshots,
@@ -130,7 +132,7 @@ fn roll(dice: &mut Dice) -> Request {
     let name = dice.pick(&NAMES);
     let snapshot = dice.pick(&SNAPSHOTS);
     let size = Bytes::gib(1 + dice.roll(8));
-    match dice.roll(10) {
+    match dice.roll(11) {
         0 | 1 => create(name, size),
         2 => delete(name),
         3 => grow(name, size),
@@ -138,7 +140,8 @@ fn roll(dice: &mut Dice) -> Request {
         5 => Request::DeleteSnapshot { volume: id(name), snapshot: snap(snapshot) },
         6 => restore(name, snapshot),
         7 => clone(name, dice.pick(&NAMES), (dice.roll(2) == 0).then_some(snapshot)),
-        8 => publish(name, "n1"),
+        8 => modify(name, dice.pick(&["0700", "0750", "0777"])),
+        9 => publish(name, "n1"),
         _ => unpublish(name, "n1"),
     }
 }
@@ -213,14 +216,20 @@ fn apply(world: &mut World, request: &Request) {
             let size = create.size.map_or(Bytes::gib(1).get(), Bytes::get);
             let fresh = match &create.source {
                 None => Some(Believed { size, ..Believed::default() }),
-                Some(source) => world.get(source.volume.as_str()).and_then(|origin| match &source.snapshot {
-                    None => {
-                        Some(Believed { size: origin.size, content: origin.content, ..Believed::default() })
-                    }
-                    Some(snapshot) => origin.snapshots.get(snapshot.as_str()).map(|(content, size)| {
-                        Believed { size: *size, content: *content, ..Believed::default() }
+                // A clone is as its source, where nobody says otherwise.
+                Some(source) => world
+                    .get(source.volume.as_str())
+                    .and_then(|origin| match &source.snapshot {
+                        None => Some((origin, origin.content, origin.size)),
+                        Some(snapshot) => origin
+                            .snapshots
+                            .get(snapshot.as_str())
+                            .map(|(content, size)| (origin, *content, *size)),
+                    })
+                    .map(|(origin, content, size)| {
+                        let options = origin.options.clone();
+                        Believed { size, content, options, ..Believed::default() }
                     }),
-                }),
             };
             if let Some(fresh) = fresh {
                 world.entry(name).or_insert(fresh);
@@ -232,6 +241,11 @@ fn apply(world: &mut World, request: &Request) {
         Request::Grow { size, .. } => {
             if let Some(volume) = world.get_mut(&name) {
                 volume.size = size.get();
+            }
+        }
+        Request::Modify { changes, .. } => {
+            if let Some(volume) = world.get_mut(&name) {
+                volume.options.extend(changes.clone());
             }
         }
         Request::Take { snapshot, .. } => {
@@ -283,6 +297,7 @@ fn agree(house: &House, o: &Orchestrator, world: &mut World, failed: Option<(Req
         let volume = Believed {
             size: record.spec.size.get(),
             content: house.array.read(&record.handle).unwrap(),
+            options: record.spec.options.clone(),
             published: !record.published.is_empty(),
             snapshots,
         };

@@ -21,6 +21,7 @@ fn requests() -> Vec<(Request, Vec<Call>)> {
         (create("new", Bytes::gib(1)), vec![Call::Observe, Call::Create]),
         (clone("new", "v", Some("s")), vec![Call::Observe, Call::Clone]),
         (grow("v", Bytes::gib(2)), vec![Call::Observe, Call::Grow]),
+        (modify("v", "0750"), vec![Call::Observe, Call::Modify]),
         (take("v", "t"), vec![Call::ListSnapshots, Call::Take]),
         (
             Request::DeleteSnapshot { volume: id("v"), snapshot: snap("s") },

@@ -72,6 +72,45 @@ fn a_mounted_claim_grows_as_a_directory_and_as_a_file_system() -> Result<()> {
 }
 
 #[test]
+fn a_claim_in_use_changes_with_its_attributes_class_and_is_told_what_cannot_change() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    for (class, parameter) in [
+        ("gold", "unixPermissions: \"0771\""),
+        ("silver", "unixPermissions: \"0711\""),
+        ("wrong", "unixPermissions: gold"),
+    ] {
+        site.apply(&format!(
+            "apiVersion: storage.k8s.io/v1\nkind: VolumeAttributesClass\nmetadata: {{name: {class}}}\n\
+             driverName: csi.leister.io\nparameters: {{{parameter}}}\n"
+        ))?;
+    }
+    site.claim("modified", "volumeAttributesClassName: gold")?;
+    site.bound("modified")?;
+    site.pod("user-of-modified", "modified", "echo precious > /data/file; sync")?;
+    site.ready("user-of-modified")?;
+    let class = |class: &str| {
+        let patch = format!("{{\"spec\":{{\"volumeAttributesClassName\":\"{class}\"}}}}");
+        site.kubectl(&["patch", "pvc/modified", "-p", &patch])?.ok()
+    };
+    let started = Instant::now();
+    class("silver")?;
+    site.wait("pvc/modified", "jsonpath={.status.currentVolumeAttributesClassName}=silver")?;
+    println!("modified in {:.2?}", started.elapsed());
+    let seen = site.exec("user-of-modified", "stat -c %a /data; cat /data/file")?;
+    ensure!(seen == "711\nprecious", "{seen}");
+    class("wrong")?;
+    println!("{}", site.event("modified", "octal")?);
+    class("silver")?;
+    let volume = site.volume("modified")?;
+    let shown = site.leister(&["get", "volume", &volume, "-o", "json"])?.ok()?;
+    ensure!(shown.contains("0711"), "{shown}");
+    site.delete(&["pod/user-of-modified", "pvc/modified"])?;
+    site.gone(&[&volume])
+}
+
+#[test]
 fn a_raw_device_keeps_its_data_from_pod_to_pod() -> Result<()> {
     needs_the_machine!();
     let site = Site::shared()?;

@@ -10,8 +10,8 @@ use super::tool::{self, Row};
 use super::{Lvm, NO_IMPORT, NO_THICK};
 use crate::error::{FilerError, Result};
 use crate::volume::{
-    CreateVolume, Damage, ForeignState, Layout, Outcome, Provisioning, Served, Source, VolumeRecord,
-    VolumeState, check_name,
+    CreateVolume, Damage, ForeignState, Layout, ModifyVolume, Outcome, Provisioning, Served, Source,
+    VolumeRecord, VolumeState, check_name,
 };
 
 impl Lvm {
@@ -134,6 +134,14 @@ impl Lvm {
 
     pub(in crate::pool) fn forbid(&self, handle: &str, node: &NodeName) -> Result<Outcome<VolumeState>> {
         self.change_record(handle, |record| Ok(record.forbid(node)))
+    }
+
+    pub(in crate::pool) fn modify(
+        &self,
+        handle: &str,
+        changes: &ModifyVolume,
+    ) -> Result<Outcome<VolumeState>> {
+        self.change_record(handle, |record| Ok(record.modify(changes)))
     }
 
     pub(in crate::pool) fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {

@@ -11,8 +11,8 @@ use crate::error::{Context, FilerError, Result};
 use crate::ioctl::xfs::{self, Project};
 use crate::pool::tree::{self, DATA, IMAGE, VOLUMES, data_dir, own, snapshots_dir, volume_dir};
 use crate::volume::{
-    CreateVolume, Damage, FORMAT, ForeignState, Layout, Outcome, Provisioning, Served, Source, VolumeRecord,
-    VolumeState, check_name,
+    CreateVolume, Damage, FORMAT, ForeignState, Layout, ModifyVolume, Outcome, Provisioning, Served, Source,
+    VolumeRecord, VolumeState, check_name,
 };
 
 /// An opened source of a clone.
@@ -125,6 +125,21 @@ impl Xfs {
 
     pub(in crate::pool) fn forbid(&self, handle: &str, node: &NodeName) -> Result<Outcome<VolumeState>> {
         self.change_record(handle, |record| Ok(record.forbid(node)))
+    }
+
+    pub(in crate::pool) fn modify(
+        &self,
+        handle: &str,
+        changes: &ModifyVolume,
+    ) -> Result<Outcome<VolumeState>> {
+        self.change_record(handle, |record| {
+            // Its users may have changed the mode as well: that of the record does not say what it is.
+            if let Some(mode) = changes.mode.filter(|_| record.layout == Layout::File) {
+                tree::set_mode(&self.root, handle, mode)
+                    .while_doing("change the mode of", self.at(&data_dir(handle)))?;
+            }
+            Ok(record.modify(changes))
+        })
     }
 
     pub(in crate::pool) fn mark_staged(&self, handle: &str) -> Result<Outcome<VolumeState>> {

@@ -74,16 +74,12 @@ pub(super) async fn create(
     if request.name.is_empty() {
         return Err(Status::invalid_argument("name is missing"));
     }
-    if let Some(key) = request.mutable_parameters.keys().min() {
-        return Err(Status::invalid_argument(format!(
-            "mutable_parameters `{key}`: volumes cannot be modified"
-        )));
-    }
     let volume = VolumeId::new(&request.name).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let range = Range::read(request.capacity_range.as_ref())?;
     let uses = Uses::read(&request.volume_capabilities)?;
     let mut wish = CreateRequest::named(volume.clone());
     parameters::read(&mut wish, &request.parameters)?;
+    wish.options.extend(parameters::options(&request.mutable_parameters)?);
     wish.layout = uses.layout;
     wish.filesystem = uses.filesystem;
     wish.access = Some(uses.access);
@@ -112,7 +108,7 @@ pub(super) async fn create(
             format!("volume `{volume}` exists and has {}, which was not asked for", record.spec.size);
         return Err(Status::already_exists(problem));
     }
-    Ok(CreateVolumeResponse { volume: Some(shown::volume(&record)) })
+    Ok(CreateVolumeResponse { volume: Some(shown::volume(&record, &service.places().await?)) })
 }
 
 /// # Behavior
@@ -134,15 +130,18 @@ pub(super) async fn validate(
             return Ok(ValidateVolumeCapabilitiesResponse { confirmed: None, message });
         }
     }
-    if let Some(key) = request.mutable_parameters.keys().min() {
-        let message = format!("mutable_parameters `{key}`: volumes cannot be modified");
+    let options = parameters::options(&request.mutable_parameters)?;
+    if let Some((option, value)) =
+        options.iter().find(|(option, value)| record.spec.options.get(option) != Some(value))
+    {
+        let message = format!("volume `{}` does not have {option} `{value}`", record.id);
         return Ok(ValidateVolumeCapabilitiesResponse { confirmed: None, message });
     }
     let confirmed = Confirmed {
         volume_context: request.volume_context,
         volume_capabilities: request.volume_capabilities,
         parameters: request.parameters,
-        ..Confirmed::default()
+        mutable_parameters: request.mutable_parameters,
     };
     Ok(ValidateVolumeCapabilitiesResponse { confirmed: Some(confirmed), message: String::new() })
 }

@@ -14,18 +14,20 @@ use crate::wire::{
 
 /// # Errors
 /// `ABORTED` for a token that is none.
-pub(super) fn volumes(
+pub(super) async fn volumes(
     service: &Service,
     request: &ListVolumesRequest,
 ) -> Result<ListVolumesResponse, Status> {
     let page = Page::read(request.max_entries, &request.starting_token)?;
     let after = after(&page, &request.starting_token)?;
+    let places = service.places().await?;
     let catalogue = service.mounts.orchestrator.catalogue();
     let there = catalogue.volumes_after(after.as_ref()).filter(|record| shown::is_there(record));
     let (page, next_token) = page.fill(there, |record| record.id.to_string());
     let entries = page.into_iter().map(|record| {
         let published_node_ids = record.publications().map(ToString::to_string).collect();
-        Entry { volume: Some(shown::volume(record)), status: Some(VolumeStatus { published_node_ids }) }
+        let volume = Some(shown::volume(record, &places));
+        Entry { volume, status: Some(VolumeStatus { published_node_ids }) }
     });
     Ok(ListVolumesResponse { entries: entries.collect(), next_token })
 }

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
 use api::{
-    ErrorBody, FenceRequest, List, OperationView, RestoreRequest, VolumeCreate, VolumeGrow, VolumeView,
+    ErrorBody, FenceRequest, List, OperationView, RestoreRequest, VolumeCreate, VolumeGrow, VolumeModify,
+    VolumeView,
 };
 use axum::Json;
 use axum::extract::State;
@@ -171,6 +172,24 @@ pub(crate) async fn grow(
     let size = wish::size("size", &wanted.size)?;
     let wait = wait::read(stay.wait.as_deref())?;
     answer(&orchestrator, Request::Grow { volume, size }, wait, StatusCode::OK).await
+}
+
+/// Change options of a volume, also while it is in use
+#[utoipa::path(post, path = "/v1/volumes/{volume}/modify", tag = "volumes", operation_id = "modifyVolume", params(("volume" = String, Path), Stay),
+    request_body = VolumeModify,
+    responses(
+        (status = 200, body = VolumeView), (status = 202, body = OperationView), (status = 400, body = ErrorBody),
+        (status = 404, body = ErrorBody), (status = 409, body = ErrorBody), (status = 501, body = ErrorBody)))]
+pub(crate) async fn modify(
+    State(orchestrator): State<Orchestrator>,
+    Path(name): Path<String>,
+    Query(stay): Query<Stay>,
+    Body(wanted): Body<VolumeModify>,
+) -> Result<Response> {
+    let volume = known(&orchestrator, &name)?.id.clone();
+    let changes = wish::options(&wanted.options)?;
+    let wait = wait::read(stay.wait.as_deref())?;
+    answer(&orchestrator, Request::Modify { volume, changes }, wait, StatusCode::OK).await
 }
 
 /// Delete a volume

@@ -36,6 +36,7 @@ fn record() -> VolumeRecord {
         made: None,
         staged: false,
         growing: None,
+        changing: VolumeOptions::new(),
         restoring: None,
         trouble: None,
         missing: false,
