@@ -12,14 +12,14 @@ use serde_json::{Value, json};
 use crate::daemon::Daemon;
 use crate::programs::Programs;
 use crate::space::Space;
-use crate::{containers, kubelet, leister};
+use crate::{containers, image, kubelet, leister};
 use docker_suite::until;
 use docker_suite::{Said, find};
+use rig::Rig;
 
 /// The one node.
 pub const NODE: &str = "node1";
 const ADMIN: &str = "admin";
-const SERVER: &str = "https://127.0.0.1:6443";
 /// Runs a program again and again: the first word is the program.
 const AGAIN: &str = r#"while :; do "$0" "$@" || :; sleep 0.2; done"#;
 const LIMIT: Duration = Duration::from_secs(180);
@@ -39,30 +39,51 @@ impl Cluster {
     /// # Errors
     /// What does not start; the message has the end of its log.
     pub fn start() -> Result<Self> {
-        let programs = Programs::get()?;
-        // Removed by the keeper, when nobody works in it any more.
-        let folder = tempfile::Builder::new().prefix("kube-").tempdir()?.keep();
-        let cgroup = format!("leister-{}", folder.file_name().unwrap_or_default().to_string_lossy());
-        let space = Space::new(&folder, &cgroup)?;
-        let cluster = Self { daemons: Mutex::default(), space, programs, folder, cgroup };
-        cluster.control_plane()?;
+        let cluster = Self::begin(None, &[NODE])?;
         cluster.node()?;
         Ok(cluster)
     }
 
-    fn control_plane(&self) -> Result<()> {
+    /// Starts a cluster without nodes on the networks of a rig: its machines are to join it, under these names.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_on(rig: &Rig, nodes: &[&str]) -> Result<Self> {
+        Self::begin(Some(rig), nodes)
+    }
+
+    fn begin(rig: Option<&Rig>, nodes: &[&str]) -> Result<Self> {
+        let programs = Programs::get()?;
+        // Removed by the keeper, when nobody works in it any more.
+        let folder = tempfile::Builder::new().prefix("kube-").tempdir()?.keep();
+        let cgroup = format!("leister-{}", folder.file_name().unwrap_or_default().to_string_lossy());
+        let space = Space::new(&folder, &cgroup, rig)?;
+        let cluster = Self { daemons: Mutex::default(), space, programs, folder, cgroup };
+        image::write(&cluster.path("images"), &cluster.images())?;
+        cluster.control_plane(nodes)?;
+        Ok(cluster)
+    }
+
+    fn control_plane(&self, nodes: &[&str]) -> Result<()> {
         let path = |name: &str| self.path(name).display().to_string();
         let etcd = find("etcd").context("etcd is not installed")?;
         self.serve_program(
             "etcd",
             etcd,
-            vec![format!("--data-dir={}", path("etcd")), "--unsafe-no-fsync".into()],
+            vec![
+                format!("--data-dir={}", path("etcd")),
+                "--unsafe-no-fsync".into(),
+                "--listen-client-urls=http://0.0.0.0:2379".into(),
+                "--advertise-client-urls=http://127.0.0.1:2379".into(),
+            ],
         )?;
         let accounts = rcgen::KeyPair::generate()?;
         fs::write(self.path("sa.key"), accounts.serialize_pem())?;
         fs::write(self.path("sa.pub"), accounts.public_key_pem())?;
-        let users = format!("{ADMIN},{ADMIN},1,system:masters\n{NODE},system:node:{NODE},2,system:nodes\n");
-        fs::write(self.path("tokens"), users)?;
+        let node =
+            |(at, name): (usize, &&str)| format!("{name},system:node:{name},{},system:nodes\n", at + 2);
+        let nodes: String = nodes.iter().enumerate().map(node).collect();
+        fs::write(self.path("tokens"), format!("{ADMIN},{ADMIN},1,system:masters\n{nodes}"))?;
         let admin = self.kubeconfig(ADMIN, ADMIN)?;
         let to_server = format!("--kubeconfig={}", admin.display());
         let words = [
@@ -103,7 +124,7 @@ impl Cluster {
     fn node(&self) -> Result<()> {
         let containerd = containers::daemon(&self.folder, &self.log_file("containerd"))?;
         self.add(containerd)?;
-        containers::fill(&self.space, &self.folder)?;
+        containers::fill(&self.space, &self.images())?;
         let kubeconfig = self.kubeconfig(NODE, NODE)?;
         let log = self.log_file("kubelet");
         self.add(kubelet::daemon(&self.programs, &self.folder, &self.cgroup, &kubeconfig, &log)?)?;
@@ -203,14 +224,20 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub fn serve_sidecar(&self, name: &str, account: (&str, &str), words: &[&str]) -> Result<()> {
-        let (namespace, account) = account;
-        let token = self.kubectl(&["create", "token", account, "-n", namespace, "--duration=24h"])?.ok()?;
-        let kubeconfig = self.kubeconfig(name, &token)?;
+        let kubeconfig = self.kubeconfig(name, &self.token(account)?)?;
         let program = self.programs.path(name).display().to_string();
         let mut all = vec!["-c".into(), AGAIN.into(), program];
         all.push(format!("--kubeconfig={}", kubeconfig.display()));
         all.extend(words.iter().map(|word| (*word).to_owned()));
         self.serve_program(name, "/bin/sh".into(), all)
+    }
+
+    /// What a service account proves itself with: namespace and name.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub fn token(&self, (namespace, account): (&str, &str)) -> Result<String> {
+        self.kubectl(&["create", "token", account, "-n", namespace, "--duration=24h"])?.ok()
     }
 
     /// Starts a program that belongs to the cluster itself, with all rights.
@@ -289,6 +316,11 @@ impl Cluster {
         self.folder.join(name)
     }
 
+    /// An archive of the images that pods are made of.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.path("images.tar")
+    }
+
     /// The definitions of resources that snapshots need.
     pub fn definitions(&self) -> PathBuf {
         self.programs.definitions()
@@ -321,14 +353,24 @@ impl Cluster {
     }
 
     fn kubeconfig(&self, user: &str, token: &str) -> Result<PathBuf> {
-        let config = json!({
-            "apiVersion": "v1", "kind": "Config", "current-context": "test",
-            "clusters": [{ "name": "test", "cluster": { "server": SERVER, "insecure-skip-tls-verify": true } }],
-            "users": [{ "name": user, "user": { "token": token } }],
-            "contexts": [{ "name": "test", "context": { "cluster": "test", "user": user } }],
-        });
         let file = self.path(&format!("{user}.kubeconfig"));
-        fs::write(&file, config.to_string())?;
+        fs::write(&file, kubeconfig("127.0.0.1", user, token))?;
         Ok(file)
     }
+
+    pub(crate) fn programs(&self) -> &Programs {
+        &self.programs
+    }
+}
+
+/// How a client reaches the apiserver at an address.
+pub(crate) fn kubeconfig(server: &str, user: &str, token: &str) -> String {
+    let server = format!("https://{server}:6443");
+    let config = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "test",
+        "clusters": [{ "name": "test", "cluster": { "server": server, "insecure-skip-tls-verify": true } }],
+        "users": [{ "name": user, "user": { "token": token } }],
+        "contexts": [{ "name": "test", "context": { "cluster": "test", "user": user } }],
+    });
+    config.to_string()
 }

@@ -13,16 +13,23 @@ use docker_suite::find;
 use docker_suite::until;
 
 pub(crate) const SOCKET: &str = "/run/containerd/containerd.sock";
+/// Pods use the node's network: the test is of storage. Without any network there is no node, though.
+pub(crate) const NETWORK: &str = r#"{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"loopback"}]}"#;
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// Its state is below `/run`, which is the cluster's own.
 pub(crate) fn daemon(folder: &Path, log: &Path) -> Result<Daemon> {
     let networks = folder.join("networks");
     fs::create_dir_all(&networks)?;
-    // Pods use the node's network: the test is of storage. Without any network there is no node, though.
-    let network = r#"{"cniVersion":"0.4.0","name":"none","plugins":[{"type":"loopback"}]}"#;
-    fs::write(networks.join("10-none.conflist"), network)?;
-    let config = format!(
+    fs::write(networks.join("10-none.conflist"), NETWORK)?;
+    let file = folder.join("containerd.toml");
+    fs::write(&file, config(&folder.join("containerd"), &networks))?;
+    let program = find("containerd").context("containerd is not installed")?;
+    Ok(Daemon::new("containerd", program, vec!["--config".into(), file.display().to_string()], log.into()))
+}
+
+pub(crate) fn config(root: &Path, networks: &Path) -> String {
+    format!(
         r#"version = 2
 root = "{root}"
 state = "/run/containerd"
@@ -39,20 +46,14 @@ conf_dir = "{networks}"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
 runtime_type = "io.containerd.runc.v2"
 "#,
-        root = folder.join("containerd").display(),
+        root = root.display(),
         pause = image::PAUSE,
         networks = networks.display(),
-    );
-    let file = folder.join("containerd.toml");
-    fs::write(&file, config)?;
-    let program = find("containerd").context("containerd is not installed")?;
-    Ok(Daemon::new("containerd", program, vec!["--config".into(), file.display().to_string()], log.into()))
+    )
 }
 
 /// Gives it the images.
-pub(crate) fn fill(space: &Space, folder: &Path) -> Result<()> {
-    let archive = folder.join("images.tar");
-    image::write(&folder.join("images"), &archive)?;
+pub(crate) fn fill(space: &Space, archive: &Path) -> Result<()> {
     let ctr = find("ctr").context("ctr is not installed")?;
     let run = |words: &[&str]| {
         let mut command = space.command(&ctr);

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cluster::NODE;
 use crate::containers::SOCKET;
@@ -21,29 +21,7 @@ pub(crate) fn daemon(
 ) -> Result<Daemon> {
     let root = folder.join("kubelet");
     fs::create_dir_all(&root)?;
-    let config = json!({
-        "apiVersion": "kubelet.config.k8s.io/v1beta1",
-        "kind": "KubeletConfiguration",
-        "authentication": { "anonymous": { "enabled": true }, "webhook": { "enabled": false } },
-        "authorization": { "mode": "AlwaysAllow" },
-        "cgroupDriver": "cgroupfs",
-        "cgroupRoot": format!("/{cgroup}"),
-        "containerRuntimeEndpoint": format!("unix://{SOCKET}"),
-        "enforceNodeAllocatable": [],
-        "evictionHard": {},
-        "failCgroupV1": false,
-        // A full disk would cost images that nobody could get again.
-        "imageGCHighThresholdPercent": 100,
-        "failSwapOn": false,
-        "resolvConf": "",
-        "podLogsDir": "/var/log/pods",
-        "volumePluginDir": folder.join("volume-plugins"),
-        // Volumes are attached and detached by what it reports: ten seconds would be usual.
-        "nodeStatusUpdateFrequency": "1s",
-        // That a volume has grown is seen when its pod is looked at again: a minute would be usual.
-        "syncFrequency": "5s",
-        "registerNode": true,
-    });
+    let config = config(&format!("/{cgroup}"), &folder.join("volume-plugins"));
     let file = folder.join("kubelet.json");
     fs::write(&file, config.to_string())?;
     let words = [
@@ -56,4 +34,30 @@ pub(crate) fn daemon(
         "--v=2".into(),
     ];
     Ok(Daemon::new("kubelet", programs.path("kubelet"), words.into(), log.into()))
+}
+
+pub(crate) fn config(cgroup: &str, volume_plugins: &Path) -> Value {
+    json!({
+        "apiVersion": "kubelet.config.k8s.io/v1beta1",
+        "kind": "KubeletConfiguration",
+        "authentication": { "anonymous": { "enabled": true }, "webhook": { "enabled": false } },
+        "authorization": { "mode": "AlwaysAllow" },
+        "cgroupDriver": "cgroupfs",
+        "cgroupRoot": cgroup,
+        "containerRuntimeEndpoint": format!("unix://{SOCKET}"),
+        "enforceNodeAllocatable": [],
+        "evictionHard": {},
+        "failCgroupV1": false,
+        // A full disk would cost images that nobody could get again.
+        "imageGCHighThresholdPercent": 100,
+        "failSwapOn": false,
+        "resolvConf": "",
+        "podLogsDir": "/var/log/pods",
+        "volumePluginDir": volume_plugins,
+        // Volumes are attached and detached by what it reports: ten seconds would be usual.
+        "nodeStatusUpdateFrequency": "1s",
+        // That a volume has grown is seen when its pod is looked at again: a minute would be usual.
+        "syncFrequency": "5s",
+        "registerNode": true,
+    })
 }

@@ -13,12 +13,14 @@ mod go;
 mod image;
 mod kubelet;
 mod leister;
+mod machine;
 mod programs;
 mod space;
 
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
 pub use image::BUSYBOX;
+pub use machine::Machine;
 pub use programs::Programs;
 
 /// Why a cluster cannot run on this machine, if it cannot.

@@ -13,6 +13,7 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use docker_suite::until;
 use docker_suite::{Said, run_by};
+use rig::Rig;
 
 const KEEPER: &str = include_str!("keeper.sh");
 /// For the end of everything in the namespaces.
@@ -29,14 +30,16 @@ pub(crate) struct Space {
 
 impl Space {
     /// # Behavior
-    /// The folder is removed when the namespaces end.
+    /// On the networks of a rig, or on one of its own. The folder is removed when the namespaces end.
     ///
     /// # Errors
     /// What cannot be set up.
-    pub(crate) fn new(folder: &Path, cgroup: &str) -> Result<Self> {
+    pub(crate) fn new(folder: &Path, cgroup: &str, rig: Option<&Rig>) -> Result<Self> {
         let log = File::create(folder.join("keeper.log"))?;
-        let mut keeper = Command::new("unshare")
-            .args(["--mount", "--net", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL"])
+        let mut command = Command::new("unshare");
+        command
+            .args(["--mount", "--pid", "--ipc", "--uts", "--fork", "--kill-child=KILL"])
+            .args(rig.is_none().then_some("--net"))
             .args(["bash", "-c", KEEPER, "keeper"])
             .arg(folder)
             .arg(cgroup)
@@ -44,9 +47,12 @@ impl Space {
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .context("`unshare` did not start")?;
+            .stderr(log);
+        let started = match rig {
+            Some(rig) => rig.in_namespace(|| command.spawn())?,
+            None => command.spawn(),
+        };
+        let mut keeper = started.context("`unshare` did not start")?;
         let hold = keeper.stdin.take();
         let mut said = String::new();
         let stdout = keeper.stdout.take().context("no pipe from the keeper")?;

@@ -1,0 +1,127 @@
+//! A machine of a rig as a node of a cluster.
+
+use std::path::Path;
+
+use anyhow::Result;
+use filer_suite::{Filer, Node, NodeSpec};
+use rig::{Guest, Limit, Rig};
+
+use crate::cluster::{Cluster, kubeconfig};
+use crate::{containers, kubelet};
+
+const LIMIT: Limit = Limit::from_secs(240);
+/// Where a node has what it is told.
+const FOLDER: &str = "/etc/kube";
+/// What lasts over a loss of power lies on the node's own disk.
+const DISK: &str = "/srv/node";
+const SCRIPT: &str = include_str!("machine.sh");
+const TENANT: &str = "cluster";
+
+/// containerd, a kubelet, and Leister over a filer, with its records in the cluster's etcd.
+pub struct Machine<'a> {
+    rig: &'a Rig,
+    node: Node<'a>,
+    spec: NodeSpec,
+}
+
+impl<'a> Machine<'a> {
+    /// Lets a guest with one disk join a cluster that is on the rig's networks.
+    ///
+    /// # Errors
+    /// What does not start.
+    ///
+    /// # Panics
+    /// When something in the guest fails; the message has what it said.
+    pub fn join(cluster: &Cluster, rig: &'a Rig, name: &str, filer: &Filer<'_>) -> Result<Self> {
+        let server = rig.address(0);
+        let mut spec = NodeSpec::new(TENANT);
+        spec.arguments = format!(
+            "--node {name} --state-dir {DISK}/leister --listen none --kubelet-dir /var/lib/kubelet \
+             --instance-id {TENANT} --store etcd --etcd-endpoints http://{server}:2379"
+        );
+        serve(cluster, rig, name)?;
+        let node = Node::up(rig, name, filer, spec.clone())?;
+        let machine = Self { rig, node, spec };
+        machine.ready(cluster)?;
+        Ok(machine)
+    }
+
+    /// Boots it again after a loss of power.
+    ///
+    /// # Errors
+    /// As [`Machine::join`].
+    ///
+    /// # Panics
+    /// As [`Machine::join`].
+    pub fn come_back(&self, cluster: &Cluster, filer: &Filer<'_>) -> Result<()> {
+        self.guest().start()?;
+        serve(cluster, self.rig, self.name())?;
+        Node::up(self.rig, self.name(), filer, self.spec.clone())?;
+        self.ready(cluster)
+    }
+
+    fn ready(&self, cluster: &Cluster) -> Result<()> {
+        let name = self.name();
+        cluster.wait(&format!("node/{name}"), "condition=Ready")?;
+        cluster.wait(&format!("csinode/{name}"), "jsonpath={.spec.drivers[0].name}=csi.leister.io").map(drop)
+    }
+
+    /// Starts a sidecar of CSI beside this machine's Leister, with the rights of a service account, again and again.
+    ///
+    /// # Errors
+    /// The account has no token.
+    ///
+    /// # Panics
+    /// When the guest is down.
+    pub fn serve_sidecar(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        account: (&str, &str),
+        words: &[&str],
+    ) -> Result<()> {
+        let config = format!("{FOLDER}/{name}.kubeconfig");
+        let token = cluster.token(account)?;
+        self.guest().put(&config, kubeconfig(&self.rig.address(0).to_string(), name, &token))?;
+        let program = cluster.programs().path(name);
+        let script = format!(
+            "setsid -f sh -c 'while :; do {} --kubeconfig={config} {}; /run/bb/sleep 0.5; done' \
+             </dev/null >>/rig/{name}.log 2>&1",
+            program.display(),
+            words.join(" ")
+        );
+        self.guest().exec(&script).ok("start a sidecar");
+        Ok(())
+    }
+
+    pub fn guest(&self) -> &'a Guest {
+        self.node.guest()
+    }
+
+    pub fn name(&self) -> &'a str {
+        self.guest().name()
+    }
+
+    /// Its Leister.
+    pub fn leister(&self) -> &Node<'a> {
+        &self.node
+    }
+}
+
+/// Starts containerd and the kubelet.
+fn serve(cluster: &Cluster, rig: &Rig, name: &str) -> Result<()> {
+    let guest = rig.guest(name);
+    let server = rig.address(0).to_string();
+    let networks = format!("{FOLDER}/networks");
+    guest.put(&format!("{networks}/10-none.conflist"), containers::NETWORK)?;
+    let containers = containers::config(&Path::new(DISK).join("containerd"), Path::new(&networks));
+    guest.put(&format!("{FOLDER}/containerd.toml"), containers)?;
+    guest.put(&format!("{FOLDER}/images.tar"), std::fs::read(cluster.images())?)?;
+    guest.put(&format!("{FOLDER}/kubelet.kubeconfig"), kubeconfig(&server, name, name))?;
+    let config = kubelet::config("/", &Path::new(DISK).join("volume-plugins"));
+    guest.put(&format!("{FOLDER}/kubelet.json"), config.to_string())?;
+    let (kubelet, address) = (cluster.programs().path("kubelet"), guest.address(0));
+    let script = format!("kubelet={} name={name} address={address}\n{SCRIPT}", kubelet.display());
+    guest.exec_within(LIMIT, &script).ok("a node of a cluster");
+    Ok(())
+}

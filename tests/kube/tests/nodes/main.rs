@@ -1,0 +1,93 @@
+//! Volumes on a cluster of two machines, each a kernel of its own: over NFS and iSCSI from a third one that is the
+//! storage. Each node runs Leister, all with their records in the cluster's etcd.
+#![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
+
+mod site;
+
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+use kube_suite::until;
+
+use site::{LIMIT, Site, needs_the_machines};
+
+#[test]
+fn replicas_on_two_nodes_write_to_one_volume_of_files() -> Result<()> {
+    needs_the_machines!();
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    site.claim("shared", "accessModes: [ReadWriteMany]")?;
+    site.cluster.wait("pvc/shared", "jsonpath={.status.phase}=Bound")?;
+    let started = Instant::now();
+    for node in ["node1", "node2"] {
+        site.pod(&format!("replica-{node}"), node, "shared", &format!("echo {node} >/data/{node}; sync"))?;
+    }
+    for (node, other) in [("node1", "node2"), ("node2", "node1")] {
+        let pod = format!("replica-{node}");
+        site.ready(&pod)?;
+        println!("{pod} ready after {:.1?}", started.elapsed());
+        let options = site.exec(&pod, "grep ' /data ' /proc/mounts")?;
+        ensure!(options.contains("nfs"), "{options}");
+        until("what the other one wrote", LIMIT, || {
+            site.exec(&pod, &format!("cat /data/{other}")).ok().filter(|read| read == other)
+        })?;
+    }
+    site.delete(&["pod/replica-node1", "pod/replica-node2", "pvc/shared"])
+}
+
+#[test]
+fn a_volume_of_blocks_goes_with_its_pod_from_node_to_node_and_grows_there() -> Result<()> {
+    needs_the_machines!();
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    site.claim("blocks", "storageClassName: leister-ext4")?;
+    site.cluster.wait("pvc/blocks", "jsonpath={.status.phase}=Bound")?;
+    site.pod("first", "node1", "blocks", "echo precious >/data/file; sync")?;
+    site.ready("first")?;
+    // A second node has to wait for the first one.
+    site.pod("second", "node2", "blocks", "")?;
+    site.event("second", "Multi-Attach")?;
+    site.delete(&["pod/first"])?;
+    let started = Instant::now();
+    site.ready("second")?;
+    println!("on the second node {:.1?} after the first let go", started.elapsed());
+    ensure!(site.exec("second", "cat /data/file")? == "precious");
+    let larger = r#"{"spec":{"resources":{"requests":{"storage":"192Mi"}}}}"#;
+    site.cluster.kubectl(&["patch", "pvc/blocks", "-p", larger])?.ok()?;
+    site.cluster.wait("pvc/blocks", "jsonpath={.status.capacity.storage}=192Mi")?;
+    let wrote =
+        site.exec("second", "dd if=/dev/zero of=/data/much bs=1M count=150 2>&1; sync; cat /data/file")?;
+    ensure!(wrote.contains("150+0 records out") && wrote.ends_with("precious"), "{wrote}");
+    site.delete(&["pod/second", "pvc/blocks"])
+}
+
+#[test]
+fn a_pod_of_a_node_that_lost_power_runs_elsewhere_with_all_it_had_written() -> Result<()> {
+    needs_the_machines!();
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    site.claim("kept", "storageClassName: leister-ext4")?;
+    site.cluster.wait("pvc/kept", "jsonpath={.status.phase}=Bound")?;
+    site.pod("before", "node1", "kept", "echo precious >/data/file; sync")?;
+    site.ready("before")?;
+    let machine = &site.machines[0];
+    machine.guest().kill()?;
+    let started = Instant::now();
+    // What a person, or who watches the power, says of it: nothing runs there any more.
+    let taint = ["taint", "node", "node1", "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"];
+    site.cluster.kubectl(&taint)?.ok()?;
+    site.pod("after", "node2", "kept", "")?;
+    site.ready("after")?;
+    println!("on the other node {:.1?} after the loss of power", started.elapsed());
+    ensure!(site.exec("after", "cat /data/file")? == "precious");
+    site.exec("after", "echo more >>/data/file; sync")?;
+    machine.come_back(&site.cluster, &site.filer)?;
+    site.cluster.kubectl(&["taint", "node", "node1", "node.kubernetes.io/out-of-service-"])?.ok()?;
+    // The one that came back has the volume no more, and nothing of it.
+    let left =
+        "ls -d /sys/class/iscsi_session/* 2>/dev/null; grep /srv/node/leister/mounts /proc/mounts; true";
+    let left = machine.guest().exec(left).ok("look");
+    ensure!(left.is_empty(), "node1 has something of the volume: {left}");
+    ensure!(site.exec("after", "cat /data/file")? == "precious\nmore");
+    site.delete(&["pod/after", "pvc/kept"])
+}
