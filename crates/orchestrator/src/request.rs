@@ -1,5 +1,7 @@
 //! What can be asked for. Equal requests for one volume join; different ones exclude each other.
 
+mod parameters;
+
 use std::sync::Arc;
 
 use model::{

@@ -2,18 +2,15 @@
 
 use std::collections::HashMap;
 
-use model::{ClassName, VolumeOption};
 use orchestrator::CreateRequest;
 use tonic::Status;
 
+use crate::status;
+
 /// What a provisioner adds by itself.
 const ADDED: &str = "csi.storage.k8s.io/";
-/// Ours and Trident's.
-const PREFIXES: [&str; 2] = ["leister.io/", "trident.netapp.io/"];
-const CLASS: &str = "class";
 
-/// Takes parameters over: `class` names one of our classes, a word for one volume is an option, and everything else is
-/// in the grammar of classes.
+/// Takes parameters over.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with the name of a class that cannot be one; the orchestrator tells what it does not know.
@@ -25,16 +22,7 @@ pub(crate) fn read(request: &mut CreateRequest, parameters: &HashMap<String, Str
             label(request, added, value);
             continue;
         }
-        let plain = PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key);
-        if plain == CLASS {
-            let class = ClassName::new(value);
-            request.class =
-                Some(class.map_err(|e| Status::invalid_argument(format!("parameter `{key}`: {e}")))?);
-        } else if let Ok(option) = plain.parse::<VolumeOption>() {
-            request.options.insert(option, value.clone());
-        } else {
-            request.parameters.push((key.clone(), value.clone()));
-        }
+        request.take_parameter(key, value).map_err(status::refused)?;
     }
     Ok(())
 }
@@ -52,7 +40,7 @@ fn label(request: &mut CreateRequest, added: &str, value: &str) {
 
 #[cfg(test)]
 mod tests {
-    use model::VolumeId;
+    use model::{VolumeId, VolumeOption};
 
     use super::*;
 
