@@ -8,6 +8,7 @@ use model::{NodeIdentity, NodeName};
 
 use crate::cli::{Code, Failure};
 use crate::config::Config;
+use crate::families;
 use crate::instance;
 use crate::run::{Ground, InstanceArgs, chain, set_up};
 use crate::usher::Usher;
@@ -50,6 +51,9 @@ pub(crate) struct ProvisionerArgs {
 pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
     args.instance.log.start()?;
     let config = Config::read(&args.instance.config)?;
+    for (file, _) in config.backends.values() {
+        families::check_for_pvs(file).map_err(Failure::usage)?;
+    }
     let node = NodeIdentity::named(args.instance.node()?);
     if node.name == args.cluster {
         let message = format!("--cluster `{}` is also the name of this node", args.cluster);

@@ -11,36 +11,58 @@ use kube::ResourceExt;
 use model::{NodeIdentity, NodeName};
 use tokio::time::Instant;
 
-use crate::names::ADDRESSES;
+use crate::names::{ADDRESSES, INITIATOR};
 
-/// The addresses of the cluster's nodes.
+/// What the cluster's nodes are known by on arrays.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     name: NodeName,
     /// Those of nodes that are gone, until when they stay: a node that somebody deletes by mistake comes back with its
     /// pods still writing.
-    leaving: BTreeMap<IpAddr, Instant>,
+    leaving: BTreeMap<Mark, Instant>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    Address(IpAddr),
+    Initiator(String),
 }
 
 const STAY: Duration = Duration::from_secs(300);
 
 impl Cluster {
-    /// `known` are the addresses that it had in our life before this one.
-    pub(crate) fn new(name: NodeName, known: &[IpAddr], now: Instant) -> Cluster {
-        Cluster { name, leaving: known.iter().map(|address| (*address, now + STAY)).collect() }
+    /// `known` is what it had in our life before this one.
+    pub(crate) fn new(name: NodeName, known: Option<&NodeIdentity>, now: Instant) -> Cluster {
+        let marks = known.into_iter().flat_map(|known| {
+            let addresses = known.addresses.iter().copied().map(Mark::Address);
+            let initiators = known.initiators().into_iter().map(|name| Mark::Initiator(name.to_owned()));
+            addresses.chain(initiators).collect::<Vec<_>>()
+        });
+        Cluster { name, leaving: marks.map(|mark| (mark, now + STAY)).collect() }
     }
 
     /// Who may reach volumes now.
     pub(crate) fn identity(&mut self, nodes: &[Arc<Node>], now: Instant) -> NodeIdentity {
-        let current: Vec<IpAddr> = nodes.iter().flat_map(|node| addresses(node)).collect();
-        self.leaving.retain(|address, until| *until > now || current.contains(address));
-        let mut all: Vec<IpAddr> = current.iter().chain(self.leaving.keys()).copied().collect();
-        all.sort();
-        all.dedup();
-        for address in current {
-            self.leaving.insert(address, now + STAY);
+        self.leaving.retain(|_, until| *until > now);
+        for node in nodes {
+            let initiator =
+                node.annotations().get(INITIATOR).map(|name| Mark::Initiator(name.trim().to_owned()));
+            for mark in addresses(node).into_iter().map(Mark::Address).chain(initiator) {
+                self.leaving.insert(mark, now + STAY);
+            }
         }
-        NodeIdentity { addresses: all, ..NodeIdentity::named(self.name.clone()) }
+        let mut identity = NodeIdentity::named(self.name.clone());
+        let mut initiators = Vec::new();
+        for mark in self.leaving.keys() {
+            match mark {
+                Mark::Address(address) => identity.addresses.push(*address),
+                Mark::Initiator(name) => initiators.push(name.clone()),
+            }
+        }
+        let mut initiators = initiators.into_iter();
+        identity.initiator = initiators.next();
+        identity.other_initiators = initiators.collect();
+        identity
     }
 
     /// When it has to be asked again though nothing has changed.
@@ -92,8 +114,12 @@ mod tests {
     #[test]
     fn all_nodes_reach_volumes_and_one_that_is_gone_a_while_longer() {
         let start = Instant::now();
-        let mut cluster =
-            Cluster::new(NodeName::new("kubernetes").unwrap(), &["192.0.2.9".parse().unwrap()], start);
+        let name = NodeName::new("kubernetes").unwrap();
+        let known = NodeIdentity {
+            addresses: vec!["192.0.2.9".parse().unwrap()],
+            ..NodeIdentity::named(name.clone())
+        };
+        let mut cluster = Cluster::new(name, Some(&known), start);
         let both = [node(&["192.0.2.1", "2001:db8::1"], json!({})), node(&["192.0.2.2"], json!({}))];
         let all = ["192.0.2.1", "192.0.2.2", "192.0.2.9", "2001:db8::1"];
         assert_eq!(texts(&cluster.identity(&both, start)), all);
@@ -104,8 +130,14 @@ mod tests {
 
     #[test]
     fn a_node_says_where_it_reaches_storage_from() {
-        let mut cluster = Cluster::new(NodeName::new("kubernetes").unwrap(), &[], Instant::now());
-        let annotated = node(&["192.0.2.1"], json!({ ADDRESSES: "198.51.100.7, nonsense,198.51.100.8" }));
-        assert_eq!(texts(&cluster.identity(&[annotated], Instant::now())), ["198.51.100.7", "198.51.100.8"]);
+        let mut cluster = Cluster::new(NodeName::new("kubernetes").unwrap(), None, Instant::now());
+        let annotated = node(
+            &["192.0.2.1"],
+            json!({ ADDRESSES: "198.51.100.7, nonsense,198.51.100.8", INITIATOR: "iqn.2018-06.org.example:n" }),
+        );
+        let other = node(&["192.0.2.2"], json!({ INITIATOR: "iqn.2018-06.org.example:o" }));
+        let identity = cluster.identity(&[annotated, other], Instant::now());
+        assert_eq!(texts(&identity), ["192.0.2.2", "198.51.100.7", "198.51.100.8"]);
+        assert_eq!(identity.initiators(), ["iqn.2018-06.org.example:n", "iqn.2018-06.org.example:o"]);
     }
 }

@@ -14,6 +14,7 @@ mod provisioner;
 mod pv;
 mod quantity;
 mod queue;
+mod reach;
 #[cfg(test)]
 mod samples;
 mod secret;

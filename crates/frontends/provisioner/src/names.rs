@@ -14,6 +14,8 @@ pub(crate) const PROVISIONED_BY: &str = "pv.kubernetes.io/provisioned-by";
 pub(crate) const BACKEND: &str = "leister.io/backend";
 /// On a Node: addresses from which it reaches storage, where they are others than its own in the cluster.
 pub(crate) const ADDRESSES: &str = "leister.io/storage-addresses";
+/// On a Node: the name under which it logs in to iSCSI targets.
+pub(crate) const INITIATOR: &str = "leister.io/initiator";
 
 /// What the PV controller writes on a claim that waits for a provisioner, in its old and its new form.
 const ASKED: [&str; 2] =

@@ -44,9 +44,12 @@ pub(crate) struct Tender {
 impl Tender {
     pub(crate) fn new(worker: Worker) -> Tender {
         let known = worker.orchestrator.catalogue().node(&worker.cluster);
-        let known = known.map(|node| node.identity.addresses.clone()).unwrap_or_default();
         Tender {
-            cluster: Cluster::new(worker.cluster.clone(), &known, Instant::now()),
+            cluster: Cluster::new(
+                worker.cluster.clone(),
+                known.as_ref().map(|node| &node.identity),
+                Instant::now(),
+            ),
             worker: Arc::new(worker),
             queue: Queue::default(),
             running: JoinSet::new(),

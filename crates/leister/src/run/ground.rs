@@ -12,7 +12,7 @@ use orchestrator::{BackendOrigin, ErrorKind, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
 
 use super::args::{InstanceArgs, Listen};
-use super::{chain, failed, of_orchestrator, of_rest, store};
+use super::{failed, of_orchestrator, of_rest, store};
 use crate::cli::Failure;
 use crate::config::Config;
 use crate::families::AllFamilies;

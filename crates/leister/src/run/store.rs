@@ -96,7 +96,7 @@ pub(super) async fn open(
 
 impl StoreArgs {
     /// Whether other hosts may use it too.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         matches!(self.kind, Kind::Etcd)
     }
 

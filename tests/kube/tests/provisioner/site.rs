@@ -15,6 +15,21 @@ pub(crate) const ARRAY: &str = "array";
 const ACCOUNT: (&str, &str) = ("leister-provisioner", "leister-provisioner");
 const PASSWORD: &str = "precious-word";
 
+const BLOCKS: &str = "version: 1
+storageDriverName: ontap-san
+backendName: blocks
+managementLIF: 10.99.0.1:8443
+svm: svm1
+username: admin
+password: precious-word
+storagePrefix: blk_
+useCHAP: true
+chapUsername: nodes
+chapInitiatorSecret: twelve-or-more
+chapTargetUsername: array
+chapTargetInitiatorSecret: more-than-twelve
+";
+
 pub(crate) struct Site {
     cluster: Cluster,
     /// Who needs the programs undisturbed reads; who ends some of them writes.
@@ -59,9 +74,11 @@ impl Site {
             ["sim", "ontap", "--listen=10.99.0.1:8443", "--password-file", &password, "--state", &state];
         site.serve_leister_as(ARRAY, &words)?;
         until("the array", LIMIT, || site.array("svm/svms").ok())?;
-        fs::write(site.path("filer.yaml"), backend("filer", "trident_"))?;
+        fs::create_dir(site.path("backends"))?;
+        fs::write(site.path("backends/filer.yaml"), backend("filer", "trident_"))?;
+        fs::write(site.path("backends/blocks.yaml"), BLOCKS)?;
         let kubeconfig = site.config_of(PROVISIONER, ACCOUNT)?.display().to_string();
-        let (config, state) = (file("filer.yaml"), file("provisioner"));
+        let (config, state) = (file("backends"), file("provisioner"));
         let socket = site.socket().display().to_string();
         let words = [
             "provisioner",

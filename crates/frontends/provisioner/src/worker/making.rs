@@ -14,6 +14,7 @@ use crate::call::{Call, call};
 use crate::herald::Reason;
 use crate::next::{bound_to, is_for};
 use crate::pv::{self, Draft};
+use crate::reach::Reach;
 use crate::wish::{self, Wish};
 use crate::{names, secret, within};
 
@@ -102,27 +103,21 @@ impl Worker {
             Ok(wished) => wished,
             Err(problem) => return Err(self.refuse(claim, problem).await),
         };
-        if self
-            .orchestrator
-            .catalogue()
-            .node(&self.cluster)
-            .is_none_or(|node| node.identity.addresses.is_empty())
-        {
-            let problem = format!(
-                "no node of the cluster has an address of type InternalIP, so that none could reach the volume; write \
-                 the annotation {} on the nodes",
-                names::ADDRESSES
-            );
-            return Err(self.refuse(claim, problem).await);
-        }
         let mut request = wish.request;
         request.source = source;
+        let identity = self.orchestrator.catalogue().node(&self.cluster).map(|node| node.identity.clone());
+        let narrowed = match Reach::of(identity.as_ref()).narrow(&mut request) {
+            Ok(narrowed) => narrowed,
+            Err(problem) => return Err(self.refuse(claim, problem).await),
+        };
         let create = Request::Create(Box::new(request));
-        self.orchestrator
-            .run_patiently(create, PATIENCE)
-            .await
-            .and_then(Answer::volume)
-            .map_err(Trouble::Storage)
+        let created = self.orchestrator.run_patiently(create, PATIENCE).await.and_then(Answer::volume);
+        created.map_err(|error| {
+            Trouble::Storage(match narrowed {
+                Some(reason) if error.hint.is_none() => error.hint(reason),
+                _ => error,
+            })
+        })
     }
 
     /// The volume to be copied: that of a claim beside this one, of the same class.
