@@ -70,6 +70,7 @@ pub fn identity_from(name: NodeName, files: &IdentityFiles) -> Result<NodeIdenti
         name,
         addresses: addresses()?,
         initiator: initiator(&files.initiator)?,
+        other_initiators: Vec::new(),
         nqn: nqn(&files.nqn)?,
         topology: Topology::default(),
     })

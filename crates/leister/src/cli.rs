@@ -45,6 +45,8 @@ right; 3 not found; 4 conflict, busy or in use; 5 server or backend unreachable;
 pub(crate) enum Verb {
     /// Serve: the daemon, in the foreground
     Run(Box<RunArgs>),
+    /// Serve claims of Kubernetes with PVs of its own NFS and iSCSI, without CSI
+    Provisioner(Box<crate::provisioner::ProvisionerArgs>),
     /// Make this machine a storage array for others
     Filer(FilerArgs),
     /// Show backends, classes, pools, volumes, snapshots, nodes or operations
@@ -89,7 +91,9 @@ pub(crate) enum Verb {
 /// Runs one verb that talks to a server, or writes what needs none.
 pub(crate) async fn execute(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Run(_) | Verb::Sim(_) | Verb::Filer(_) => Err(Failure::usage("this is not a verb of a client")),
+        Verb::Run(_) | Verb::Provisioner(_) | Verb::Sim(_) | Verb::Filer(_) => {
+            Err(Failure::usage("this is not a verb of a client"))
+        }
         Verb::Get(args) => get::execute(args).await,
         Verb::Create(args) => create::execute(*args).await,
         Verb::Delete(args) => delete::execute(args).await,

@@ -36,6 +36,10 @@ impl Config {
         Ok(config)
     }
 
+    pub(crate) fn classes(&self) -> Vec<Class> {
+        self.classes.values().map(|(class, _)| class.clone()).collect()
+    }
+
     /// The pool in a directory of this machine, as if a file had asked for it.
     ///
     /// # Errors

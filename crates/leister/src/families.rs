@@ -34,6 +34,25 @@ pub(crate) fn check(file: &BackendFile) -> Result<(), String> {
     }
 }
 
+/// Whether a PV without a driver can name volumes of the backend.
+///
+/// # Errors
+/// What of the file makes that impossible.
+pub(crate) fn check_for_pvs(file: &BackendFile) -> Result<(), String> {
+    let word =
+        |key: &str| file.to_value().get(key).and_then(|value| value.as_str()).map(str::to_ascii_lowercase);
+    let is_local = file.driver_name() == linux::DRIVER && file.to_value().get("remote").is_none();
+    let problem = match word("sanType").as_deref() {
+        _ if is_local => "without `remote` its volumes are on this machine only",
+        Some("nvme") => "with `sanType: nvme` its volumes are reached over NVMe only",
+        _ => return Ok(()),
+    };
+    Err(format!(
+        "backend `{}`: {problem}, which no PV can name; leave it out here, or serve it through CSI",
+        file.name()
+    ))
+}
+
 impl AllFamilies {
     pub(crate) fn new(instance: InstanceId, node: NodeName, vault: Vault) -> AllFamilies {
         AllFamilies { instance, node, vault }

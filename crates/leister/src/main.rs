@@ -6,6 +6,7 @@ mod families;
 mod filer;
 mod instance;
 mod output;
+mod provisioner;
 mod run;
 mod sim;
 mod usher;
@@ -22,7 +23,9 @@ fn main() -> ExitCode {
         return end(output::line(help.to_string().trim_end()).map_err(Failure::from));
     };
     let mut builder = match verb {
-        Verb::Run(_) | Verb::Sim(_) | Verb::Filer(_) => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Run(_) | Verb::Provisioner(_) | Verb::Sim(_) | Verb::Filer(_) => {
+            tokio::runtime::Builder::new_multi_thread()
+        }
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match builder.enable_all().build() {
@@ -35,6 +38,7 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(async {
         match verb {
             Verb::Run(args) => run::run(*args).await,
+            Verb::Provisioner(args) => provisioner::run(*args).await,
             Verb::Sim(args) => sim::run(args).await,
             Verb::Filer(args) => filer::execute(args).await,
             verb => cli::execute(verb).await,

@@ -280,7 +280,14 @@ impl Driver for LinuxDriver {
         const OPERATION: &str = "permit node";
         self.check_node(OPERATION, &permit.node.name)?;
         let permitted = self.array.permit(handle.as_str(), permit).await;
-        Ok(contract(permitted.map_err(|e| e.in_operation(OPERATION))?))
+        let permitted = contract(permitted.map_err(|e| e.in_operation(OPERATION))?);
+        let (Outcome::Changed(route) | Outcome::Unchanged(route)) = &permitted;
+        if matches!(route, Route::Iscsi(_)) && !permit.node.other_initiators.is_empty() {
+            self.forbid(handle, &permit.node).await?;
+            let message = format!("`{handle}` lets in one initiator, and `{}` has several", permit.node.name);
+            return Err(DriverError::new(ErrorKind::Unsupported, OPERATION, message));
+        }
+        Ok(permitted)
     }
 
     async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>> {

@@ -14,6 +14,9 @@ pub struct NodeIdentity {
     /// iSCSI initiator name (IQN).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initiator: Option<String>,
+    /// Those of its other machines, where the node stands for several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_initiators: Vec<String>,
     /// NVMe host name (NQN).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub nqn: Option<String>,
@@ -27,8 +30,14 @@ impl NodeIdentity {
             name,
             addresses: Vec::new(),
             initiator: None,
+            other_initiators: Vec::new(),
             nqn: None,
             topology: Topology::default(),
         }
+    }
+
+    /// All iSCSI initiator names of the node.
+    pub fn initiators(&self) -> Vec<&str> {
+        self.initiator.iter().chain(&self.other_initiators).map(String::as_str).collect()
     }
 }

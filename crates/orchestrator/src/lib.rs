@@ -36,5 +36,5 @@ pub use placement::Refusal;
 pub use record::{
     Goal, NodeRecord, Origin, Publication, SnapshotRecord, SnapshotStatus, VolumeRecord, VolumeStatus,
 };
-pub use request::{Answer, CreateRequest, ImportRequest, Request};
+pub use request::{Answer, CreateRequest, ImportRequest, Request, without_prefix};
 pub use running::Ticket;

@@ -1,5 +1,7 @@
 //! What can be asked for. Equal requests for one volume join; different ones exclude each other.
 
+mod parameters;
+
 use std::sync::Arc;
 
 use model::{
@@ -10,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::operation::Verb;
 use crate::{Result, SnapshotRecord, VolumeRecord};
+pub use parameters::without_prefix;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Request {

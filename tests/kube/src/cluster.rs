@@ -224,7 +224,7 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub fn serve_sidecar(&self, name: &str, account: (&str, &str), words: &[&str]) -> Result<()> {
-        let kubeconfig = self.kubeconfig(name, &self.token(account)?)?;
+        let kubeconfig = self.config_of(name, account)?;
         let program = self.programs.path(name).display().to_string();
         let mut all = vec!["-c".into(), AGAIN.into(), program];
         all.push(format!("--kubeconfig={}", kubeconfig.display()));
@@ -238,6 +238,23 @@ impl Cluster {
     /// There is none of that name.
     pub fn token(&self, (namespace, account): (&str, &str)) -> Result<String> {
         self.kubectl(&["create", "token", account, "-n", namespace, "--duration=24h"])?.ok()
+    }
+
+    /// A kubeconfig with the rights of a service account.
+    ///
+    /// # Errors
+    /// There is no such account.
+    pub fn config_of(&self, name: &str, account: (&str, &str)) -> Result<PathBuf> {
+        self.kubeconfig(name, &self.token(account)?)
+    }
+
+    /// Starts `leister` with words of its own, beside the one that serves the node.
+    ///
+    /// # Errors
+    /// It does not start.
+    pub fn serve_leister_as(&self, name: &str, words: &[&str]) -> Result<()> {
+        let words = words.iter().map(|word| (*word).to_owned()).collect();
+        self.serve_program(name, leister::program()?, words)
     }
 
     /// Starts a program that belongs to the cluster itself, with all rights.

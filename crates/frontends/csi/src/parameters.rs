@@ -2,18 +2,16 @@
 
 use std::collections::HashMap;
 
-use model::{ClassName, VolumeOption, VolumeOptions};
-use orchestrator::CreateRequest;
+use model::{VolumeOption, VolumeOptions};
+use orchestrator::{CreateRequest, without_prefix};
 use tonic::Status;
+
+use crate::status;
 
 /// What a provisioner adds by itself.
 const ADDED: &str = "csi.storage.k8s.io/";
-/// Ours and Trident's.
-const PREFIXES: [&str; 2] = ["leister.io/", "trident.netapp.io/"];
-const CLASS: &str = "class";
 
-/// Takes parameters over: `class` names one of our classes, a word for one volume is an option, and everything else is
-/// in the grammar of classes.
+/// Takes parameters over.
 ///
 /// # Errors
 /// `INVALID_ARGUMENT` with the name of a class that cannot be one; the orchestrator tells what it does not know.
@@ -25,16 +23,7 @@ pub(crate) fn read(request: &mut CreateRequest, parameters: &HashMap<String, Str
             label(request, added, value);
             continue;
         }
-        let plain = plain(key);
-        if plain == CLASS {
-            let class = ClassName::new(value);
-            request.class =
-                Some(class.map_err(|e| Status::invalid_argument(format!("parameter `{key}`: {e}")))?);
-        } else if let Ok(option) = plain.parse::<VolumeOption>() {
-            request.options.insert(option, value.clone());
-        } else {
-            request.parameters.push((key.clone(), value.clone()));
-        }
+        request.take_parameter(key, value).map_err(status::refused)?;
     }
     Ok(())
 }
@@ -46,15 +35,11 @@ pub(crate) fn read(request: &mut CreateRequest, parameters: &HashMap<String, Str
 pub(crate) fn options(mutable: &HashMap<String, String>) -> Result<VolumeOptions, Status> {
     let mut sorted: Vec<_> = mutable.iter().collect();
     sorted.sort();
-    let read = |(key, value): (&String, &String)| match plain(key).parse::<VolumeOption>() {
+    let read = |(key, value): (&String, &String)| match without_prefix(key).parse::<VolumeOption>() {
         Ok(option) => Ok((option, value.clone())),
         Err(problem) => Err(Status::invalid_argument(format!("mutable_parameters `{key}`: {problem}"))),
     };
     sorted.into_iter().map(read).collect()
-}
-
-fn plain(key: &str) -> &str {
-    PREFIXES.iter().find_map(|prefix| key.strip_prefix(prefix)).unwrap_or(key)
 }
 
 /// Whose volume it is, for people who look at it later.

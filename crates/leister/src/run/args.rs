@@ -12,30 +12,14 @@ use crate::cli::Failure;
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct RunArgs {
-    /// The instance: what users write behind `docker volume create -d`
-    #[arg(long, env = "LEISTER_NAME", default_value = "leister", value_parser = name)]
-    pub(crate) name: InstanceId,
-    /// Where records and mounts are kept [default: /var/lib/leister/NAME]
-    #[arg(long, env = "LEISTER_STATE_DIR", value_name = "DIR")]
-    state_dir: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) instance: InstanceArgs,
     /// A pool in this directory of this machine, as the backend `local`
     #[arg(long, env = "LEISTER_POOL", value_name = "DIR")]
     pub(crate) pool: Option<PathBuf>,
     /// Make the pool in a sparse file beside its directory if it is not there yet, such as 20GiB
     #[arg(long, env = "LEISTER_POOL_SIZE", value_name = "SIZE", requires = "pool")]
     pub(crate) pool_size: Option<String>,
-    /// Backends and classes in YAML or JSON; of a directory, all files
-    #[arg(long, env = "LEISTER_CONFIG", value_name = "FILE|DIR", value_delimiter = ':')]
-    pub(crate) config: Vec<PathBuf>,
-    /// The REST port, or `none` [default: 127.0.0.1:8000 while nobody has it]
-    #[arg(long, env = "LEISTER_LISTEN", value_name = "ADDRESS", value_parser = listen)]
-    pub(crate) listen: Option<Listen>,
-    /// Let --listen be an address that other machines can reach; there is no password
-    #[arg(long, env = "LEISTER_OPEN_TO_ALL", requires = "listen")]
-    pub(crate) open_to_all: bool,
-    /// The REST socket, for root alone [default: /run/leister/NAME.sock]
-    #[arg(long, env = "LEISTER_SOCKET", value_name = "PATH")]
-    socket: Option<PathBuf>,
     /// Where the Docker engine looks for plugins
     #[arg(long, env = "LEISTER_PLUGIN_DIR", value_name = "DIR", default_value = "/run/docker/plugins")]
     pub(crate) plugin_dir: PathBuf,
@@ -49,10 +33,41 @@ pub(crate) struct RunArgs {
     /// plugins/NAME/csi.sock in it unless given
     #[arg(long, env = "LEISTER_KUBELET_DIR", value_name = "DIR", value_parser = full_path)]
     pub(crate) kubelet_dir: Option<PathBuf>,
+    /// Where this machine is, as in `zone=east` or topology.kubernetes.io/zone=east: by CSI, volumes of pools with
+    /// `supportedTopologies` go where they can be reached
+    #[arg(long, env = "LEISTER_TOPOLOGY", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = segment)]
+    topology: Vec<(String, String)>,
     /// Passphrases of volumes that this node encrypts: a directory with the file `luks-passphrase`, or with one such
     /// directory for each volume
     #[arg(long, env = "LEISTER_LUKS_SECRETS", value_name = "DIR")]
     pub(crate) luks_secrets: Option<PathBuf>,
+    /// Reach a volume by one portal of its backend, though it has several: iSCSI then needs no multipathd, and waits
+    /// while that portal is away
+    #[arg(long, env = "LEISTER_SINGLE_PATH")]
+    pub(crate) single_path: bool,
+}
+
+/// What every daemon needs, whoever its users are.
+#[derive(Debug, Args)]
+pub(crate) struct InstanceArgs {
+    /// The instance: what users write behind `docker volume create -d`
+    #[arg(long, env = "LEISTER_NAME", default_value = "leister", value_parser = name)]
+    pub(crate) name: InstanceId,
+    /// Where records and mounts are kept [default: /var/lib/leister/NAME]
+    #[arg(long, env = "LEISTER_STATE_DIR", value_name = "DIR")]
+    state_dir: Option<PathBuf>,
+    /// Backends and classes in YAML or JSON; of a directory, all files
+    #[arg(long, env = "LEISTER_CONFIG", value_name = "FILE|DIR", value_delimiter = ':')]
+    pub(crate) config: Vec<PathBuf>,
+    /// The REST port, or `none` [default: 127.0.0.1:8000 while nobody has it]
+    #[arg(long, env = "LEISTER_LISTEN", value_name = "ADDRESS", value_parser = listen)]
+    pub(crate) listen: Option<Listen>,
+    /// Let --listen be an address that other machines can reach; there is no password
+    #[arg(long, env = "LEISTER_OPEN_TO_ALL", requires = "listen")]
+    pub(crate) open_to_all: bool,
+    /// The REST socket, for root alone [default: /run/leister/NAME.sock]
+    #[arg(long, env = "LEISTER_SOCKET", value_name = "PATH")]
+    socket: Option<PathBuf>,
     /// Secrets that `credentials` in backend files name: a directory for each, with a file for each key, such as
     /// `username` and `password`
     #[arg(long, env = "LEISTER_BACKEND_SECRETS", value_name = "DIR")]
@@ -60,10 +75,6 @@ pub(crate) struct RunArgs {
     /// This machine's name among the nodes [default: the host name]
     #[arg(long, env = "LEISTER_NODE", value_name = "NAME")]
     node: Option<NodeName>,
-    /// Where this machine is, as in `zone=east` or topology.kubernetes.io/zone=east: by CSI, volumes of pools with
-    /// `supportedTopologies` go where they can be reached
-    #[arg(long, env = "LEISTER_TOPOLOGY", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = segment)]
-    topology: Vec<(String, String)>,
     /// The id that volumes carry: only to get them back into a new state directory
     #[arg(long, env = "LEISTER_INSTANCE_ID", value_name = "ID")]
     pub(crate) instance_id: Option<InstanceId>,
@@ -71,10 +82,6 @@ pub(crate) struct RunArgs {
     /// on the backends holds, over what this host has recorded
     #[arg(long, env = "LEISTER_SHARED_BACKENDS", requires = "instance_id")]
     pub(crate) shared_backends: bool,
-    /// Reach a volume by one portal of its backend, though it has several: iSCSI then needs no multipathd, and waits
-    /// while that portal is away
-    #[arg(long, env = "LEISTER_SINGLE_PATH")]
-    pub(crate) single_path: bool,
     #[command(flatten)]
     pub(crate) store: StoreArgs,
     #[command(flatten)]
@@ -122,16 +129,6 @@ impl LogArgs {
 }
 
 impl RunArgs {
-    pub(crate) fn state_dir(&self) -> PathBuf {
-        let own = || PathBuf::from("/var/lib/leister").join(self.name.as_str());
-        self.state_dir.clone().unwrap_or_else(own)
-    }
-
-    pub(crate) fn socket(&self) -> PathBuf {
-        let own = || PathBuf::from(format!("/run/leister/{}.sock", self.name));
-        self.socket.clone().unwrap_or_else(own)
-    }
-
     /// The socket of the CSI plugin, where it is served at all.
     pub(crate) fn csi_socket(&self) -> Option<PathBuf> {
         let own = |kubelet: &PathBuf| kubelet.join("plugins").join(&self.csi_name).join("csi.sock");
@@ -140,6 +137,18 @@ impl RunArgs {
 
     pub(crate) fn topology(&self) -> Topology {
         self.topology.iter().cloned().collect()
+    }
+}
+
+impl InstanceArgs {
+    pub(crate) fn state_dir(&self) -> PathBuf {
+        let own = || PathBuf::from("/var/lib/leister").join(self.name.as_str());
+        self.state_dir.clone().unwrap_or_else(own)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        let own = || PathBuf::from(format!("/run/leister/{}.sock", self.name));
+        self.socket.clone().unwrap_or_else(own)
     }
 
     /// # Errors

@@ -9,7 +9,7 @@ use clap::{Args, ValueEnum};
 use model::{InstanceId, NodeName};
 use store::{EtcdConfig, EtcdStore, EtcdUser, Post, SqliteStore, Store, StoreError};
 
-use super::{RunArgs, chain, of_store};
+use super::{InstanceArgs, chain, of_store};
 use crate::cli::{Code, Failure};
 use crate::instance;
 
@@ -68,11 +68,12 @@ const PAUSE: Duration = Duration::from_millis(500);
 /// # Errors
 /// Options that do not fit together; a store that cannot be used, with the way out.
 pub(super) async fn open(
-    args: &RunArgs,
+    args: &InstanceArgs,
     state: &Path,
     node: &NodeName,
+    has_pool: bool,
 ) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
-    args.store.check(args)?;
+    args.store.check(args, has_pool)?;
     let records = state.join(RECORDS);
     let has_records = records.exists();
     if args.store.kind == Kind::Etcd {
@@ -95,11 +96,11 @@ pub(super) async fn open(
 
 impl StoreArgs {
     /// Whether other hosts may use it too.
-    pub(super) fn is_shared(&self) -> bool {
+    pub(crate) fn is_shared(&self) -> bool {
         matches!(self.kind, Kind::Etcd)
     }
 
-    fn check(&self, args: &RunArgs) -> Result<(), Failure> {
+    fn check(&self, args: &InstanceArgs, has_pool: bool) -> Result<(), Failure> {
         match self.kind {
             Kind::Sqlite if !self.etcd_endpoints.is_empty() => {
                 Err(Failure::usage("--etcd-endpoints is given, but the records are kept in sqlite")
@@ -109,7 +110,7 @@ impl StoreArgs {
                 Err(Failure::usage("--shared-backends is for hosts that share no store, and --store etcd is one")
                     .hint("leave --shared-backends out"))
             }
-            Kind::Etcd if args.pool.is_some() => {
+            Kind::Etcd if has_pool => {
                 Err(Failure::usage("--pool is a pool of this machine, which no other host that leads can use")
                     .hint("make it an array with `leister filer serve`, and give all hosts its backend file with --config"))
             }
@@ -119,7 +120,7 @@ impl StoreArgs {
 
     async fn open_etcd(
         &self,
-        args: &RunArgs,
+        args: &InstanceArgs,
         state: &Path,
         node: &NodeName,
     ) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
@@ -188,7 +189,7 @@ impl StoreArgs {
         }
     }
 
-    fn config(&self, args: &RunArgs) -> Result<EtcdConfig, Failure> {
+    fn config(&self, args: &InstanceArgs) -> Result<EtcdConfig, Failure> {
         let prefix = self.etcd_prefix.clone().unwrap_or_else(|| format!("/leister/{}", args.name));
         if !prefix.starts_with('/') || prefix.trim_matches('/').is_empty() {
             return Err(Failure::usage(format!("--etcd-prefix `{prefix}` must begin with / and a name"))

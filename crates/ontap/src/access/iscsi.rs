@@ -31,10 +31,11 @@ impl Array {
     /// or its own alone, and whoever sees another takes its own back.
     pub(crate) async fn map(&self, handle: &Handle, lun: &Lun, permit: &Permit) -> Result<Outcome<Route>> {
         let node = &permit.node.name;
-        let Some(initiator) = permit.node.initiator.as_deref() else {
+        let initiators = permit.node.initiators();
+        if initiators.is_empty() {
             let hint = "install open-iscsi there, so that it gets one";
             return Err(lacking(node, "iSCSI initiator name", hint));
-        };
+        }
         let before = self.mapped(lun);
         if let Some(other) = self.other(&before, permit) {
             return Err(taken(handle, &other));
@@ -46,14 +47,14 @@ impl Array {
             maps = self.maps(lun).await?;
         }
         if !maps.iter().any(|map| map.igroup.name == group) {
-            changed |= self.add_map(lun, &group, initiator).await?;
+            changed |= self.add_map(lun, &group, &initiators).await?;
             maps = self.maps(lun).await?;
         }
         if let Some(other) = self.other(&self.readers(&maps), permit) {
             self.unmap(lun, &maps, node).await?;
             return Err(taken(handle, &other));
         }
-        changed |= self.tidy(lun, &maps, permit, initiator).await?;
+        changed |= self.tidy(lun, &maps, permit, &initiators).await?;
         let number = maps.iter().find(|map| map.igroup.name == group).and_then(|map| map.logical_unit_number);
         let Some(number) = number else {
             let message = format!("`{handle}` has lost its map to `{group}` at this moment");
@@ -92,20 +93,22 @@ impl Array {
     }
 
     /// Says whether there was none yet.
-    async fn add_map(&self, lun: &Lun, group: &str, initiator: &str) -> Result<bool> {
+    async fn add_map(&self, lun: &Lun, group: &str, initiators: &[&str]) -> Result<bool> {
         let fail = self.error(PERMIT);
-        if !self.sound.is(group, initiator) {
-            self.group(group, initiator).await?;
-            if let Some(chap) = &self.config.chap {
+        let members = initiators.join(" ");
+        if !self.sound.is(group, &members) {
+            self.group(group, initiators).await?;
+            for initiator in initiators {
+                let Some(chap) = &self.config.chap else { break };
                 let credentials = Credentials::new(&self.svm, initiator, chap);
                 iscsi::set_credentials(&self.client, &credentials).await.map_err(&fail)?;
             }
-            self.sound.note(group, initiator);
+            self.sound.note(group, &members);
         }
         let map = || igroups::map(&self.client, &self.svm, &lun.uuid, group);
         let mut done = map().await;
         if matches!(&done, Err(error) if error.is(NO_IGROUP)) {
-            self.group(group, initiator).await?;
+            self.group(group, initiators).await?;
             done = map().await;
         }
         match done {
@@ -128,14 +131,14 @@ impl Array {
         }
     }
 
-    /// Takes the node's map of the other kind, and lets into its igroup its initiator and no other.
-    async fn tidy(&self, lun: &Lun, maps: &[Map], permit: &Permit, initiator: &str) -> Result<bool> {
+    /// Takes the node's map of the other kind, and lets into its igroup its initiators and no other.
+    async fn tidy(&self, lun: &Lun, maps: &[Map], permit: &Permit, initiators: &[&str]) -> Result<bool> {
         let fail = self.error(PERMIT);
         let mut changed = false;
         for map in maps {
             match self.groups().read(&map.igroup.name) {
                 Some((node, alone)) if node == permit.node.name && alone == permit.exclusive => {
-                    changed |= self.admit(&map.igroup.uuid, &map.igroup.initiators, initiator).await?;
+                    changed |= self.admit(&map.igroup.uuid, &map.igroup.initiators, initiators).await?;
                 }
                 Some((node, _)) if node == permit.node.name => {
                     igroups::unmap(&self.client, &lun.uuid, &map.igroup.uuid).await.map_err(&fail)?;
@@ -175,23 +178,24 @@ impl Array {
         Ok(())
     }
 
-    /// The node's igroup, holding its initiator and no other; says whether it had to be changed.
-    async fn group(&self, name: &str, initiator: &str) -> Result<bool> {
+    /// The node's igroup, holding its initiators and no other; says whether it had to be changed.
+    async fn group(&self, name: &str, initiators: &[&str]) -> Result<bool> {
         let fail = self.error(PERMIT);
         let Some(group) = igroups::find(&self.client, &self.svm, name).await.map_err(&fail)? else {
-            return match igroups::create(&self.client, &self.svm, name, initiator).await {
+            return match igroups::create(&self.client, &self.svm, name, initiators).await {
                 Err(error) if !error.is(EXISTS) => Err(fail(error)),
                 _ => Ok(true),
             };
         };
-        let initiators: Vec<String> = group.initiators.into_iter().map(|known| known.name).collect();
-        self.admit(&group.uuid, &initiators, initiator).await
+        let known: Vec<String> = group.initiators.into_iter().map(|known| known.name).collect();
+        self.admit(&group.uuid, &known, initiators).await
     }
 
-    async fn admit(&self, group: &str, known: &[String], initiator: &str) -> Result<bool> {
+    async fn admit(&self, group: &str, known: &[String], initiators: &[&str]) -> Result<bool> {
         let fail = self.error(PERMIT);
         let mut changed = false;
-        if !known.iter().any(|known| known == initiator) {
+        for initiator in initiators.iter().filter(|initiator| !known.iter().any(|known| known == *initiator))
+        {
             changed = true;
             match igroups::add(&self.client, group, initiator).await {
                 Err(error) if !error.is(INITIATOR_KNOWN) => return Err(fail(error)),
@@ -199,7 +203,7 @@ impl Array {
             }
         }
         // A node that got another name must not leave its old one to somebody else.
-        for old in known.iter().filter(|known| *known != initiator) {
+        for old in known.iter().filter(|known| !initiators.contains(&known.as_str())) {
             igroups::remove(&self.client, group, old).await.map_err(&fail)?;
             changed = true;
         }

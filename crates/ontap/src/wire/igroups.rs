@@ -17,7 +17,7 @@ struct NewIgroup<'a> {
     svm: Named,
     os_type: &'static str,
     protocol: &'static str,
-    initiators: [Named; 1],
+    initiators: Vec<Named>,
 }
 
 /// A LUN as an igroup sees it.
@@ -49,13 +49,13 @@ pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Optio
     client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", "uuid,initiators.name")]).await
 }
 
-pub(crate) async fn create(client: &Client, svm: &str, name: &str, initiator: &str) -> Result<()> {
+pub(crate) async fn create(client: &Client, svm: &str, name: &str, initiators: &[&str]) -> Result<()> {
     let igroup = NewIgroup {
         name,
         svm: Named::new(svm),
         os_type: "linux",
         protocol: "iscsi",
-        initiators: [Named::new(initiator)],
+        initiators: initiators.iter().copied().map(Named::new).collect(),
     };
     client.post(PATH, &igroup).await
 }

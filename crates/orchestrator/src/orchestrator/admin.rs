@@ -154,7 +154,8 @@ impl Orchestrator {
             return Ok(());
         }
         let reach = |identity: &NodeIdentity| {
-            (identity.addresses.clone(), identity.initiator.clone(), identity.nqn.clone())
+            let initiators: Vec<String> = identity.initiators().into_iter().map(str::to_owned).collect();
+            (identity.addresses.clone(), initiators, identity.nqn.clone())
         };
         let renewing =
             before.as_ref().is_some_and(|node| node.renewing || reach(&node.identity) != reach(&identity));

@@ -1,0 +1,122 @@
+//! The provisioner as a whole: finds its cluster, and works while it holds the Lease.
+
+use std::path::{Path, PathBuf};
+
+use k8s_openapi::api::core::v1::PersistentVolume;
+use kube::api::ListParams;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+use model::NodeName;
+use orchestrator::Orchestrator;
+
+use crate::herald::Herald;
+use crate::lease::Ballot;
+use crate::tend::Tender;
+use crate::within;
+use crate::worker::Worker;
+use crate::world::World;
+
+/// How the provisioner works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProvisionerSettings {
+    /// What StorageClasses call us: the first name is ours in events.
+    pub names: Vec<String>,
+    /// How to reach the cluster; `None`: as a pod of it does.
+    pub kubeconfig: Option<PathBuf>,
+    /// Where our Lease and the Secrets of iSCSI sessions are; `None`: our own.
+    pub namespace: Option<String>,
+    /// The Lease of which one replica is the holder.
+    pub lease: String,
+    /// What this replica calls itself in it.
+    pub replica: String,
+    /// What the cluster is called among the nodes that reach volumes.
+    pub cluster: NodeName,
+}
+
+/// Why the provisioner cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ProvisionerError {
+    #[error("cannot read the kubeconfig {}", file.display())]
+    Kubeconfig {
+        file: PathBuf,
+        #[source]
+        source: Box<kube::config::KubeconfigError>,
+    },
+    #[error("this is not a pod with a service account")]
+    NoPod(#[source] kube::config::InClusterError),
+    #[error("cannot speak to the cluster")]
+    Client(#[source] Box<kube::Error>),
+    #[error("the cluster refuses us: {0}")]
+    Refused(String),
+}
+
+/// Connected, and not yet at work.
+pub struct Provisioner {
+    client: Client,
+    settings: ProvisionerSettings,
+    namespace: String,
+}
+
+impl Provisioner {
+    /// # Behavior
+    /// A cluster that does not answer is waited for later.
+    ///
+    /// # Errors
+    /// What is wrong with what we were given: no such file, no service account, no rights.
+    pub async fn connect(settings: ProvisionerSettings) -> Result<Provisioner, ProvisionerError> {
+        let config = config(settings.kubeconfig.as_deref()).await?;
+        let namespace = settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).map_err(|e| ProvisionerError::Client(Box::new(e)))?;
+        let volumes = Api::<PersistentVolume>::all(client.clone());
+        match within(volumes.list_metadata(&ListParams::default().limit(1))).await {
+            Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
+                return Err(ProvisionerError::Refused(status.message.clone()));
+            }
+            Err(error) => tracing::warn!(%error, "the cluster does not answer yet"),
+            Ok(_) => {}
+        }
+        Ok(Provisioner { client, settings, namespace })
+    }
+
+    /// Works until `shutdown` ends, whenever this replica is the one that does.
+    pub async fn serve(self, orchestrator: Orchestrator, shutdown: impl Future<Output = ()> + Send) {
+        let Provisioner { client, settings, namespace } = self;
+        let mut ballot =
+            Ballot::new(client.clone(), &namespace, settings.lease.clone(), settings.replica.clone());
+        let name = settings.names.first().cloned().unwrap_or_default();
+        let work = async {
+            loop {
+                ballot.win().await;
+                tracing::info!(lease = settings.lease, replica = settings.replica, "this replica provisions");
+                let (world, changes) = World::watched(&client);
+                let worker = Worker {
+                    orchestrator: orchestrator.clone(),
+                    client: client.clone(),
+                    world,
+                    herald: Herald::new(client.clone(), name.clone()),
+                    names: settings.names.clone(),
+                    namespace: namespace.clone(),
+                    cluster: settings.cluster.clone(),
+                };
+                tokio::select! {
+                    () = ballot.hold() => {
+                        tracing::warn!(lease = settings.lease, "the Lease is lost: another replica provisions");
+                    }
+                    () = Tender::new(worker).tend(changes) => {}
+                }
+            }
+        };
+        tokio::select! {
+            () = work => {}
+            () = shutdown => {}
+        }
+        ballot.release().await;
+    }
+}
+
+async fn config(file: Option<&Path>) -> Result<Config, ProvisionerError> {
+    let Some(file) = file else { return Config::incluster().map_err(ProvisionerError::NoPod) };
+    let failed = |source| ProvisionerError::Kubeconfig { file: file.to_owned(), source: Box::new(source) };
+    let kubeconfig = Kubeconfig::read_from(file).map_err(failed)?;
+    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
+}

@@ -1,0 +1,113 @@
+//! `leister provisioner`: the orchestrator with claims of Kubernetes as its users.
+
+use std::path::PathBuf;
+
+use ::provisioner::{Provisioner, ProvisionerError, ProvisionerSettings};
+use clap::Args;
+use model::{NodeIdentity, NodeName};
+
+use crate::cli::{Code, Failure};
+use crate::config::Config;
+use crate::families;
+use crate::instance;
+use crate::run::{Ground, InstanceArgs, chain, set_up};
+use crate::usher::Usher;
+
+/// Makes a volume for each PersistentVolumeClaim whose StorageClass names this provisioner, and the PV with which
+/// kubelets mount it by themselves, over NFS or iSCSI: no driver on the nodes. docs/provisioner.md says more.
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct ProvisionerArgs {
+    /// How to reach the cluster [default: as a pod of it, with its service account]
+    #[arg(long, env = "LEISTER_KUBECONFIG", value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+    /// What StorageClasses call this provisioner; several with commas
+    #[arg(
+        long = "provisioner-name",
+        env = "LEISTER_PROVISIONER_NAME",
+        value_name = "NAME",
+        value_delimiter = ',',
+        default_value = ::provisioner::DEFAULT_NAME,
+        value_parser = provisioner_name
+    )]
+    names: Vec<String>,
+    /// The namespace of the Lease and of the Secrets with iSCSI accounts [default: the pod's own, or the kubeconfig's]
+    #[arg(long, env = "LEISTER_NAMESPACE", value_name = "NAMESPACE")]
+    namespace: Option<String>,
+    /// The Lease of which one replica is the holder [default: NAME-provisioner]
+    #[arg(long, env = "LEISTER_LEASE", value_name = "NAME")]
+    lease: Option<String>,
+    /// What the cluster is called among the nodes that reach volumes: another word for each cluster on one store
+    #[arg(long, env = "LEISTER_CLUSTER", value_name = "NAME", default_value = "kubernetes")]
+    cluster: NodeName,
+    #[command(flatten)]
+    instance: InstanceArgs,
+}
+
+/// Works until a signal ends it.
+///
+/// # Errors
+/// What keeps it from starting: nothing has been changed then.
+pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
+    args.instance.log.start()?;
+    let config = Config::read(&args.instance.config)?;
+    for (file, _) in config.backends.values() {
+        families::check_for_pvs(file).map_err(Failure::usage)?;
+    }
+    let node = NodeIdentity::named(args.instance.node()?);
+    if node.name == args.cluster {
+        let message = format!("--cluster `{}` is also the name of this node", args.cluster);
+        return Err(Failure::usage(message).hint("give another one with --cluster or --node"));
+    }
+    let usher = Usher::listen()?;
+    let ground = Ground::claim(&args.instance, &node.name, false).await?;
+    let replica = instance::fresh(node.name.as_str())
+        .map_err(|e| Failure::new(Code::Failed, format!("cannot make a name for this replica: {e}")))?;
+    let settings = ProvisionerSettings {
+        names: args.names,
+        kubeconfig: args.kubeconfig,
+        namespace: args.namespace,
+        lease: args.lease.unwrap_or_else(|| format!("{}-provisioner", args.instance.name)),
+        replica: replica.to_string(),
+        cluster: args.cluster,
+    };
+    let provisioner = Provisioner::connect(settings).await.map_err(|e| of_provisioner(&e))?;
+    let classes = config.classes();
+    let (orchestrator, server) = ground.start(&args.instance, node.clone(), config).await?;
+    let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
+    let provisioning = tokio::spawn(provisioner.serve(orchestrator.clone(), usher.stopped()));
+    let set_up = tokio::select! {
+        set_up = set_up(&orchestrator, classes, node, args.instance.store.is_shared()) => set_up,
+        () = usher.stopped() => Ok(()),
+    };
+    if set_up.is_err() {
+        usher.stop();
+    }
+    usher.stopped().await;
+    if let Err(e) = provisioning.await {
+        tracing::error!(error = %e, "the provisioner ended badly");
+    }
+    if let Err(e) = rest.await {
+        tracing::error!(error = %e, "the REST server ended badly");
+    }
+    orchestrator.stop().await;
+    tracing::info!("stopped");
+    set_up
+}
+
+fn of_provisioner(error: &ProvisionerError) -> Failure {
+    let message = chain(error);
+    match error {
+        ProvisionerError::Kubeconfig { .. } => Failure::usage(format!("--kubeconfig: {message}")),
+        ProvisionerError::NoPod(_) => {
+            Failure::usage(message).hint("outside of the cluster, give a file with --kubeconfig")
+        }
+        ProvisionerError::Refused(_) => Failure::new(Code::Failed, message)
+            .hint("deploy/kubernetes/provisioner.yaml has the rights that it needs"),
+        ProvisionerError::Client(_) => Failure::new(Code::Unreachable, message),
+    }
+}
+
+fn provisioner_name(text: &str) -> Result<String, String> {
+    ::provisioner::check_name(text).map(|()| text.to_owned())
+}

@@ -1,0 +1,132 @@
+//! What every daemon stands on: its records, its orchestrator, and the interface for its operators.
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ::store::Store;
+use model::{Class, InstanceId, NodeIdentity, NodeName};
+use orchestrator::{BackendOrigin, ErrorKind, Orchestrator, Settings};
+use rest::{RestError, RestSettings, Server};
+
+use super::args::{InstanceArgs, Listen};
+use super::{failed, of_orchestrator, of_rest, store};
+use crate::cli::Failure;
+use crate::config::Config;
+use crate::families::AllFamilies;
+use crate::vault::Vault;
+
+const PORT: &str = "127.0.0.1:8000";
+/// Between tries to tell a shared store of this host.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Claimed, with nothing done yet.
+pub(crate) struct Ground {
+    pub(crate) state: PathBuf,
+    store: Arc<dyn Store>,
+    instance: InstanceId,
+    server: Server,
+}
+
+impl Ground {
+    /// # Errors
+    /// Another instance has it, or it cannot be used.
+    pub(crate) async fn claim(
+        args: &InstanceArgs,
+        node: &NodeName,
+        has_pool: bool,
+    ) -> Result<Ground, Failure> {
+        let state = std::path::absolute(args.state_dir()).map_err(|e| failed(&args.state_dir(), &e))?;
+        DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(|e| failed(&state, &e))?;
+        let (store, instance) = store::open(args, &state, node, has_pool).await?;
+        let server = claim_rest(args).await?;
+        Ok(Ground { state, store, instance, server })
+    }
+
+    /// Starts the orchestrator with the backends of files; what is left is to serve.
+    ///
+    /// # Errors
+    /// The records cannot be read.
+    pub(crate) async fn start(
+        self,
+        args: &InstanceArgs,
+        node: NodeIdentity,
+        config: Config,
+    ) -> Result<(Orchestrator, Server), Failure> {
+        let Ground { state, store, instance, server } = self;
+        let vault = Vault::new(args.backend_secrets.clone());
+        let families = AllFamilies::new(instance.clone(), node.name.clone(), vault);
+        let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node) };
+        let orchestrator =
+            Orchestrator::start(settings, store, Arc::new(families)).await.map_err(of_orchestrator)?;
+        let backends = config.backends.len();
+        for (file, path) in config.backends.into_values() {
+            for warning in file.warnings() {
+                tracing::warn!(backend = %file.name(), warning);
+            }
+            orchestrator.add_backend(file, BackendOrigin::File(path));
+        }
+        tracing::info!(
+            version = env!("CARGO_PKG_VERSION"),
+            name = %args.name,
+            instance = %orchestrator.settings().instance,
+            node = %orchestrator.settings().node.name,
+            state = %state.display(),
+            volumes = orchestrator.catalogue().volume_count(),
+            backends,
+            "leister serves"
+        );
+        Ok((orchestrator, server))
+    }
+}
+
+/// What files say of classes holds over what was stored; this machine is a node.
+///
+/// # Behavior
+/// A store that others share may be away, or nobody may lead: that passes, and this host serves its users meanwhile.
+pub(crate) async fn set_up(
+    orchestrator: &Orchestrator,
+    classes: Vec<Class>,
+    node: NodeIdentity,
+    is_shared: bool,
+) -> Result<(), Failure> {
+    let told = async || {
+        for class in &classes {
+            orchestrator.create_class(class.clone()).await?;
+        }
+        orchestrator.register_node(node.clone()).await
+    };
+    loop {
+        match told().await {
+            Err(error) if is_shared && error.kind == ErrorKind::Unreachable => {
+                tracing::warn!(
+                    problem = error.sentence(),
+                    "this node and the files' classes are not known yet"
+                );
+                tokio::time::sleep(AGAIN).await;
+            }
+            told => return told.map_err(of_orchestrator),
+        }
+    }
+}
+
+async fn claim_rest(args: &InstanceArgs) -> Result<Server, Failure> {
+    let mut settings =
+        RestSettings { socket: Some(args.socket()), address: None, open_to_all: args.open_to_all };
+    match args.listen {
+        Some(Listen::None) => {}
+        Some(Listen::On(address)) => settings.address = Some(address),
+        // Nobody asked for this port: a second instance on this machine does without.
+        None => settings.address = PORT.parse().ok(),
+    }
+    match Server::claim(&settings).await {
+        Err(RestError::Port { .. }) if args.listen.is_none() => {
+            tracing::info!("{PORT} is taken; the REST interface is on the socket alone");
+            settings.address = None;
+            Server::claim(&settings).await.map_err(|e| of_rest(&e))
+        }
+        claimed => claimed.map_err(|e| of_rest(&e)),
+    }
+}
