@@ -8,10 +8,10 @@
 //! After a start of the machine: [`Access::open`], then [`Access::serve`] every volume, then [`Access::answer`]. A client
 //! that came back earlier would be told that its volume does not exist.
 
-mod configfs;
+pub mod configfs;
 mod iscsi;
 mod ledger;
-mod machine;
+pub mod machine;
 mod nfs;
 mod nvme;
 mod settings;
@@ -27,9 +27,12 @@ use serde::{Deserialize, Serialize};
 use crate::error::Result;
 use crate::{FilerError, Outcome};
 use iscsi::Iscsi;
+pub use iscsi::{Backstore, Offer};
 use ledger::{Entry, Ledger};
 use nfs::Nfs;
+pub use nfs::{Bound, NfsServer};
 use nvme::Nvme;
+pub use nvme::{flush_each_write, nvme_door};
 pub use settings::{IscsiSettings, NfsSettings, NvmeSettings, Settings};
 
 /// By which wire a volume is served.

@@ -1,10 +1,13 @@
 //! `leister sim`: an array that is none, to try things on.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::io::IsTerminal as _;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand, ValueEnum};
-use sim_ontap::{Personality, Sim};
+use sim_data::{Plane, PlaneSpec};
+use sim_ontap::{Builder, Personality, Sim};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cli::{Code, Failure};
@@ -19,11 +22,12 @@ pub(crate) struct SimArgs {
 
 #[derive(Debug, Subcommand)]
 enum Array {
-    /// NetApp ONTAP: its REST API, without data behind it
+    /// NetApp ONTAP: its REST API, with data behind it or without
     Ontap(Box<OntapArgs>),
 }
 
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("lifs").multiple(true))]
 struct OntapArgs {
     /// Address and port to serve on
     #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
@@ -50,8 +54,28 @@ struct OntapArgs {
     #[arg(long)]
     http: bool,
     /// File to keep the array's state in
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", conflicts_with = "data")]
     state: Option<PathBuf>,
+    /// Keep volumes, LUNs and namespaces in this directory, on a mounted btrfs or XFS, and serve them by this machine's
+    /// kernel; the array's state is kept there, too
+    #[arg(long, value_name = "DIR", requires = "lifs")]
+    data: Option<PathBuf>,
+    /// What is served of them: `nfs`, `iscsi`, `nvme`
+    #[arg(long, value_delimiter = ',', default_values = ["nfs", "iscsi"], value_name = "WIRES")]
+    wires: Vec<WireKind>,
+    /// Address of an interface for NFS, in a network of this machine; again for more, on the array's nodes in turn
+    #[arg(long, value_name = "ADDRESS", group = "lifs")]
+    nas_lif: Vec<IpAddr>,
+    /// The same for iSCSI and NVMe
+    #[arg(long, value_name = "ADDRESS", group = "lifs")]
+    san_lif: Vec<IpAddr>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum WireKind {
+    Nfs,
+    Iscsi,
+    Nvme,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -77,6 +101,11 @@ impl std::fmt::Debug for OntapArgs {
 /// What keeps it from starting.
 pub(crate) async fn run(args: SimArgs) -> Result<(), Failure> {
     let Array::Ontap(args) = args.array;
+    tracing_subscriber::fmt()
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
     let password = password(&args)?;
     let personality = match args.personality {
         Kind::Unified => Personality::Unified,
@@ -95,6 +124,28 @@ pub(crate) async fn run(args: SimArgs) -> Result<(), Failure> {
     if let Some(file) = &args.state {
         builder = builder.state_file(file);
     }
+    for (number, address) in args.nas_lif.iter().enumerate() {
+        builder = builder.lif(
+            &format!("nas{}", number + 1),
+            &address.to_string(),
+            &["data_core", "data_nfs", "management_https"],
+        );
+    }
+    for (number, address) in args.san_lif.iter().enumerate() {
+        let services = ["data_core", "data_iscsi", "data_nvme_tcp"];
+        builder = builder.lif(&format!("san{}", number + 1), &address.to_string(), &services);
+    }
+    if let Some(dir) = args.data.clone() {
+        if personality == Personality::AsaR2 {
+            return Err(Failure::usage(
+                "`--data` has nothing for storage units: use another `--personality`",
+            ));
+        }
+        let wires = args.wires.clone();
+        let backed = tokio::task::spawn_blocking(move || with_data(builder, &dir, &wires)).await;
+        builder = backed
+            .map_err(|e| Failure::new(Code::Failed, format!("opening the data ended early: {e}")))??;
+    }
     // Before the first word is out: who reads it may send the signal at once.
     let handlers =
         signal(SignalKind::terminate()).and_then(|end| Ok((end, signal(SignalKind::interrupt())?)));
@@ -107,6 +158,32 @@ pub(crate) async fn run(args: SimArgs) -> Result<(), Failure> {
         _ = stop.recv() => {}
     }
     Ok(())
+}
+
+/// Gives the array its storage, and the state that lies there.
+fn with_data(builder: Builder, dir: &Path, wires: &[WireKind]) -> Result<Builder, Failure> {
+    let failed = |e: &dyn std::error::Error| Failure::new(Code::Failed, chain(e));
+    let has = |wire| wires.contains(&wire);
+    let spec = PlaneSpec {
+        dir: dir.to_owned(),
+        nfs: has(WireKind::Nfs),
+        iscsi: has(WireKind::Iscsi),
+        nvme: has(WireKind::Nvme),
+    };
+    let plane = Plane::open(&spec).map_err(|e| failed(&e))?;
+    let mut licences = vec!["flexclone", "snaprestore"];
+    let licensed = [(WireKind::Nfs, "nfs"), (WireKind::Iscsi, "iscsi"), (WireKind::Nvme, "nvme_of")];
+    licences.extend(licensed.iter().filter(|(wire, _)| has(*wire)).map(|(_, licence)| *licence));
+    let each = plane.capacity().map_err(|e| failed(&e))? / 2;
+    let builder = builder.licences(&licences).aggregate("aggr1", each, "ssd").aggregate("aggr2", each, "ssd");
+    let known = plane.load().map_err(|e| failed(&e))?;
+    let is_new = known.is_none();
+    let state = match known {
+        Some(state) => state,
+        None => builder.first_state().map_err(|e| failed(&e))?,
+    };
+    plane.begin(&state, is_new).map_err(|e| failed(&e))?;
+    Ok(builder.state(state).backing(Arc::new(plane)))
 }
 
 fn password(args: &OntapArgs) -> Result<String, Failure> {

@@ -6,11 +6,11 @@ use rig::{Guest, Output, Rig};
 use crate::process::{LIMIT, Process, program};
 
 /// Brings the disks of a storage guest up: the first is the pool, the second keeps state, that of nfsd too.
-const DISKS: &str = include_str!("disks.sh");
+pub(crate) const DISKS: &str = include_str!("disks.sh");
 
 /// Where `leister filer` keeps its state, and trust below it.
 const STATE: &str = "/var/lib/leister/filer";
-const POOL: &str = "/srv/pool";
+pub(crate) const POOL: &str = "/srv/pool";
 
 /// How a storage host shall serve.
 #[derive(Debug, Clone)]

@@ -8,9 +8,11 @@
 mod filer;
 mod node;
 mod process;
+mod simulator;
 mod writer;
 
 pub use filer::{Filer, FilerSpec};
 pub use node::{Node, NodeSpec};
 pub use process::program;
+pub use simulator::Simulator;
 pub use writer::{Writer, Written};

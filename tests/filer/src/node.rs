@@ -44,6 +44,29 @@ impl<'a> Node<'a> {
     /// # Panics
     /// When something in the guest fails; the message has what it said.
     pub fn up(rig: &'a Rig, guest: &str, filer: &Filer<'_>, spec: NodeSpec) -> Result<Self> {
+        let certificates = format!("/etc/{}/trust", spec.name);
+        let files = ["client.crt", "client.key", "ca.crt"];
+        for (file, content) in files.iter().zip(filer.issue(&spec.tenant)?) {
+            rig.guest(guest).put(&format!("{certificates}/{file}"), content)?;
+        }
+        let backend = format!(
+            "version: 1\nstorageDriverName: linux\nbackendName: filer\nremote:\n  url: {}\n  \
+             certificate: {certificates}/client.crt\n  key: {certificates}/client.key\n  ca: {certificates}/ca.crt\n{}",
+            filer.url(),
+            spec.backend
+        );
+        Self::over(rig, guest, spec, &[("filer".to_owned(), backend)])
+    }
+
+    /// Starts what a node needs for NFS, iSCSI and NVMe, gives it these backend files, by name and text, starts
+    /// `leister run` and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Node::up`].
+    ///
+    /// # Panics
+    /// As [`Node::up`].
+    pub fn over(rig: &'a Rig, guest: &str, spec: NodeSpec, backends: &[(String, String)]) -> Result<Self> {
         let guest = rig.guest(guest);
         services::nfs_client(guest).ok("a node that mounts NFS");
         // What has lost all its paths waits for them, as a hard mount of NFS does.
@@ -51,18 +74,9 @@ impl<'a> Node<'a> {
             overrides {\n no_path_retry queue\n}\n";
         services::block_client(guest, settings).ok("a node that uses blocks");
         let node = Self { process: Process { guest, name: spec.name.clone() }, spec };
-        let certificates = format!("/etc/{}/trust", node.spec.name);
-        let files = ["client.crt", "client.key", "ca.crt"];
-        for (file, content) in files.iter().zip(filer.issue(&node.spec.tenant)?) {
-            guest.put(&format!("{certificates}/{file}"), content)?;
+        for (name, text) in backends {
+            guest.put(&format!("{}/{name}.yaml", node.backends()), text)?;
         }
-        let backend = format!(
-            "version: 1\nstorageDriverName: linux\nbackendName: filer\nremote:\n  url: {}\n  \
-             certificate: {certificates}/client.crt\n  key: {certificates}/client.key\n  ca: {certificates}/ca.crt\n{}",
-            filer.url(),
-            node.spec.backend
-        );
-        guest.put(&format!("{}/filer.yaml", node.backends()), backend)?;
         node.start()?;
         Ok(node)
     }

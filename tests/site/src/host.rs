@@ -6,6 +6,14 @@ use rig::{Guest, Output, Rig};
 
 use crate::LIMIT;
 
+/// What a host's volumes lie on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Storage<'a> {
+    Filer(&'a Filer<'a>),
+    /// Names and texts of backend files.
+    Backends(&'a [(String, String)]),
+}
+
 /// A Docker Engine beside an instance of Leister; both keep their state on a disk, over a loss of power.
 #[derive(Debug)]
 pub struct Host<'a> {
@@ -16,8 +24,9 @@ pub struct Host<'a> {
 
 /// The instances' records and mounts, and the engine's containers.
 const DISK: &str = "mkdir -p /srv/node
-    blkid /dev/ubda >/dev/null || mkfs.ext4 -q /dev/ubda
-    mountpoint -q /srv/node || mount /dev/ubda /srv/node";
+    disk=/dev/ubda; [ -b $disk ] || disk=/dev/vda
+    blkid $disk >/dev/null || mkfs.ext4 -q $disk
+    mountpoint -q /srv/node || mount $disk /srv/node";
 const ENGINE: &str = include_str!("engine.sh");
 /// Says each number on the volume, then outside of the guest; and when it can do so no more.
 const WRITER: &str = include_str!("writer.sh");
@@ -33,12 +42,12 @@ impl<'a> Host<'a> {
     pub(crate) fn up(
         rig: &'a Rig,
         guest: &str,
-        filer: &Filer<'_>,
+        storage: Storage<'_>,
         mut spec: NodeSpec,
         words: &str,
     ) -> Result<Self> {
         spec.arguments = format!("--state-dir /srv/node/{} --listen none {words}", spec.name);
-        let node = Self::serve(rig, guest, filer, &spec)?;
+        let node = Self::serve(rig, guest, storage, &spec)?;
         node.guest().put("/rig/writer.sh", WRITER)?;
         Ok(Self { rig, spec, node })
     }
@@ -50,14 +59,17 @@ impl<'a> Host<'a> {
     ///
     /// # Panics
     /// As [`Host::up`].
-    pub(crate) fn come_back(&self, filer: &Filer<'_>) -> Result<()> {
-        Self::serve(self.rig, self.name(), filer, &self.spec).map(drop)
+    pub(crate) fn come_back(&self, storage: Storage<'_>) -> Result<()> {
+        Self::serve(self.rig, self.name(), storage, &self.spec).map(drop)
     }
 
-    fn serve(rig: &'a Rig, name: &str, filer: &Filer<'_>, spec: &NodeSpec) -> Result<Node<'a>> {
+    fn serve(rig: &'a Rig, name: &str, storage: Storage<'_>, spec: &NodeSpec) -> Result<Node<'a>> {
         let guest = rig.guest(name);
         guest.exec_within(LIMIT, DISK).ok("a disk for what stays");
-        let node = Node::up(rig, name, filer, spec.clone())?;
+        let node = match storage {
+            Storage::Filer(filer) => Node::up(rig, name, filer, spec.clone())?,
+            Storage::Backends(files) => Node::over(rig, name, spec.clone(), files)?,
+        };
         guest.exec_within(LIMIT, ENGINE).ok("an engine");
         Ok(node)
     }

@@ -1,10 +1,12 @@
 //! Several hosts with containers over one storage: guests of the rig with kernels, engines and instances of Leister of
 //! their own.
 
+mod array;
 mod host;
 mod members;
 mod site;
 
+pub use array::ArraySite;
 pub use host::Host;
 pub use members::Members;
 pub use site::{Records, Site};

@@ -6,7 +6,7 @@ use anyhow::Result;
 use filer_suite::{Filer, FilerSpec, NodeSpec};
 use rig::{Backend, Guest, Rig, Size};
 
-use crate::host::Host;
+use crate::host::{Host, Storage};
 use crate::members::Members;
 
 /// A storage and two hosts.
@@ -26,7 +26,7 @@ pub struct Records {
     pub hosts: [Host<'static>; 2],
 }
 
-const NODES: [&str; 2] = ["node1", "node2"];
+pub(crate) const NODES: [&str; 2] = ["node1", "node2"];
 
 impl Site {
     /// Why it cannot stand on this machine, if it cannot.
@@ -44,7 +44,14 @@ impl Site {
     /// # Errors
     /// When a guest does not come up.
     pub fn boot() -> Result<Rig> {
+        Self::boot_on(Backend::Uml)
+    }
+
+    /// # Errors
+    /// When a guest does not come up.
+    pub(crate) fn boot_on(backend: Backend) -> Result<Rig> {
         let rig = Rig::builder()
+            .backend(backend)
             .guest("storage", |g| g.memory(Size::mib(512)).disk(Size::gib(4)).disk(Size::mib(128)));
         let host = |rig: rig::Builder, name| rig.guest(name, |g| g.memory(Size::mib(640)).disk(Size::gib(2)));
         NODES.into_iter().fold(rig, host).up()
@@ -56,7 +63,9 @@ impl Site {
     /// What does not start.
     pub fn up(rig: &'static Rig) -> Result<Self> {
         let filer = Filer::up(rig, "storage", FilerSpec::default())?;
-        let hosts = hosts(rig, &filer, "leister", |_| "--shared-backends --instance-id site".to_owned())?;
+        let hosts = hosts(rig, Storage::Filer(&filer), "leister", |_| {
+            "--shared-backends --instance-id site".to_owned()
+        })?;
         Ok(Self { rig, filer, hosts, records: OnceLock::new() })
     }
 
@@ -70,7 +79,7 @@ impl Site {
                 let words = |node| {
                     format!("--instance-id records --store etcd --etcd-endpoints {}", members.endpoints(node))
                 };
-                let hosts = hosts(self.rig, &self.filer, "records", words)?;
+                let hosts = hosts(self.rig, Storage::Filer(&self.filer), "records", words)?;
                 Ok(Records { members, hosts })
             });
             started.unwrap_or_else(|error| panic!("{error:#}"))
@@ -84,7 +93,8 @@ impl Site {
     pub fn start(&self, guest: &Guest) -> Result<()> {
         guest.start()?;
         let all = self.hosts.iter().chain(self.records.get().into_iter().flat_map(|records| &records.hosts));
-        all.filter(|host| host.name() == guest.name()).try_for_each(|host| host.come_back(&self.filer))
+        all.filter(|host| host.name() == guest.name())
+            .try_for_each(|host| host.come_back(Storage::Filer(&self.filer)))
     }
 
     /// The volumes of an instance that lie in the pool, whoever knows of them.
@@ -99,16 +109,16 @@ impl Site {
 }
 
 /// Starts instances of one name on both nodes; it is also their tenant's.
-fn hosts(
+pub(crate) fn hosts(
     rig: &'static Rig,
-    filer: &Filer<'static>,
+    storage: Storage<'_>,
     name: &str,
     words: impl Fn(usize) -> String,
 ) -> Result<[Host<'static>; 2]> {
     let [first, second] = std::thread::scope(|scope| {
         let starting = [0, 1].map(|n| {
             let (spec, words) = (NodeSpec { name: name.to_owned(), ..NodeSpec::new(name) }, words(n));
-            scope.spawn(move || Host::up(rig, NODES[n], filer, spec, &words))
+            scope.spawn(move || Host::up(rig, NODES[n], storage, spec, &words))
         });
         starting.map(|host| host.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });

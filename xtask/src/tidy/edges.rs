@@ -77,6 +77,12 @@ const ALLOWED: &[Allowed] = &[
         why: "a frontend knows no family, no store and no other frontend",
     },
     Allowed {
+        place: "crates/sims/data",
+        uses: &["model", "filer", "sim-kit", "sim-ontap"],
+        tests_use: &[],
+        why: "it brings a simulator's state and the filer's rooms together, and knows no driver",
+    },
+    Allowed {
         place: "crates/sims/",
         uses: &["filer", "sim-kit"],
         tests_use: &[],

@@ -1,5 +1,8 @@
 //! Files, directories and links that are the kernel's own state. Each of these calls looks first and changes only
 //! what differs.
+//!
+//! # Errors
+//! Each of them says what it did, and to which path.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -28,13 +31,13 @@ pub(super) fn step() {
     LEFT.store(left - 1, Ordering::SeqCst);
 }
 
-pub(super) fn read(path: &Path) -> Result<String> {
+pub fn read(path: &Path) -> Result<String> {
     let text = fs::read(path).while_doing("read", path)?;
     Ok(String::from_utf8_lossy(&text).trim_end_matches(['\n', '\0']).to_owned())
 }
 
 /// Whether it had to be changed.
-pub(super) fn directory(path: &Path) -> Result<bool> {
+pub fn directory(path: &Path) -> Result<bool> {
     if path.is_dir() {
         return Ok(false);
     }
@@ -42,7 +45,7 @@ pub(super) fn directory(path: &Path) -> Result<bool> {
     fs::create_dir_all(path).while_doing("create", path).map(|()| true)
 }
 
-pub(super) fn value(path: &Path, value: &str) -> Result<bool> {
+pub fn value(path: &Path, value: &str) -> Result<bool> {
     if read(path)? == value {
         return Ok(false);
     }
@@ -50,12 +53,12 @@ pub(super) fn value(path: &Path, value: &str) -> Result<bool> {
 }
 
 /// For files that say something else than what is written to them.
-pub(super) fn write(path: &Path, value: &str) -> Result<()> {
+pub fn write(path: &Path, value: &str) -> Result<()> {
     step();
     fs::write(path, value).while_doing("write", path)
 }
 
-pub(super) fn link(path: &Path, target: &Path) -> Result<bool> {
+pub fn link(path: &Path, target: &Path) -> Result<bool> {
     if path.is_symlink() {
         return Ok(false);
     }
@@ -63,7 +66,7 @@ pub(super) fn link(path: &Path, target: &Path) -> Result<bool> {
     symlink(target, path).while_doing("link", path).map(|()| true)
 }
 
-pub(super) fn unlink(path: &Path) -> Result<bool> {
+pub fn unlink(path: &Path) -> Result<bool> {
     if !path.is_symlink() {
         return Ok(false);
     }
@@ -71,7 +74,7 @@ pub(super) fn unlink(path: &Path) -> Result<bool> {
     gone("unlink", path, fs::remove_file(path))
 }
 
-pub(super) fn remove(path: &Path) -> Result<bool> {
+pub fn remove(path: &Path) -> Result<bool> {
     if !path.is_dir() {
         return Ok(false);
     }
@@ -80,7 +83,7 @@ pub(super) fn remove(path: &Path) -> Result<bool> {
 }
 
 /// Names in a directory; none when it is not there.
-pub(super) fn names(path: &Path) -> Result<Vec<String>> {
+pub fn names(path: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(path) {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.while_doing("list", path)?,
@@ -92,7 +95,7 @@ pub(super) fn names(path: &Path) -> Result<Vec<String>> {
 }
 
 /// Those of the links in a directory, with what they lead to.
-pub(super) fn links(path: &Path) -> Result<Vec<(String, String)>> {
+pub fn links(path: &Path) -> Result<Vec<(String, String)>> {
     let mut found = Vec::new();
     for name in names(path)? {
         if let Ok(target) = fs::read_link(path.join(&name)) {

@@ -16,6 +16,22 @@ use crate::{FilerError, Outcome};
 /// The number of our host bus adapters, which keep our backstores apart from those of others.
 const ADAPTER: u32 = 5_407;
 
+/// The content of a unit in the kernel's target, below a host bus adapter that keeps those of one owner apart.
+#[derive(Debug)]
+pub struct Backstore {
+    place: PathBuf,
+    serial: String,
+}
+
+/// What a backstore shows that was to show some content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    Now,
+    Before,
+    /// Something else: it is to be removed first.
+    OfOther,
+}
+
 #[derive(Debug)]
 pub(super) struct Iscsi {
     core: PathBuf,
@@ -127,12 +143,7 @@ impl Iscsi {
     }
 
     pub(super) fn grown(&self, entry: &Entry, size: Bytes) -> Result<()> {
-        // A device is asked for its size each time; a file's is what was written here.
-        let store = self.adapter().join(&entry.serial);
-        match store.is_dir() {
-            true => write(&store.join("control"), &format!("fd_dev_size={}", size.get())),
-            false => Ok(()),
-        }
+        self.store(entry).grown(size)
     }
 
     /// Lets go of the content, which may be replaced or removed then.
@@ -146,41 +157,22 @@ impl Iscsi {
         if links(&lun)?.is_empty() {
             changed |= remove(&lun)?;
         }
-        Ok(remove(&self.adapter().join(&entry.serial))? || changed)
+        Ok(self.store(entry).remove()? || changed)
     }
 
     /// The backstore, and its unit in the portal group.
     fn offer(&self, served: &Served, entry: &Entry) -> Result<bool> {
-        let path = served.path().display();
-        // A device, too: `iblock` would show the initiator the device's volatile cache, and a thin volume has one. Opened
-        // like this, each write is flushed before it is answered. Never `fd_buffered_io`: an initiator whose flush is
-        // under way when our power fails repeats the flush afterwards and not the writes before it, which were answered
-        // and would be gone.
-        let control = format!("fd_dev_name={path},fd_dev_size={}", served.size.get());
-        let store = self.adapter().join(&entry.serial);
-        let mut changed = directory(&store)?;
-        if read(&store.join("enable"))? != "1" {
-            write(&store.join("control"), &control)?;
-            write(&store.join("udev_path"), &path.to_string())?;
-            write(&store.join("enable"), "1")?;
-            changed = true;
-        } else if read(&store.join("udev_path"))? != path.to_string() {
-            return Err(other_content(served));
-        }
-        let serial = store.join("wwn/vpd_unit_serial");
-        if !read(&serial)?.ends_with(&entry.serial) {
-            write(&serial, &entry.serial)?;
-        }
-        // What cannot discard refuses this, and is served without.
-        let discards = store.join("attrib/emulate_tpu");
-        if read(&discards)? != "1" && write(&discards, "1").is_err() {
-            tracing::debug!(volume = %served.handle, "its content cannot discard");
-        }
+        let store = self.store(entry);
+        let mut changed = match store.offer(served.path(), served.size)? {
+            Offer::Now => true,
+            Offer::Before => false,
+            Offer::OfOther => return Err(other_content(served)),
+        };
         let lun = self.lun(entry);
         changed |= directory(&lun)?;
         let there = links(&lun)?;
         match there.first() {
-            None => link(&lun.join("volume"), &store),
+            None => link(&lun.join("volume"), store.place()),
             Some((_, target)) if *target == entry.serial => Ok(changed),
             Some((_, target)) => Err(FilerError::Conflict(format!(
                 "{} leads to `{target}`, which is not volume `{}`: remove it",
@@ -254,8 +246,8 @@ impl Iscsi {
         self.accounts.get(initiator).or(self.chap.as_ref())
     }
 
-    fn adapter(&self) -> PathBuf {
-        self.core.join(format!("fileio_{ADAPTER}"))
+    fn store(&self, entry: &Entry) -> Backstore {
+        Backstore::new(&self.core, ADAPTER, &entry.serial)
     }
 
     fn lun(&self, entry: &Entry) -> PathBuf {
@@ -264,6 +256,67 @@ impl Iscsi {
 
     fn mapped(&self, initiator: &str, entry: &Entry) -> PathBuf {
         self.group.join("acls").join(initiator).join(format!("lun_{}", entry.number))
+    }
+}
+
+impl Backstore {
+    /// `core` is the directory of backstores in configfs.
+    pub fn new(core: &Path, adapter: u32, serial: &str) -> Backstore {
+        Backstore { place: core.join(format!("fileio_{adapter}")).join(serial), serial: serial.to_owned() }
+    }
+
+    /// Where it is in configfs.
+    pub fn place(&self) -> &Path {
+        &self.place
+    }
+
+    /// # Errors
+    /// What the kernel says.
+    pub fn offer(&self, content: &Path, size: Bytes) -> Result<Offer> {
+        let path = content.display();
+        // A device, too: `iblock` would show the initiator the device's volatile cache, and a thin volume has one. Opened
+        // like this, each write is flushed before it is answered. Never `fd_buffered_io`: an initiator whose flush is
+        // under way when our power fails repeats the flush afterwards and not the writes before it, which were answered
+        // and would be gone.
+        let control = format!("fd_dev_name={path},fd_dev_size={}", size.get());
+        let mut changed = directory(&self.place)?;
+        if read(&self.place.join("enable"))? != "1" {
+            write(&self.place.join("control"), &control)?;
+            write(&self.place.join("udev_path"), &path.to_string())?;
+            write(&self.place.join("enable"), "1")?;
+            changed = true;
+        } else if read(&self.place.join("udev_path"))? != path.to_string() {
+            return Ok(Offer::OfOther);
+        }
+        let serial = self.place.join("wwn/vpd_unit_serial");
+        if !read(&serial)?.ends_with(&self.serial) {
+            write(&serial, &self.serial)?;
+        }
+        // What cannot discard refuses this, and is served without.
+        let discards = self.place.join("attrib/emulate_tpu");
+        if read(&discards)? != "1" && write(&discards, "1").is_err() {
+            tracing::debug!(content = %path, "it cannot discard");
+        }
+        Ok(if changed { Offer::Now } else { Offer::Before })
+    }
+
+    /// The content has another size. A device is asked for its size each time; a file's is what was written here.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn grown(&self, size: Bytes) -> Result<()> {
+        match self.place.is_dir() {
+            true => write(&self.place.join("control"), &format!("fd_dev_size={}", size.get())),
+            false => Ok(()),
+        }
+    }
+
+    /// Lets go of the content.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn remove(&self) -> Result<bool> {
+        remove(&self.place)
     }
 }
 

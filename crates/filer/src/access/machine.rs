@@ -1,4 +1,7 @@
 //! What this machine has: kernel modules, tools, services.
+//!
+//! # Errors
+//! `Unsupported` names the package or the kernel that has what is missing; a system call's error names the path.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -13,7 +16,7 @@ use crate::error::{Context as _, Result};
 const CONFIGFS: &str = "/sys/kernel/config";
 
 /// Sees to it that the kernel has what `shows` it; `modules` have it.
-pub(super) fn kernel_has(what: &str, modules: &[&str], shows: &Path) -> Result<()> {
+pub fn kernel_has(what: &str, modules: &[&str], shows: &Path) -> Result<()> {
     if shows.exists() {
         return Ok(());
     }
@@ -32,7 +35,7 @@ pub(super) fn kernel_has(what: &str, modules: &[&str], shows: &Path) -> Result<(
 }
 
 /// Where configfs is, mounted when it was not.
-pub(super) fn configfs() -> Result<PathBuf> {
+pub fn configfs() -> Result<PathBuf> {
     let place = PathBuf::from(CONFIGFS);
     kernel_has("configfs", &["configfs"], &place)?;
     mounted("configfs", &place)?;
@@ -40,7 +43,7 @@ pub(super) fn configfs() -> Result<PathBuf> {
 }
 
 /// Mounts a file system of the kernel's own where nothing is mounted yet.
-pub(super) fn mounted(kind: &str, place: &Path) -> Result<bool> {
+pub fn mounted(kind: &str, place: &Path) -> Result<bool> {
     if is_mount(place)? {
         return Ok(false);
     }
@@ -50,7 +53,7 @@ pub(super) fn mounted(kind: &str, place: &Path) -> Result<bool> {
     Ok(true)
 }
 
-pub(super) fn is_mount(place: &Path) -> Result<bool> {
+pub fn is_mount(place: &Path) -> Result<bool> {
     let table = Path::new("/proc/self/mounts");
     let mounts = fs::read_to_string(table).while_doing("read", table)?;
     let wanted = escaped(&place.to_string_lossy());
@@ -63,7 +66,7 @@ pub(super) fn escaped(path: &str) -> String {
 }
 
 /// A program, or which package has it.
-pub(super) fn tool(name: &str, package: &str) -> Result<PathBuf> {
+pub fn tool(name: &str, package: &str) -> Result<PathBuf> {
     let places = ["/usr/sbin", "/sbin", "/usr/bin", "/bin", "/usr/local/sbin"];
     places.iter().map(|place| Path::new(place).join(name)).find(|path| path.exists()).ok_or_else(|| {
         FilerError::Unsupported(format!("`{name}` is missing: install Debian's package {package}"))
@@ -71,7 +74,7 @@ pub(super) fn tool(name: &str, package: &str) -> Result<PathBuf> {
 }
 
 /// Runs a tool to its end.
-pub(super) fn run(tool: &Path, arguments: &[String]) -> Result<()> {
+pub fn run(tool: &Path, arguments: &[String]) -> Result<()> {
     step();
     let done = Command::new(tool).args(arguments).stdin(Stdio::null()).env("LC_ALL", "C").output();
     let done = done.while_doing("run", tool)?;

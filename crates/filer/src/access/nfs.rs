@@ -4,36 +4,28 @@ mod export;
 mod server;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::net::IpAddr;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 
 use model::{Handle, NfsRoute, Route};
-use rustix::mount::{MountFlags, UnmountFlags, mount_bind, mount_remount, unmount};
 
-use super::configfs::{directory, remove, step};
 use super::ledger::Entry;
 use super::settings::NfsSettings;
-use super::{Client, Granted, Served, machine, other_content};
-use crate::error::{Context as _, Result};
+use super::{Client, Granted, Served, other_content};
+use crate::error::Result;
 use crate::{FilerError, Outcome};
 use export::{Export, exports};
-use server::Server;
-
-/// How long it is waited for the kernel to let go of a directory that was exported.
-const LETS_GO: Duration = Duration::from_millis(500);
+pub use server::{Bound, NfsServer};
 
 #[derive(Debug)]
 pub(super) struct Nfs {
-    server: Server,
+    server: NfsServer,
     address: String,
 }
 
 impl Nfs {
     pub(super) fn open(wish: &NfsSettings, portals: &[IpAddr]) -> Result<Nfs> {
-        let server = Server::open(wish)?;
+        let server = NfsServer::open(wish)?;
         Ok(Nfs { server, address: portals.first().map(ToString::to_string).unwrap_or_default() })
     }
 
@@ -113,58 +105,22 @@ impl Nfs {
 
     /// Lets go of the directory, which may be replaced or removed then.
     fn release(&self, path: &str) -> Result<bool> {
-        let place = self.server.place(path);
-        let begin = Instant::now();
-        while machine::is_mount(&place)? {
-            step();
-            match unmount(&place, UnmountFlags::NOFOLLOW) {
-                // A request under way, or the cache of exports, holds it for a moment.
-                Err(rustix::io::Errno::BUSY) if begin.elapsed() < LETS_GO => {
-                    self.server.flush()?;
-                    pause();
-                }
-                // nfsd keeps files open for a while that clients have closed. Nobody can reach them.
-                Err(rustix::io::Errno::BUSY) => {
-                    unmount(&place, UnmountFlags::DETACH).while_doing("detach", &place)?;
-                }
-                done => done.while_doing("unmount", &place)?,
-            }
-        }
-        remove(&place)
+        self.server.release(&self.server.place(path))
     }
 
     fn bind(&self, served: &Served) -> Result<bool> {
         let place = self.server.place(&self.path(&served.handle));
-        let source = served.path();
-        let content = fs::metadata(source).while_doing("look at", source)?;
-        if machine::is_mount(&place)? {
-            let bound = fs::metadata(&place).while_doing("look at", &place)?;
-            return match (bound.dev(), bound.ino()) == (content.dev(), content.ino()) {
-                true => Ok(false),
-                false => Err(other_content(served)),
-            };
+        match self.server.bind(served.path(), &place)? {
+            Bound::Now => Ok(true),
+            Bound::Before => Ok(false),
+            Bound::ToOther => Err(other_content(served)),
         }
-        if !content.is_dir() {
-            return Err(FilerError::Invalid(format!("{} is no directory", source.display())));
-        }
-        directory(&place)?;
-        step();
-        mount_bind(source, &place).while_doing("bind", &place)?;
-        let flags = MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID;
-        mount_remount(&place, flags, "").while_doing("restrict", &place)?;
-        Ok(true)
     }
 
     /// As clients know it.
     fn path(&self, handle: &Handle) -> String {
         self.server.path(handle)
     }
-}
-
-/// The kernel does not say when it lets go; it is asked again.
-#[allow(clippy::disallowed_methods, reason = "these calls block, and there is nothing to wait on")]
-fn pause() {
-    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// Where a served path is on this machine.

@@ -198,32 +198,8 @@ impl Nvme {
         Ok(changed)
     }
 
-    /// The port at an address, made when there is none.
     fn door(&self, address: IpAddr) -> Result<PathBuf> {
-        let ports = self.root.join("ports");
-        let (family, text, service) =
-            (if address.is_ipv4() { "ipv4" } else { "ipv6" }, address.to_string(), self.port.to_string());
-        let (mut half_made, mut last) = (None, OURS);
-        for name in names(&ports)? {
-            let port = ports.join(&name);
-            let is = |file: &str, wanted: &str| read(&port.join(file)).map(|text| text == wanted);
-            if is("addr_trtype", "tcp")? && is("addr_traddr", &text)? && is("addr_trsvcid", &service)? {
-                return Ok(port);
-            }
-            if let Some(number) = name.parse().ok().filter(|&number: &u16| number >= OURS) {
-                last = last.max(number);
-                if is("addr_trtype", "")? {
-                    half_made = Some(port);
-                }
-            }
-        }
-        let port = half_made.unwrap_or_else(|| ports.join((last + 1).to_string()));
-        directory(&port)?;
-        value(&port.join("addr_adrfam"), family)?;
-        value(&port.join("addr_trsvcid"), &service)?;
-        value(&port.join("addr_traddr"), &text)?;
-        value(&port.join("addr_trtype"), "tcp")?;
-        Ok(port)
+        nvme_door(&self.root, address, self.port)
     }
 
     fn subsystems(&self, entry: &Entry) -> Result<Vec<String>> {
@@ -249,8 +225,42 @@ fn host(permit: &Permit) -> Result<&str> {
     Ok(host)
 }
 
+/// The port at an address, made when there is none; `root` is nvmet's directory in configfs.
+///
+/// # Errors
+/// What the kernel says.
+pub fn nvme_door(root: &Path, address: IpAddr, port: u16) -> Result<PathBuf> {
+    let ports = root.join("ports");
+    let (family, text, service) =
+        (if address.is_ipv4() { "ipv4" } else { "ipv6" }, address.to_string(), port.to_string());
+    let (mut half_made, mut last) = (None, OURS);
+    for name in names(&ports)? {
+        let port = ports.join(&name);
+        let is = |file: &str, wanted: &str| read(&port.join(file)).map(|text| text == wanted);
+        if is("addr_trtype", "tcp")? && is("addr_traddr", &text)? && is("addr_trsvcid", &service)? {
+            return Ok(port);
+        }
+        if let Some(number) = name.parse().ok().filter(|&number: &u16| number >= OURS) {
+            last = last.max(number);
+            if is("addr_trtype", "")? {
+                half_made = Some(port);
+            }
+        }
+    }
+    let port = half_made.unwrap_or_else(|| ports.join((last + 1).to_string()));
+    directory(&port)?;
+    value(&port.join("addr_adrfam"), family)?;
+    value(&port.join("addr_trsvcid"), &service)?;
+    value(&port.join("addr_traddr"), &text)?;
+    value(&port.join("addr_trtype"), "tcp")?;
+    Ok(port)
+}
+
 /// Makes the file system flush each write to this file before it is answered, also through what has it open.
-fn flush_each_write(image: &Path) -> Result<()> {
+///
+/// # Errors
+/// `Io` where the file system has no such flag.
+pub fn flush_each_write(image: &Path) -> Result<()> {
     let file = File::open(image).while_doing("open", image)?;
     let flags = ioctl_getflags(&file).while_doing("read the flags of", image)?;
     if flags.contains(IFlags::SYNC) {

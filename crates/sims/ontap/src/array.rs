@@ -6,12 +6,13 @@ pub(crate) mod jobs;
 mod links;
 mod route;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sim_kit::{Call, Clock, Reply, Simulator};
 
-use crate::refusal::Refusal;
+use crate::Backing;
+use crate::refusal::{Refusal, Result};
 use crate::state::State;
 
 pub(crate) use door::Account;
@@ -79,11 +80,18 @@ pub(crate) struct Inner {
     pub manner: Manner,
     /// Grows with each change: who writes the state to a file looks at it.
     pub generation: u64,
+    backing: Option<Arc<dyn Backing>>,
 }
 
 impl Array {
-    pub(crate) fn new(state: State, manner: Manner, clock: Clock, accounts: Vec<Account>) -> Self {
-        let inner = Mutex::new(Inner { state, manner, generation: 0 });
+    pub(crate) fn new(
+        state: State,
+        manner: Manner,
+        clock: Clock,
+        accounts: Vec<Account>,
+        backing: Option<Arc<dyn Backing>>,
+    ) -> Self {
+        let inner = Mutex::new(Inner { state, manner, generation: 0, backing });
         Self { clock, accounts: Mutex::new(accounts), inner, told: tokio::sync::Notify::new() }
     }
 
@@ -93,6 +101,21 @@ impl Array {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Takes over a changed state, when the storage behind the array has followed.
+    fn take_over(&mut self, draft: State) -> Result<()> {
+        if let Some(backing) = &self.backing
+            && let Err(reason) = backing.follow(&self.state, &draft)
+        {
+            tracing::warn!("the storage behind the array does not follow: {reason}");
+            return Err(Refusal::new(500, 2, format!("The storage behind this simulator says: {reason}")));
+        }
+        self.state = draft;
+        self.generation += 1;
+        Ok(())
     }
 }
 

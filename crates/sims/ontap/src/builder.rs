@@ -9,13 +9,12 @@ use std::time::Duration;
 use sim_kit::{Certificate, Clock, Server, StartError, Tls, TlsError};
 use thiserror::Error;
 
-use crate::Sim;
 use crate::array::{Account, Array, Limits, Manner};
 use crate::seed::{self, AggregateSeed, InterfaceSeed, Seed};
 use crate::state::State;
+use crate::{Backing, Sim};
 
 /// An array to be started.
-#[derive(Debug)]
 pub struct Builder {
     seed: Seed,
     accounts: Vec<Account>,
@@ -25,6 +24,8 @@ pub struct Builder {
     tls: Option<Tls>,
     manner: Manner,
     file: Option<PathBuf>,
+    given: Option<State>,
+    backing: Option<Arc<dyn Backing>>,
 }
 
 /// The three kinds of ONTAP systems.
@@ -65,6 +66,8 @@ impl Default for Builder {
             tls: Some(Tls::default()),
             manner: Manner::default(),
             file: None,
+            given: None,
+            backing: None,
         }
     }
 }
@@ -209,6 +212,39 @@ impl Builder {
         self
     }
 
+    /// The state it begins with, instead of that of a new array.
+    #[must_use]
+    pub fn state(mut self, state: State) -> Self {
+        self.given = Some(state);
+        self
+    }
+
+    /// Real storage that follows each change. Whoever has it keeps the state, too: it shall outlive a death.
+    #[must_use]
+    pub fn backing(mut self, backing: Arc<dyn Backing>) -> Self {
+        self.backing = Some(backing);
+        self
+    }
+
+    /// The state that the array would begin with.
+    ///
+    /// # Errors
+    /// The version or the state file cannot be used.
+    pub fn first_state(&self) -> Result<State, BuildError> {
+        if let Some(state) = &self.given {
+            return Ok(state.clone());
+        }
+        if let Some(path) = &self.file {
+            let read = |source| BuildError::ReadState { path: path.clone(), source };
+            if let Some(dump) = sim_kit::load(path).map_err(read)? {
+                let state = State::from_dump(&dump).filter(|state| state.count("cluster") == 1);
+                return state.ok_or_else(|| BuildError::ForeignState { path: path.clone() });
+            }
+        }
+        let version = || BuildError::Version { version: self.seed.version.clone() };
+        seed::state(&self.seed, self.clock.now()).ok_or_else(version)
+    }
+
     /// Starts the array.
     ///
     /// # Errors
@@ -222,22 +258,21 @@ impl Builder {
         if self.accounts.is_empty() {
             self.accounts.push(account("admin", Some("netapp123"), None));
         }
-        let state = self.state()?;
-        let array = Arc::new(Array::new(state, self.manner, self.clock, self.accounts));
+        let state = self.first_state()?;
+        let array = Array::new(state, self.manner, self.clock, self.accounts, self.backing);
+        let array = Arc::new(array);
         let server = Server::start(array.clone(), self.listen, self.tls).await?;
         Ok(Sim::new(array, server, self.file))
     }
+}
 
-    fn state(&self) -> Result<State, BuildError> {
-        if let Some(path) = &self.file {
-            let read = |source| BuildError::ReadState { path: path.clone(), source };
-            if let Some(dump) = sim_kit::load(path).map_err(read)? {
-                let state = State::from_dump(&dump).filter(|state| state.count("cluster") == 1);
-                return state.ok_or_else(|| BuildError::ForeignState { path: path.clone() });
-            }
-        }
-        let version = || BuildError::Version { version: self.seed.version.clone() };
-        seed::state(&self.seed, self.clock.now()).ok_or_else(version)
+// Not derived: it holds passwords.
+impl std::fmt::Debug for Builder {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Builder")
+            .field("listen", &self.listen)
+            .field("seed", &self.seed)
+            .finish_non_exhaustive()
     }
 }
 

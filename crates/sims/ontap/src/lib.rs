@@ -5,6 +5,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod array;
+mod backing;
 mod builder;
 pub mod record;
 mod refusal;
@@ -17,6 +18,7 @@ mod sim;
 mod state;
 
 pub use array::Limits;
+pub use backing::Backing;
 pub use builder::{BuildError, Builder, Personality};
 pub use sim::{Edit, Sim};
 pub use sim_kit::{

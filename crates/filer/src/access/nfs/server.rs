@@ -3,15 +3,17 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::IpAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use model::Handle;
-use rustix::mount::{MountFlags, mount};
+use rustix::mount::{MountFlags, UnmountFlags, mount, mount_bind, mount_remount, unmount};
 
 use super::below;
 use super::export::{self, Export};
-use crate::access::configfs::{directory, names, read, step};
+use crate::FilerError;
+use crate::access::configfs::{directory, names, read, remove, step};
 use crate::access::machine::{is_mount, kernel_has, mounted, run, runs, service, tool};
 use crate::access::settings::NfsSettings;
 use crate::error::{Context as _, Result};
@@ -24,8 +26,21 @@ const PREFIX: &str = "/leister";
 /// Where nfs-utils reads, besides `/etc/nfs.conf`.
 const CONFIG: &str = "/etc/nfs.conf.d/leister.conf";
 
+/// How long it is waited for the kernel to let go of a directory that was exported.
+const LETS_GO: Duration = Duration::from_millis(500);
+
+/// What a place shows that was to show a directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    Now,
+    Before,
+    /// Something else: it is to be released first.
+    ToOther,
+}
+
+/// The kernel's NFS server with the services around it, and what it takes for `/`.
 #[derive(Debug)]
-pub(super) struct Server {
+pub struct NfsServer {
     exportfs: PathBuf,
     /// Our directory in memory.
     own: PathBuf,
@@ -37,14 +52,18 @@ pub(super) struct Server {
     grace_seconds: u16,
 }
 
-impl Server {
-    pub(super) fn open(wish: &NfsSettings) -> Result<Server> {
+impl NfsServer {
+    /// Finds what this machine has for it, and prepares it.
+    ///
+    /// # Errors
+    /// `Unsupported` for a kernel module or a tool that is missing, with the package that has it.
+    pub fn open(wish: &NfsSettings) -> Result<NfsServer> {
         kernel_has("NFS server", &["nfsd"], Path::new("/proc/net/rpc/nfsd.export"))?;
         let exportfs = tool("exportfs", PACKAGE)?;
         tool("rpc.nfsd", PACKAGE)?;
         let (root, prefix) = roots(wish)?;
         let (threads, grace_seconds) = (wish.threads, wish.grace_seconds);
-        let server = Server { exportfs, own: wish.root.clone(), root, prefix, threads, grace_seconds };
+        let server = NfsServer { exportfs, own: wish.root.clone(), root, prefix, threads, grace_seconds };
         server.prepare()?;
         // Who died between a change of the table and this left the kernel with what was before.
         server.flush()?;
@@ -52,7 +71,10 @@ impl Server {
     }
 
     /// What nfsd needs, with the services around it.
-    pub(super) fn prepare(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// What does not start, or cannot be mounted.
+    pub fn prepare(&self) -> Result<()> {
         mounted("nfsd", Path::new(NFSD))?;
         for folder in ["sm", "sm.bak", "v4recovery", "nfsdcld", "rpc_pipefs"] {
             directory(&Path::new(STATE).join(folder))?;
@@ -75,7 +97,10 @@ impl Server {
     }
 
     /// Starts nfsd, unless it runs.
-    pub(super) fn start(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel or its tool says.
+    pub fn start(&self) -> Result<()> {
         if read(&Path::new(NFSD).join("threads"))? != "0" {
             return Ok(());
         }
@@ -101,7 +126,10 @@ impl Server {
     }
 
     /// Makes the kernel forget who may do what; it asks again.
-    pub(super) fn flush(&self) -> Result<()> {
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn flush(&self) -> Result<()> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_secs());
         for cache in ["auth.unix.ip", "auth.unix.gid", "nfsd.fh", "nfsd.export"] {
             let file = Path::new("/proc/net/rpc").join(cache).join("flush");
@@ -110,6 +138,66 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Makes the kernel let in whom `/etc/exports` and the files beside it name, and nobody else.
+    ///
+    /// # Errors
+    /// What `exportfs` says.
+    pub fn read_exports(&self) -> Result<()> {
+        run(&self.exportfs, &["-ra".to_owned()])?;
+        self.flush()
+    }
+
+    /// What nfsd takes for `/`.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Shows a directory at a place below the root.
+    ///
+    /// # Errors
+    /// `Invalid` when it is none; what the kernel says.
+    pub fn bind(&self, source: &Path, place: &Path) -> Result<Bound> {
+        let content = fs::metadata(source).while_doing("look at", source)?;
+        if is_mount(place)? {
+            let bound = fs::metadata(place).while_doing("look at", place)?;
+            let is_same = (bound.dev(), bound.ino()) == (content.dev(), content.ino());
+            return Ok(if is_same { Bound::Before } else { Bound::ToOther });
+        }
+        if !content.is_dir() {
+            return Err(FilerError::Invalid(format!("{} is no directory", source.display())));
+        }
+        directory(place)?;
+        step();
+        mount_bind(source, place).while_doing("bind", place)?;
+        let flags = MountFlags::BIND | MountFlags::NODEV | MountFlags::NOSUID;
+        mount_remount(place, flags, "").while_doing("restrict", place)?;
+        Ok(Bound::Now)
+    }
+
+    /// Lets go of a directory, which may be replaced or removed then. Its exports are to be gone before.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn release(&self, place: &Path) -> Result<bool> {
+        let begin = Instant::now();
+        while is_mount(place)? {
+            step();
+            match unmount(place, UnmountFlags::NOFOLLOW) {
+                // A request under way, or the cache of exports, holds it for a moment.
+                Err(rustix::io::Errno::BUSY) if begin.elapsed() < LETS_GO => {
+                    self.flush()?;
+                    pause();
+                }
+                // nfsd keeps files open for a while that clients have closed. Nobody can reach them.
+                Err(rustix::io::Errno::BUSY) => {
+                    unmount(place, UnmountFlags::DETACH).while_doing("detach", place)?;
+                }
+                done => done.while_doing("unmount", place)?,
+            }
+        }
+        remove(place)
     }
 
     /// Who has an export of ours.
@@ -144,6 +232,12 @@ impl Server {
     pub(super) fn place(&self, path: &str) -> PathBuf {
         below(&self.root, path)
     }
+}
+
+/// The kernel does not say when it lets go; it is asked again.
+#[allow(clippy::disallowed_methods, reason = "these calls block, and there is nothing to wait on")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(20));
 }
 
 /// What nfsd takes for `/`, and how our paths begin.

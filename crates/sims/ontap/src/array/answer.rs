@@ -94,8 +94,9 @@ impl JobAnswer {
 
 impl Inner {
     fn answer(&mut self, call: &Call, scope: Option<&str>, now: Timestamp) -> Result<Answer> {
-        if let Some(reply) = resources::cli::answer(&mut self.state, call, scope)? {
-            self.generation += 1;
+        let mut draft = self.state.clone();
+        if let Some(reply) = resources::cli::answer(&mut draft, call, scope)? {
+            self.take_over(draft)?;
             return Ok(Answer::Ready(reply));
         }
         let route = route(&call.path)?;

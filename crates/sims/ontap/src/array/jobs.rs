@@ -66,8 +66,7 @@ impl Inner {
         };
         let ids = std::mem::take(&mut change.used);
         if keep {
-            self.state = draft;
-            self.generation += 1;
+            self.take_over(draft)?;
         } else {
             // Identities that were given out are not given out again.
             self.state.skip_numbers(&draft);

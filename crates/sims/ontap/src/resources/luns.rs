@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::block_paths::{self as paths, Place};
 use super::storage_units;
-use super::volumes::{forget_block, serial_of};
+use super::volumes::{forget_block, give_serial};
 use crate::record::{get, merge, number, remove, set, set_default, text};
 use crate::refusal::{self, Refusal, Result};
 use crate::resource::{Change, Resource};
@@ -113,20 +113,21 @@ fn create(change: &mut Change, _: &[String], body: Value) -> Result<String> {
     for path in ["svm", "location", "clone", "qos_policy", "lun_maps"] {
         remove(&mut lun, path);
     }
-    let serial = serial_of(change.state.next_number());
     merge(
         &mut lun,
         json!({
-            "uuid": uuid, "name": place.path, "svm": svm, "location": place.location, "serial_number": serial,
-            "serial_number_hex": hex(&serial), "create_time": change.time(),
+            "uuid": uuid, "name": place.path, "svm": svm, "location": place.location,
+            "create_time": change.time(),
         }),
     );
+    give_serial(&mut lun, change.state.next_number());
     if !limit.is_null() {
         lun["qos_policy"] = limit;
     }
     if let Some(source) = &source {
         lun["clone"] = json!({"created_as_clone": true});
         lun["_content"] = source["_content"].clone();
+        lun["_origin"] = json!({"of": source["uuid"]});
     }
     set_default(&mut lun, "enabled", true);
     set_default(&mut lun, "class", "regular");
@@ -154,13 +155,14 @@ fn source(change: &Change, body: &Value, svm: &Value, place: &Place) -> Result<V
 }
 
 /// The content and the size of another LUN of the volume; what the LUN is and who sees it stay.
-fn overwrite(change: &Change, lun: &mut Value, body: &Value) -> Result<()> {
+fn overwrite(change: &mut Change, lun: &mut Value, body: &Value) -> Result<()> {
     let source = paths::named(change, "luns", body, "clone.source", &lun["svm"], 5_374_876)?;
     if source["location"]["volume"]["uuid"] != lun["location"]["volume"]["uuid"] {
         let message = "A LUN can only be overwritten by a LUN of its volume.";
         return Err(Refusal::new(400, 5_374_157, message).at("clone.source"));
     }
     lun["_content"] = source["_content"].clone();
+    lun["_overwritten"] = json!({"by": source["uuid"], "number": change.state.next_number()});
     set(lun, "space.size", source["space"]["size"].clone());
     Ok(())
 }
@@ -264,8 +266,4 @@ fn check_attribute(name: &str, value: &str) -> Result<()> {
         );
     }
     Ok(())
-}
-
-fn hex(text: &str) -> String {
-    text.bytes().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -53,6 +53,7 @@ fn create(change: &mut Change, _: &[String], body: Value) -> Result<String> {
         namespace["os_type"] = source["os_type"].clone();
         namespace["space"] = source["space"].clone();
         namespace["clone"] = json!({"created_as_clone": true});
+        namespace["_origin"] = json!({"of": source["uuid"]});
     }
     let system = text(&namespace, "os_type").ok_or_else(|| refusal::missing("os_type"))?;
     if !["aix", "linux", "vmware", "windows"].contains(&system) {

@@ -109,7 +109,11 @@ fn create(change: &mut Change, _: &[String], body: Value) -> Result<String> {
     for path in ["svm", "volume", "export_policy", "qos_policy"] {
         remove(&mut qtree, path);
     }
-    merge(&mut qtree, json!({"id": id, "name": name, "svm": svm, "volume": reference(&record)}));
+    let number = change.state.next_number();
+    merge(
+        &mut qtree,
+        json!({"id": id, "name": name, "svm": svm, "volume": reference(&record), "_number": number}),
+    );
     qtree["export_policy"] = policy.unwrap_or_else(|| record["nas"]["export_policy"].clone());
     if let Some(limit) = limit.filter(|limit| !limit.is_null()) {
         qtree["qos_policy"] = limit;

@@ -179,13 +179,13 @@ fn run(change: &mut Change, key: &str) -> Result<()> {
     let name = format!("snapmirror.{key}.{}", change.state.next_number());
     let taken = snapshots::take(change, source, &json!({"name": name}))?;
     let snapshot = change.state.find("snapshots", &taken).cloned().unwrap_or_default();
-    content::restore(change, &json!({"used": snapshot["_content"]["used"]}), destination);
+    content::restore(change, &json!({"_content": {"used": snapshot["_content"]["used"]}}), destination);
     let size = snapshot["_content"]["size"].clone();
     change.state.change("volumes", destination, |volume| {
         volume["type"] = json!("dp");
         volume["size"] = size;
     });
-    content::copy_into(change, &snapshot["_content"], destination);
+    content::copy_into(change, &snapshot, destination);
     snapshots::take(change, destination, &json!({"name": name}))?;
     Ok(())
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::volumes::serial_of;
+use super::volumes::give_serial;
 use crate::record::{flag, merge, number, remove, set, text};
 use crate::refusal::{self, Refusal, Result};
 use crate::resource::{Change, Resource, find_named, name, reference};
@@ -111,7 +111,7 @@ fn create(change: &mut Change, _: &[String], body: Value) -> Result<String> {
     let uuid = change.new_uuid();
     merge(&mut block, json!({"uuid": uuid, "name": name, "create_time": change.time(), "svm": svm}));
     if source["type"] == "lun" {
-        block["serial_number"] = json!(serial_of(change.state.next_number()));
+        give_serial(&mut block, change.state.next_number());
     }
     let unit = json!({
         "uuid": uuid, "type": source["type"],

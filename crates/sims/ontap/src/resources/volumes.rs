@@ -174,17 +174,12 @@ fn check_choices(body: &Value) -> Result<()> {
     Ok(())
 }
 
-/// A LUN's serial number: twelve characters.
-pub(crate) fn serial_of(number: u64) -> String {
-    const LETTERS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    let mut rest = number;
-    let mut serial = String::from("wOj");
-    for _ in 0..9 {
-        let at = usize::try_from(rest % LETTERS.len() as u64).unwrap_or(0);
-        serial.push(char::from(LETTERS[at]));
-        rest /= LETTERS.len() as u64;
-    }
-    serial
+/// Gives a LUN its serial number: twelve characters. They are hexadecimal digits, as the name that Linux' target shows of
+/// a unit is made of those alone: two LUNs must never have the same one.
+pub(crate) fn give_serial(lun: &mut Value, number: u64) {
+    let serial = format!("8{:011X}", number & 0xfff_ffff_ffff);
+    lun["serial_number_hex"] = serial.bytes().map(|byte| format!("{byte:02x}")).collect::<String>().into();
+    lun["serial_number"] = serial.into();
 }
 
 /// Takes a LUN or namespace out, with its maps.

@@ -26,7 +26,9 @@ pub(super) fn create(change: &mut Change, body: Value, svm: &Value) -> Result<St
     let snapshot = origin(change, &body, &parent_key, &name)?;
     let uuid = change.new_uuid();
     let mut volume = parent.clone();
-    for path in ["nas.path", "nas.junction_parent", "clone", "qos", "quota", "is_svm_root", "_tags"] {
+    for path in
+        ["nas.path", "nas.junction_parent", "clone", "qos", "quota", "is_svm_root", "_tags", "_restored"]
+    {
         remove(&mut volume, path);
     }
     for path in
@@ -54,6 +56,7 @@ pub(super) fn create(change: &mut Change, body: Value, svm: &Value) -> Result<St
         json!({
             "uuid": uuid, "name": name, "create_time": change.time(), "_used": 0, "is_svm_root": false,
             "quota": {"state": "off"}, "size": snapshot["_content"]["size"],
+            "_origin": {"of": parent_key, "snapshot": snapshot["uuid"]},
             "clone": {
                 "is_flexclone": true, "split_initiated": false, "parent_svm": svm,
                 "parent_volume": reference(&parent), "parent_snapshot": reference(&snapshot),
@@ -72,7 +75,7 @@ pub(super) fn create(change: &mut Change, body: Value, svm: &Value) -> Result<St
     change.state.put("volumes", &uuid, volume);
     let link = json!({"snapshot": snapshot["uuid"]});
     change.state.put("_clones", &format!("{parent_key}/{uuid}"), link);
-    content::copy_into(change, &snapshot["_content"], &uuid);
+    content::copy_into(change, &snapshot, &uuid);
     Ok(uuid)
 }
 

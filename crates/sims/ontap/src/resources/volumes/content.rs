@@ -21,17 +21,19 @@ pub(crate) fn of_volume(state: &State, volume: &str) -> Value {
     content
 }
 
-/// Gives a clone what its origin held: blocks with identities of their own, mapped nowhere.
-pub(crate) fn copy_into(change: &mut Change, content: &Value, volume: &str) {
+/// Gives a clone what a snapshot holds: blocks with identities of their own, mapped nowhere.
+pub(crate) fn copy_into(change: &mut Change, snapshot: &Value, volume: &str) {
+    let content = &snapshot["_content"];
     let record = change.state.find("volumes", volume).cloned().unwrap_or_default();
     let name = text(&record, "name").unwrap_or_default();
     for table in HELD {
         for object in content[table].as_array().into_iter().flatten() {
             let uuid = change.new_uuid();
             let mut object = object.clone();
+            object["_origin"] = json!({"of": object["uuid"], "snapshot": snapshot["uuid"]});
             object["uuid"] = json!(uuid);
             if table == "luns" {
-                object["serial_number"] = json!(super::serial_of(change.state.next_number()));
+                super::give_serial(&mut object, change.state.next_number());
             }
             place(&mut object, &record, name);
             change.state.put(table, &uuid, object);
@@ -41,7 +43,9 @@ pub(crate) fn copy_into(change: &mut Change, content: &Value, volume: &str) {
 }
 
 /// Brings a volume back to what it held. What has the same name keeps its identity, and so its maps.
-pub(crate) fn restore(change: &mut Change, content: &Value, volume: &str) {
+pub(crate) fn restore(change: &mut Change, snapshot: &Value, volume: &str) {
+    let content = &snapshot["_content"];
+    let restored = json!({"by": snapshot["uuid"], "number": change.state.next_number()});
     let record = change.state.find("volumes", volume).cloned().unwrap_or_default();
     let name = text(&record, "name").unwrap_or_default().to_owned();
     for table in HELD {
@@ -62,7 +66,10 @@ pub(crate) fn restore(change: &mut Change, content: &Value, volume: &str) {
     change.state.remove_all("qtrees", &format!("{volume}/"));
     put_qtrees(change.state, content, volume, &record);
     let used = content["used"].clone();
-    change.state.change("volumes", volume, |record| record["_used"] = used);
+    change.state.change("volumes", volume, |record| {
+        record["_used"] = used;
+        record["_restored"] = restored;
+    });
 }
 
 /// Takes everything out that lies in a volume.

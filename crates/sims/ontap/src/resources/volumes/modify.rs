@@ -127,7 +127,7 @@ fn restore(change: &mut Change, key: &str, wanted: &str) -> Result<()> {
     for (own, _) in all.iter().filter(newer) {
         change.state.remove("snapshots", own);
     }
-    content::restore(change, &snapshot["_content"], key);
+    content::restore(change, snapshot, key);
     Ok(())
 }
 

@@ -1,0 +1,39 @@
+use anyhow::Result;
+use filer_suite::Simulator;
+use rig::{Backend, Rig};
+
+use crate::host::{Host, Storage};
+use crate::site::{Site, hosts};
+
+/// A simulated array with data behind it, and two hosts over it.
+#[derive(Debug)]
+pub struct ArraySite {
+    pub array: Simulator<'static>,
+    pub hosts: [Host<'static>; 2],
+}
+
+/// The backends that both hosts have, by name: driver, and more lines of the file.
+type Backends<'a> = &'a [(&'a str, &'a str, &'a str)];
+
+impl ArraySite {
+    /// # Errors
+    /// When a guest does not come up.
+    pub fn boot(backend: Backend) -> Result<Rig> {
+        Site::boot_on(backend)
+    }
+
+    /// Starts all that runs on a rig: `wires` is as `--wires` has it.
+    ///
+    /// # Errors
+    /// What does not start.
+    pub fn up(rig: &'static Rig, wires: &str, backends: Backends<'_>) -> Result<Self> {
+        let array = Simulator::up(rig, "storage", wires)?;
+        let file = |(name, driver, more): &(&str, &str, &str)| {
+            ((*name).to_owned(), array.backend(driver, name, more))
+        };
+        let files: Vec<(String, String)> = backends.iter().map(file).collect();
+        let words = |_| "--shared-backends --instance-id site".to_owned();
+        let hosts = hosts(rig, Storage::Backends(&files), "leister", words)?;
+        Ok(Self { array, hosts })
+    }
+}
