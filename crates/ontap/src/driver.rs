@@ -1,9 +1,12 @@
 //! The contract, over one SVM.
 
-mod abilities;
+mod clones;
 mod economy;
+mod growth;
+mod import;
 mod modify;
 mod opening;
+mod snapshots;
 mod space;
 
 use std::collections::{BTreeSet, HashMap};
@@ -314,5 +317,18 @@ impl Driver for OntapDriver {
 
     fn staging(&self) -> Option<&dyn Staging> {
         (self.array.layout() == Layout::Block).then_some(self)
+    }
+}
+
+#[async_trait]
+impl Staging for OntapDriver {
+    async fn mark_staged(&self, handle: &Handle) -> Result<Outcome<()>> {
+        const OPERATION: &str = "mark volume as staged";
+        let found = self.ours(handle, OPERATION).await?;
+        if found.tag.as_ref().is_some_and(|tag| tag.staged) {
+            return Ok(Outcome::Unchanged(()));
+        }
+        self.array.retag(&found, true, OPERATION).await?;
+        Ok(Outcome::Changed(()))
     }
 }

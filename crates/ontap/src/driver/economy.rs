@@ -4,7 +4,7 @@ use driver::{CloneVolume, CreateVolume, DriverError, ErrorKind, Outcome, Result}
 use model::{Bytes, SnapshotName, SnapshotState, VolumeState};
 
 use super::OntapDriver;
-use super::abilities::{BLANK, STAGED, is_mark};
+use super::snapshots::{BLANK, STAGED, is_mark};
 use crate::error::ABSENT;
 use crate::layout::{Found, Unit, Wanted, of_snapshot};
 use crate::wire::luns::{self, Lun};

@@ -136,7 +136,7 @@ impl OntapDriver {
         match free() {
             Some(free) if free < more => {
                 let message = format!("pool `{pool}` has {free} free; {more} more were asked for");
-                Err(DriverError::new(ErrorKind::NoCapacity, super::abilities::GROW, message))
+                Err(DriverError::new(ErrorKind::NoCapacity, super::growth::GROW, message))
             }
             _ => Ok(()),
         }
