@@ -12,7 +12,10 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 
 use driver::DriverError;
-use model::{Bytes, Handle, InstanceId, Layout, NodeName, Owner, PoolName, Provisioning, VolumeState};
+use model::{
+    AccessMode, Bytes, Handle, InstanceId, Labels, Layout, NodeName, Owner, PoolName, Provisioning,
+    VolumeOptions, VolumeSpec, VolumeState,
+};
 
 use crate::access::Sound;
 use crate::client::Client;
@@ -155,7 +158,7 @@ impl Found {
 
     pub(crate) fn state(&self, array: &Array, permitted: BTreeSet<NodeName>) -> VolumeState {
         let pool = self.volume.aggregates.first().and_then(|aggregate| PoolName::new(&aggregate.name).ok());
-        let spec = self.tag.as_ref().and_then(|tag| tag.spec.clone());
+        let made_as = self.tag.as_ref().and_then(|tag| self.made_as(tag, array));
         let is_unmade = array.is_unmade(self);
         VolumeState {
             handle: self.handle.clone(),
@@ -183,8 +186,27 @@ impl Found {
                 Unit::Qtree(_) => None,
                 _ => self.volume.create_time,
             },
-            made_as: spec,
+            made_as,
         }
+    }
+
+    fn made_as(&self, tag: &Tag, array: &Array) -> Option<Box<VolumeSpec>> {
+        let filesystem = tag.filesystem.filter(|_| tag.spec.is_none());
+        let least = filesystem.map(|filesystem| {
+            Box::new(VolumeSpec {
+                size: self.size(),
+                layout: array.layout(),
+                filesystem: Some(filesystem),
+                provisioning: if self.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin },
+                access: AccessMode::ReadWriteOnce,
+                class: None,
+                source: None,
+                options: VolumeOptions::new(),
+                mount_options: Vec::new(),
+                labels: Labels::new(),
+            })
+        });
+        tag.spec.clone().or(least)
     }
 
     /// Whether it is a clone of ours that would depend on its source for good: its split has not begun.

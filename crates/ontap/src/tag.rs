@@ -1,7 +1,7 @@
 //! What a volume's comment on the array says: whose it is, and what it was made as.
 
 use driver::{DriverError, ErrorKind};
-use model::{InstanceId, Labels, Owner, PoolName, VolumeId, VolumeSpec};
+use model::{Filesystem, InstanceId, Labels, Owner, PoolName, VolumeId, VolumeSpec};
 use serde::{Deserialize, Serialize};
 
 /// Our part of a comment.
@@ -28,6 +28,10 @@ pub(crate) struct Tag {
     /// Left out where the array's comment is too short for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) spec: Option<Box<VolumeSpec>>,
+    /// What a node makes on it, where there is no room for all that it was made as: without it, a volume would be taken
+    /// for a raw device.
+    #[serde(rename = "fs", default, skip_serializing_if = "Option::is_none")]
+    pub(crate) filesystem: Option<Filesystem>,
 }
 
 /// What lies in a volume of ours.
@@ -66,7 +70,8 @@ impl Tag {
     /// The comment to write, of at most `longest` characters.
     ///
     /// # Behavior
-    /// What does not fit is left out, from the least needed on: what it was made as, then labels.
+    /// What does not fit is left out, from the least needed on: what it was made as but for its file system, then
+    /// labels.
     ///
     /// # Errors
     /// `Invalid` when not even names fit.
@@ -81,7 +86,8 @@ impl Tag {
             |_| {},
             |comment| {
                 if let Some(tag) = &mut comment.leister {
-                    tag.spec = None;
+                    let spec = tag.spec.take();
+                    tag.filesystem = spec.and_then(|spec| spec.filesystem).or(tag.filesystem);
                 }
             },
             |comment| comment.provisioning.clear(),
@@ -135,6 +141,7 @@ mod tests {
             imported: None,
             terms: None,
             spec: None,
+            filesystem: None,
         }
     }
 
@@ -157,5 +164,18 @@ mod tests {
         let text = tag().write(&labels, 254, "test").unwrap();
         assert_eq!(Tag::read(Some(&text)), Some(tag()));
         assert_eq!(tag().write(&labels, 20, "test").unwrap_err().kind, ErrorKind::Invalid);
+    }
+
+    #[test]
+    fn where_what_it_was_made_as_does_not_fit_its_file_system_is_still_said() {
+        let spec = serde_json::json!({
+            "size": 1, "layout": "block", "filesystem": "xfs", "provisioning": "thin", "mountOptions": ["x".repeat(200)],
+        });
+        let long = Tag { spec: Some(Box::new(serde_json::from_value(spec).unwrap())), ..tag() };
+        let text = long.write(&Labels::new(), 254, "test").unwrap();
+        let read = Tag::read(Some(&text)).unwrap();
+        assert_eq!((read.spec.as_ref(), read.filesystem), (None, Some(Filesystem::Xfs)));
+        // Also when it is written again, as when a node puts it to use.
+        assert_eq!(Tag::read(Some(&read.write(&Labels::new(), 254, "test").unwrap())), Some(read));
     }
 }

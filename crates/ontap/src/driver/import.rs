@@ -93,6 +93,7 @@ impl Import for OntapDriver {
             imported: Some(request.original.clone()),
             terms: None,
             spec: None,
+            filesystem: None,
         };
         if self.array.config.kind.is_economy() {
             self.array.take_over_lun(&found, &tag, &request.labels, &request.handle, IMPORT).await?;

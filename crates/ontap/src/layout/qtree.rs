@@ -240,6 +240,7 @@ fn tag(name: &str, policy: &str) -> Option<Tag> {
         imported: None,
         terms: None,
         spec: None,
+        filesystem: None,
     })
 }
 

@@ -196,6 +196,7 @@ impl Array {
             imported: None,
             terms: Some(terms),
             spec: None,
+            filesystem: None,
         };
         let name = format!("{}{}_pool_{:08x}", self.config.prefix, self.shelf_word(), fastrand::u32(..));
         let volume = NewVolume {

@@ -237,6 +237,7 @@ impl Array {
             imported: None,
             terms: None,
             spec: Some(Box::new(wanted.spec.clone())),
+            filesystem: None,
         }
     }
 

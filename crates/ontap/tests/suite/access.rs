@@ -114,6 +114,12 @@ async fn chap_accounts_reach_the_array_and_the_route() {
     let initiator = permit.node.initiator.as_deref().unwrap();
     let (_, credentials) = state.find_by("iscsi_credentials", "initiator", initiator).unwrap();
     assert_eq!(credentials["chap"]["inbound"]["user"], json!("ours"));
+    // Another backend on the same SVM knows nothing of that.
+    array.reopen().await;
+    let other = array.driver();
+    let further = request(other.as_ref(), "w");
+    other.create(&further).await.unwrap();
+    other.permit(&further.handle, &permit).await.unwrap();
 }
 
 #[tokio::test]

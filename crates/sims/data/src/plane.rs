@@ -222,9 +222,8 @@ impl Plane {
     }
 
     /// What cannot be deleted now goes with the next start.
-    fn delete<'a>(&self, handle: &str, snapshots: impl Iterator<Item = &'a String>, whole: bool) {
-        let mut done =
-            snapshots.map(|name| self.pool.delete_snapshot(handle, name).map(drop)).collect::<Result<()>>();
+    fn delete<'a>(&self, handle: &str, mut snapshots: impl Iterator<Item = &'a String>, whole: bool) {
+        let mut done = snapshots.try_for_each(|name| self.pool.delete_snapshot(handle, name).map(drop));
         if whole {
             self.known().remove(handle);
             done = done.and_then(|()| self.pool.delete_whole(handle).map(drop));
