@@ -224,7 +224,8 @@ impl Clones for OntapDriver {
                 (kept_size(&seen).unwrap_or_else(|| source.size()), was_staged(&seen))
             }
         };
-        if create.spec.size < size {
+        // The array rounds up what a volume was asked to hold.
+        if create.spec.size.saturating_add(GRANULARITY) < size {
             let message = format!("{} are less than the {size} of its source", create.spec.size);
             return Err(DriverError::new(ErrorKind::Invalid, CLONE, message));
         }
