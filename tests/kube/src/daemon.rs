@@ -75,3 +75,13 @@ impl Daemon {
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 }
+
+/// Whoever started a process in the namespaces has to bury it: until then they do not end.
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

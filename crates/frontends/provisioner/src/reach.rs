@@ -12,6 +12,14 @@ pub(crate) struct Reach {
     blocks: bool,
 }
 
+/// A wish that was kept to one layout.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Narrowed {
+    /// What pools say that have the other one only.
+    pub(crate) refusal: &'static str,
+    pub(crate) because: String,
+}
+
 impl Reach {
     pub(crate) fn of(cluster: Option<&NodeIdentity>) -> Reach {
         Reach {
@@ -24,7 +32,7 @@ impl Reach {
     ///
     /// # Errors
     /// What was asked for cannot be reached, with the way out.
-    pub(crate) fn narrow(self, request: &mut CreateRequest) -> Result<Option<String>, String> {
+    pub(crate) fn narrow(self, request: &mut CreateRequest) -> Result<Option<Narrowed>, String> {
         let needs_block = request.layout == Some(Layout::Block) || request.filesystem.is_some();
         let no_files =
             || format!("no Node has an address of type InternalIP; write the annotation {ADDRESSES} on them");
@@ -38,12 +46,18 @@ impl Reach {
             (false, false) => Err(format!("no volume could be reached: {}", no_files())),
             (true, false) if request.layout.is_none() => {
                 request.layout = Some(Layout::File);
-                Ok(Some(format!("only volumes of files are looked for, since {}", no_blocks())))
+                Ok(Some(Narrowed {
+                    refusal: "has no file volumes",
+                    because: format!("only file volumes are looked for, since {}", no_blocks()),
+                }))
             }
             (false, true) if request.layout.is_none() => {
                 request.layout = Some(Layout::Block);
                 request.filesystem.get_or_insert(Filesystem::Ext4);
-                Ok(Some(format!("only block volumes are looked for, since {}", no_files())))
+                Ok(Some(Narrowed {
+                    refusal: "has no block volumes",
+                    because: format!("only block volumes are looked for, since {}", no_files()),
+                }))
             }
             _ => Ok(None),
         }

@@ -9,7 +9,7 @@ use model::{Bytes, SnapshotName, VolumeState};
 use super::OntapDriver;
 use super::snapshots::{is_base, kept_size, was_staged};
 use crate::error::{ABSENT, SNAPSHOT_BUSY};
-use crate::layout::{Found, Wanted};
+use crate::layout::{Found, GRANULARITY, Wanted};
 use crate::wire::snapshots;
 
 const CLONE: &str = "clone volume";
@@ -35,7 +35,8 @@ impl Clones for OntapDriver {
                 (kept_size(&seen).unwrap_or_else(|| source.size()), was_staged(&seen))
             }
         };
-        if create.spec.size < size {
+        // The array rounds up what a volume was asked to hold.
+        if create.spec.size.saturating_add(GRANULARITY) < size {
             let message = format!("{} are less than the {size} of its source", create.spec.size);
             return Err(DriverError::new(ErrorKind::Invalid, CLONE, message));
         }

@@ -108,6 +108,13 @@ impl Site {
         Alone(self.peace.write().unwrap_or_else(PoisonError::into_inner))
     }
 
+    fn end_of_log(&self) -> String {
+        const LINES: usize = 40;
+        let log = self.log(PROVISIONER).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LINES)..].join("\n")
+    }
+
     fn socket(&self) -> std::path::PathBuf {
         self.path("provisioner.sock")
     }
@@ -142,7 +149,7 @@ impl Site {
 
     pub(crate) fn bound(&self, claim: &str) -> Result<Duration> {
         let waited = self.wait(&format!("pvc/{claim}"), "jsonpath={.status.phase}=Bound");
-        waited.with_context(|| self.log(PROVISIONER).unwrap_or_default())
+        waited.with_context(|| self.end_of_log())
     }
 
     pub(crate) fn phase(&self, what: &str) -> Result<String> {
@@ -171,8 +178,7 @@ impl Site {
 
     /// Waits until nothing is left of a volume: no PV, no record, nothing on the array.
     pub(crate) fn gone(&self, volume: &str) -> Result<()> {
-        self.wait(&format!("pv/{volume}"), "delete")
-            .with_context(|| self.log(PROVISIONER).unwrap_or_default())?;
+        self.wait(&format!("pv/{volume}"), "delete").with_context(|| self.end_of_log())?;
         let mut left = String::new();
         until(&format!("the end of {volume}"), LIMIT, || {
             let known = self.ask(&["get", "volumes", "-o", "name"]).ok()?;
@@ -180,7 +186,7 @@ impl Site {
             left = format!("records: {known}; on the array: {there:?}");
             (!known.contains(volume) && there.is_empty()).then_some(())
         })
-        .with_context(|| format!("{left}\n{}", self.log(PROVISIONER).unwrap_or_default()))
+        .with_context(|| format!("{left}\n{}", self.end_of_log()))
     }
 
     /// Waits for an event of an object that says all of this.
@@ -192,7 +198,7 @@ impl Site {
             last = self.kubectl(&["get", "events", &field, "-o", lines]).ok()?.ok().ok()?;
             last.lines().find(|line| parts.iter().all(|part| line.contains(part))).map(str::to_owned)
         });
-        seen.with_context(|| format!("there are: {last}\n{}", self.log(PROVISIONER).unwrap_or_default()))
+        seen.with_context(|| format!("there are: {last}\n{}", self.end_of_log()))
     }
 
     /// A claim of 1 GiB in the class `plain`, with more lines of its spec and annotations.

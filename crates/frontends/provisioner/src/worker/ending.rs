@@ -159,17 +159,24 @@ impl Worker {
     /// Takes our finalizer off, and no other.
     async fn let_go(&self, volume: &PersistentVolume) -> Done {
         let name = volume.name_any();
-        let Some(now) = within(self.volumes().get_opt(&name)).await? else { return Ok(()) };
-        if now.metadata.uid != volume.metadata.uid || !has_finalizer(&now) {
-            return Ok(());
+        loop {
+            let Some(now) = within(self.volumes().get_opt(&name)).await? else { return Ok(()) };
+            if now.metadata.uid != volume.metadata.uid || !has_finalizer(&now) {
+                return Ok(());
+            }
+            let others: Vec<Value> = now
+                .finalizers()
+                .iter()
+                .filter(|other| *other != FINALIZER)
+                .map(|other| json!(other))
+                .collect();
+            let change = json!({ "metadata": { "resourceVersion": now.metadata.resource_version, "finalizers": others } });
+            match within(self.volumes().patch(&name, &PatchParams::default(), &Patch::Merge(change))).await {
+                // Somebody else took off his at the same moment.
+                Err(kube::Error::Api(status)) if status.code == 409 => {}
+                patched => return unless_gone(patched).map(drop),
+            }
         }
-        let others: Vec<Value> =
-            now.finalizers().iter().filter(|other| *other != FINALIZER).map(|other| json!(other)).collect();
-        let change =
-            json!({ "metadata": { "resourceVersion": now.metadata.resource_version, "finalizers": others } });
-        let patched =
-            within(self.volumes().patch(&name, &PatchParams::default(), &Patch::Merge(change))).await;
-        unless_gone(patched).map(drop)
     }
 }
 

@@ -76,6 +76,8 @@ impl Worker {
                 && bound_to(now).is_none()
         };
         if !now.as_ref().is_some_and(waits) {
+            // That it never had a PV is known here for certain; later a copy of a disk looks as if it had been used.
+            self.delete_unused(record.id.as_str(), None).await?;
             return Err(Trouble::Passing("the claim does not wait any more".to_owned()));
         }
         let fresh = self.show(claim, &volume).await?;
@@ -112,11 +114,11 @@ impl Worker {
         };
         let create = Request::Create(Box::new(request));
         let created = self.orchestrator.run_patiently(create, PATIENCE).await.and_then(Answer::volume);
-        created.map_err(|error| {
-            Trouble::Storage(match narrowed {
-                Some(reason) if error.hint.is_none() => error.hint(reason),
-                _ => error,
-            })
+        created.map_err(|mut error| {
+            if let Some(reason) = narrowed.filter(|narrowed| error.message.contains(narrowed.refusal)) {
+                error.message = format!("{}; {}", error.message, reason.because);
+            }
+            Trouble::Storage(error)
         })
     }
 
