@@ -111,7 +111,12 @@ async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
 
 async fn claim_csi(args: &RunArgs) -> Result<Option<csi::Plugin>, Failure> {
     let Some(socket) = args.csi_socket() else { return Ok(None) };
-    let settings = CsiSettings { name: args.csi_name.clone(), socket, kubelet: args.kubelet_dir.clone() };
+    let settings = CsiSettings {
+        name: args.csi_name.clone(),
+        socket,
+        kubelet: args.kubelet_dir.clone(),
+        most_volumes: args.csi_max_volumes,
+    };
     csi::Plugin::claim(&settings).await.map(Some).map_err(|e| of_csi(&e))
 }
 

@@ -8,6 +8,7 @@ mod controller;
 mod error;
 mod health;
 mod identity;
+mod names;
 mod node;
 mod parameters;
 mod places;
@@ -18,6 +19,7 @@ mod status;
 mod token;
 pub mod wire;
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 pub use error::CsiError;
@@ -31,6 +33,8 @@ pub struct CsiSettings {
     pub socket: PathBuf,
     /// The directory of this node's kubelet, where the plugin makes itself known.
     pub kubelet: Option<PathBuf>,
+    /// So many volumes a node may have; `None`: as many as there are.
+    pub most_volumes: Option<NonZeroU32>,
 }
 
 /// The name of the plugin where nobody chose one.

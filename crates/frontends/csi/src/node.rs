@@ -44,8 +44,8 @@ impl Node for Service {
         let accessible_topology = (!topology.is_empty()).then(|| places::shown(topology));
         Ok(Response::new(NodeGetInfoResponse {
             node_id,
+            max_volumes_per_node: self.most_volumes.map_or(0, |most| most.get().into()),
             accessible_topology,
-            ..NodeGetInfoResponse::default()
         }))
     }
 

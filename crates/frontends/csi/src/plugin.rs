@@ -1,6 +1,7 @@
 //! The plugin as a server: takes its socket, answers calls and logs them.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -24,7 +25,7 @@ use crate::{CsiError, CsiSettings, shown, status};
 /// The plugin with its socket taken. It answers from [`serve`](Plugin::serve) on.
 #[derive(Debug)]
 pub struct Plugin {
-    name: String,
+    settings: CsiSettings,
     socket: Socket,
     listener: UnixListener,
     registration: Option<Registration>,
@@ -34,6 +35,8 @@ pub struct Plugin {
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) name: String,
+    /// For each node.
+    pub(crate) most_volumes: Option<NonZeroU32>,
     pub(crate) mounts: Arc<Mounts>,
     calls: Arc<AtomicU64>,
 }
@@ -69,7 +72,7 @@ impl Plugin {
             Some(folder) => Some(Registration::claim(folder, &settings.name, socket.path()).await?),
             None => None,
         };
-        Ok(Plugin { name: settings.name.clone(), socket, listener, registration })
+        Ok(Plugin { settings: settings.clone(), socket, listener, registration })
     }
 
     pub fn socket(&self) -> &Path {
@@ -88,7 +91,8 @@ impl Plugin {
         mounts: Arc<Mounts>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), CsiError> {
-        let service = Service { name: self.name, mounts, calls: Arc::default() };
+        let CsiSettings { name, most_volumes, .. } = self.settings;
+        let service = Service { name, most_volumes, mounts, calls: Arc::default() };
         // Told only when calls are answered; it ends when they end.
         let _registered = self.registration.map(Registration::keep);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

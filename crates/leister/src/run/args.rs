@@ -1,5 +1,6 @@
 use std::io::IsTerminal;
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
@@ -29,6 +30,9 @@ pub(crate) struct RunArgs {
     /// What the CSI plugin is called, and so the `provisioner` of a StorageClass
     #[arg(long, env = "LEISTER_CSI_NAME", value_name = "NAME", default_value = csi::DEFAULT_NAME, value_parser = csi_name)]
     pub(crate) csi_name: String,
+    /// By CSI a node has at most so many volumes: say the same on all of them
+    #[arg(long, env = "LEISTER_CSI_MAX_VOLUMES", value_name = "COUNT")]
+    pub(crate) csi_max_volumes: Option<NonZeroU32>,
     /// This node's kubelet, which learns of the CSI plugin here, as in /var/lib/kubelet; --csi-endpoint is then
     /// plugins/NAME/csi.sock in it unless given
     #[arg(long, env = "LEISTER_KUBELET_DIR", value_name = "DIR", value_parser = full_path)]

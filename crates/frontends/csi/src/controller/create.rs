@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::{Bytes, Source, Topology, VolumeId};
+use model::{Bytes, Source, Topology};
 use orchestrator::{Answer, CreateRequest, Request};
 use tonic::Status;
 
@@ -14,7 +14,7 @@ use crate::wire::{
     CapacityRange, CreateVolumeRequest, CreateVolumeResponse, TopologyRequirement,
     ValidateVolumeCapabilitiesRequest, ValidateVolumeCapabilitiesResponse, VolumeContentSource,
 };
-use crate::{parameters, shown, status};
+use crate::{names, parameters, shown, status};
 
 /// A size wished for: at least and at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,10 +71,7 @@ pub(super) async fn create(
     limit: Duration,
 ) -> Result<CreateVolumeResponse, Status> {
     let orchestrator = &service.mounts.orchestrator;
-    if request.name.is_empty() {
-        return Err(Status::invalid_argument("name is missing"));
-    }
-    let volume = VolumeId::new(&request.name).map_err(|e| Status::invalid_argument(e.to_string()))?;
+    let volume = names::volume(&request.name)?;
     let range = Range::read(request.capacity_range.as_ref())?;
     let uses = Uses::read(&request.volume_capabilities)?;
     let mut wish = CreateRequest::named(volume.clone());

@@ -17,7 +17,7 @@ use crate::wire::{
 
 /// # Errors
 /// `NOT_FOUND` volume or node, `ALREADY_EXISTS` where it is published otherwise, `FAILED_PRECONDITION` where another
-/// node has it for itself.
+/// node has it for itself, `RESOURCE_EXHAUSTED` where the node has as many as it may have.
 pub(super) async fn publish(
     service: &Service,
     request: &ControllerPublishVolumeRequest,
@@ -31,6 +31,9 @@ pub(super) async fn publish(
     let record = service.volume(&request.volume_id, limit).await?;
     let node = node(&request.node_id)?;
     wanted.check(&record)?;
+    if !record.publications().any(|has| *has == node) {
+        room(service, &node)?;
+    }
     let publish = Request::Publish {
         volume: record.id.clone(),
         node: node.clone(),
@@ -46,6 +49,18 @@ pub(super) async fn publish(
     };
     service.to_the_end(limit, work).await?;
     Ok(ControllerPublishVolumeResponse::default())
+}
+
+fn room(service: &Service, node: &NodeName) -> Result<(), Status> {
+    let Some(most) = service.most_volumes else { return Ok(()) };
+    let catalogue = service.mounts.orchestrator.catalogue();
+    let has = catalogue.volumes().filter(|record| record.publications().any(|has| has == node)).count();
+    if has < usize::try_from(most.get()).unwrap_or(usize::MAX) {
+        return Ok(());
+    }
+    Err(Status::resource_exhausted(format!(
+        "node `{node}` has {has} volumes, and may have {most}; see `--csi-max-volumes`"
+    )))
 }
 
 /// # Behavior

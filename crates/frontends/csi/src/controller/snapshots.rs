@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use model::SnapshotName;
 use orchestrator::{Answer, Error, ErrorKind, Request, SnapshotStatus};
 use tonic::Status;
 
@@ -13,7 +12,7 @@ use crate::wire::{
     CreateSnapshotRequest, CreateSnapshotResponse, GetSnapshotResponse, ListSnapshotsRequest,
     ListSnapshotsResponse,
 };
-use crate::{shown, status};
+use crate::{names, shown, status};
 
 /// What a snapshotter adds by itself.
 const ADDED: &str = "csi.storage.k8s.io/";
@@ -28,16 +27,13 @@ pub(super) async fn create(
     request: &CreateSnapshotRequest,
     limit: Duration,
 ) -> Result<CreateSnapshotResponse, Status> {
-    if request.name.is_empty() {
-        return Err(Status::invalid_argument("name is missing"));
-    }
+    let name = names::snapshot(&request.name)?;
     if request.source_volume_id.is_empty() {
         return Err(Status::invalid_argument("source_volume_id is missing"));
     }
     if let Some(key) = request.parameters.keys().filter(|key| !key.starts_with(ADDED)).min() {
         return Err(Status::invalid_argument(format!("unknown parameter `{key}`; snapshots have none")));
     }
-    let name = SnapshotName::new(&request.name).map_err(|e| Status::invalid_argument(e.to_string()))?;
     let volume = service.volume(&request.source_volume_id, limit).await?.id.clone();
     let catalogue = service.mounts.orchestrator.catalogue();
     if let Some(other) = catalogue.snapshots().find(|other| other.name == name && other.volume != volume) {
