@@ -9,7 +9,6 @@
 mod cluster;
 mod containers;
 mod daemon;
-mod go;
 mod image;
 mod kubelet;
 mod leister;

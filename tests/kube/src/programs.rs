@@ -1,11 +1,11 @@
 //! The programs of Kubernetes, fetched and built once a user.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::go::Go;
+use go_suite::{Go, cache, lock, version};
 
 const CLUSTER: [&str; 9] = [
     "k8s.io/kubernetes/cmd/kube-apiserver",
@@ -34,12 +34,11 @@ impl Programs {
     pub fn get() -> Result<Self> {
         let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools");
         let (cluster, provisioner) = (tools.join("cluster"), tools.join("provisioner"));
-        let version = version(&cluster)?;
+        let version = version(&cluster, KUBERNETES)?;
         let cache = cache()?;
         let folder = cache.join(format!("kube-{version}-{:016x}", fingerprint(&[&cluster, &provisioner])?));
         // Two runs at once make it once.
-        let lock = File::create(cache.join("kube.lock"))?;
-        lock.lock()?;
+        let _alone = lock(&cache, "kube")?;
         if folder.exists() {
             return Ok(Self(folder));
         }
@@ -74,14 +73,6 @@ impl Programs {
     }
 }
 
-/// The one of Kubernetes that go.mod names.
-fn version(module: &Path) -> Result<String> {
-    let text = fs::read_to_string(module.join("go.mod"))?;
-    let line = text.lines().find(|line| line.split_whitespace().any(|word| word == KUBERNETES));
-    let version = line.and_then(|line| line.split_whitespace().last());
-    Ok(version.context("go.mod names no Kubernetes")?.to_owned())
-}
-
 /// Changes with any version.
 fn fingerprint(modules: &[&Path]) -> Result<u64> {
     let mut hash = 0xcbf2_9ce4_8422_2325_u64;
@@ -91,12 +82,4 @@ fn fingerprint(modules: &[&Path]) -> Result<u64> {
         }
     }
     Ok(hash)
-}
-
-fn cache() -> Result<PathBuf> {
-    let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let folder = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home);
-    let cache = folder.context("neither XDG_CACHE_HOME nor HOME is set")?.join("leister");
-    fs::create_dir_all(&cache)?;
-    Ok(cache)
 }

@@ -98,7 +98,7 @@ const ALLOWED: &[Allowed] = &[
     },
     Allowed {
         place: "tests/",
-        uses: &["rig", "filer-suite", "docker-suite"],
+        uses: &["rig", "filer-suite", "docker-suite", "go-suite"],
         tests_use: &["api"],
         why: "whole-system tests know the product as a user does",
     },

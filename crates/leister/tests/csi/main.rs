@@ -5,7 +5,6 @@
 
 mod client;
 mod crashes;
-mod go;
 mod pending;
 mod places;
 #[path = "../cli/pools.rs"]

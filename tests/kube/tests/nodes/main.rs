@@ -6,8 +6,10 @@ mod site;
 
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
+use go_suite::{Judged, Sanity};
 use kube_suite::until;
+use rig::Limit;
 
 use site::{LIMIT, Site, needs_the_machines};
 
@@ -33,6 +35,31 @@ fn replicas_on_two_nodes_write_to_one_volume_of_files() -> Result<()> {
         })?;
     }
     site.delete(&["pod/replica-node1", "pod/replica-node2", "pvc/shared"])
+}
+
+#[test]
+fn csi_sanity_passes_over_nfs_with_files_and_over_iscsi_with_raw_devices() -> Result<()> {
+    needs_the_machines!();
+    let sanity = Sanity::get()?;
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    let guest = site.machines[0].guest();
+    for access in ["mount", "block"] {
+        let started = Instant::now();
+        let folder = format!("/run/sanity-{access}");
+        let words =
+            sanity.words("/var/lib/kubelet/plugins/csi.leister.io/csi.sock", access, &folder).join(" ");
+        let script = format!("mkdir -p {folder}; {} {words}", sanity.program().display());
+        let said = guest.exec_within(Limit::from_secs(15 * 60), &script);
+        let report = guest.read(&format!("{folder}/report.json"))?;
+        let judged = Judged::read(&String::from_utf8_lossy(&report));
+        let Judged { passed, ran, skipped } = judged.with_context(|| said.stdout)?;
+        println!(
+            "csi-sanity over the wires, {access}: {passed}/{ran} passed, {skipped} skipped as not claimed, {:.0?}",
+            started.elapsed()
+        );
+    }
+    Ok(())
 }
 
 #[test]

