@@ -52,6 +52,13 @@ pub enum ExecError {
     Failed { command: String, ending: Ending, stderr: String },
 }
 
+impl ExecError {
+    /// Whether the tool failed with these words.
+    pub(crate) fn says(&self, words: &str) -> bool {
+        matches!(self, ExecError::Failed { stderr, .. } if stderr.contains(words))
+    }
+}
+
 /// How a process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {

@@ -10,9 +10,12 @@ use serde_json::Value;
 use crate::{Go, cache, lock, version};
 
 const MODULE: &str = "github.com/kubernetes-csi/csi-test/v5";
-/// Why a test may be skipped: the plugin does not claim what it is about.
-const NOT_CLAIMED: [&str; 2] =
-    ["GroupControllerService not supported", "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported"];
+/// Why a test may be skipped: the plugin does not claim what it is about, or nobody has set the limit that it needs.
+const NOT_CLAIMED: [&str; 3] = [
+    "GroupControllerService not supported",
+    "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported",
+    "testnodevolumeattachlimit not enabled",
+];
 
 /// The program.
 #[derive(Debug, Clone)]

@@ -22,6 +22,8 @@ pub(crate) struct Map {
     uuid: String,
 }
 
+/// What `multipath -f` says of a map that somebody has open.
+const IN_USE: &str = "map in use";
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How often multipathd is told of paths from which it makes no map.
 const TELL_EVERY: Duration = Duration::from_secs(20);
@@ -142,10 +144,20 @@ impl Map {
     ///
     /// # Behavior
     /// What [`ensure`] told multipathd is taken back: it would grab the unit when it comes again by one portal, under
-    /// whoever uses the disk itself.
+    /// whoever uses the disk itself. Who looks at a device that was just closed, as udev's rules do, is waited for.
     pub(crate) async fn remove(&self, tools: &Tools) -> Result<(), ExecError> {
+        /// On a machine with many devices and little time.
+        const PASSING: Duration = Duration::from_secs(30);
         let disks = self.disks();
-        tools.quick("multipath").args(["-f", &self.alias]).run().await?;
+        let until = Instant::now() + PASSING;
+        loop {
+            match tools.quick("multipath").args(["-f", &self.alias]).run().await {
+                Err(error) if error.says(IN_USE) && Instant::now() < until => {
+                    tokio::time::sleep(LOOK_EVERY).await
+                }
+                done => break done.map(drop)?,
+            };
+        }
         for disk in disks {
             let tool = tools.quick("multipath").arg("-w").arg(format!("/dev/{disk}")).accept(&[0, 1]);
             // A path that is away cannot be asked for its name.
@@ -154,6 +166,11 @@ impl Map {
             }
         }
         Ok(())
+    }
+
+    /// Whether a map was not removed because somebody has it open.
+    pub(crate) fn is_in_use(error: &ExecError) -> bool {
+        error.says(IN_USE)
     }
 
     /// While no path works, what is asked of it fails at once.

@@ -1,15 +1,16 @@
 //! Units by iSCSI: a disk, or the map over several.
 
 use std::io;
+use std::os::unix::fs::MetadataExt as _;
 use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use model::{IscsiRoute, VolumeId};
 
 use super::{APPEARANCE, LOOK_EVERY, Places, marked, path_of, refused};
-use crate::device::iscsi;
 use crate::device::multipath::{self, Map};
 use crate::device::scsi::{self, Disk, Session};
+use crate::device::{busy, iscsi};
 use crate::error::{Doing, HostError, Result};
 use crate::filesystem::Tools;
 use crate::host::Paths;
@@ -60,7 +61,10 @@ pub(super) async fn take_down(places: &Places, device: &str, tools: &Tools, ours
     let disks = paths(device, map.as_ref())?;
     let target = disks.first().map(|disk| disk.session.target.clone());
     if let Some(map) = map {
-        map.remove(tools).await?;
+        map.remove(tools).await.map_err(|error| match Map::is_in_use(&error) {
+            true => in_use(&places.volume, device),
+            false => error.into(),
+        })?;
     }
     // The kernel waits a good while for each; those of other volumes may go at the same time.
     let deletes = disks.into_iter().map(|disk| blocking(&tools.hold, move || disk.delete()));
@@ -72,6 +76,14 @@ pub(super) async fn take_down(places: &Places, device: &str, tools: &Tools, ours
         leave(places, &target, tools, ours).await;
     }
     Ok(())
+}
+
+fn in_use(volume: &VolumeId, device: &str) -> HostError {
+    let at = path_of(device);
+    let number = std::fs::metadata(&at).map(|found| found.rdev()).unwrap_or_default();
+    let pair = (rustix::fs::major(number), rustix::fs::minor(number));
+    let holders = busy::describe(&busy::of_device(pair, device));
+    HostError::Busy { volume: volume.clone(), subject: at.display().to_string(), holders }
 }
 
 /// The target of a device to which no path works any more.
