@@ -46,6 +46,9 @@ pub(crate) enum Verb {
     /// Serve: the daemon, in the foreground
     Run(Box<RunArgs>),
     /// Serve claims of Kubernetes with PVs of its own NFS and iSCSI, without CSI
+    ///
+    /// Makes a volume for each PersistentVolumeClaim whose StorageClass names this provisioner, and the PV with which
+    /// kubelets mount it by themselves: nothing runs on the nodes. docs/provisioner.md says more.
     Provisioner(Box<crate::provisioner::ProvisionerArgs>),
     /// Make this machine a storage array for others
     Filer(FilerArgs),

@@ -13,8 +13,6 @@ use crate::instance;
 use crate::run::{Ground, InstanceArgs, chain, set_up};
 use crate::usher::Usher;
 
-/// Makes a volume for each PersistentVolumeClaim whose StorageClass names this provisioner, and the PV with which
-/// kubelets mount it by themselves, over NFS or iSCSI: no driver on the nodes. docs/provisioner.md says more.
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct ProvisionerArgs {

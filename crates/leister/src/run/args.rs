@@ -51,10 +51,10 @@ pub(crate) struct RunArgs {
     pub(crate) single_path: bool,
 }
 
-/// What every daemon needs, whoever its users are.
+// What every daemon needs, whoever its users are.
 #[derive(Debug, Args)]
 pub(crate) struct InstanceArgs {
-    /// The instance: what users write behind `docker volume create -d`
+    /// The instance; of `leister run` what users write behind `docker volume create -d`
     #[arg(long, env = "LEISTER_NAME", default_value = "leister", value_parser = name)]
     pub(crate) name: InstanceId,
     /// Where records and mounts are kept [default: /var/lib/leister/NAME]

@@ -109,3 +109,24 @@ fn the_case_studys_claim_is_bound_to_the_volume_it_describes() -> Result<()> {
     site.gone(&volume)?;
     site.delete(&["storageclass/basic"])
 }
+
+#[test]
+fn the_provisioner_may_do_no_more_than_it_does() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    let account = "--as=system:serviceaccount:leister-provisioner:leister-provisioner";
+    for (words, expected) in [
+        (["create", "persistentvolumes", "-A"], "yes"),
+        (["patch", "persistentvolumeclaims", "-A"], "no"),
+        (["get", "secrets", "-nleister-provisioner"], "no"),
+        (["create", "secrets", "-ndefault"], "no"),
+        (["get", "pods", "-A"], "no"),
+        (["patch", "nodes", "-A"], "no"),
+        (["get", "leases", "-nkube-system"], "no"),
+    ] {
+        let said = site.kubectl(&[&["auth", "can-i", account][..], &words].concat())?;
+        ensure!(said.out == expected, "{words:?}: {said:?}");
+    }
+    Ok(())
+}
