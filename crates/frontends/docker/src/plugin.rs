@@ -120,11 +120,11 @@ impl Server {
             "VolumeDriver.Mount" => self.mount(read(body)?).await,
             "VolumeDriver.Unmount" => self.unmount(read(body)?).await,
             "VolumeDriver.Path" => {
-                let path = volumes::path(&self.mounts, &named(body)?, self.deadlines.glance).await?;
+                let path = volumes::path(&self.mounts, &named(body)?, self.deadlines.short).await?;
                 Ok(Answer { mountpoint: Some(path), ..Answer::default() })
             }
             "VolumeDriver.Get" => {
-                let volume = volumes::get(&self.mounts, &named(body)?, self.deadlines.glance).await?;
+                let volume = volumes::get(&self.mounts, &named(body)?, self.deadlines).await?;
                 Ok(Answer { volume: Some(volume), ..Answer::default() })
             }
             "VolumeDriver.List" => {

@@ -10,6 +10,7 @@ use orchestrator::{
     Catalogue, CreateRequest, Error, ErrorKind, Request, Result, SnapshotStatus, VolumeRecord, VolumeStatus,
 };
 
+use crate::Deadlines;
 use crate::protocol::{Snapshot, Status, Volume};
 
 /// # Behavior
@@ -58,14 +59,18 @@ pub(crate) async fn remove(mounts: &Mounts, volume: &VolumeId, limit: Duration) 
 /// # Errors
 /// `NotFound` also for a volume that is not there yet, or not any more: the engine then asks for it to be
 /// created, which waits for the one and for the other.
-pub(crate) async fn get(mounts: &Mounts, volume: &VolumeId, glance: Duration) -> Result<Volume> {
-    let found = mounts.orchestrator.find(volume, glance).await?;
+///
+/// # Behavior
+/// Whether it is there is found out however long that takes, up to where the engine gives up: of a volume that a driver
+/// says nothing of, the engine makes one of its own on this node, and a container writes there.
+pub(crate) async fn get(mounts: &Mounts, volume: &VolumeId, deadlines: Deadlines) -> Result<Volume> {
+    let found = mounts.orchestrator.find(volume, deadlines.short).await?;
     let Some(record) = found.filter(|record| is_there(record)) else {
         return Err(Error::not_found("volume", volume));
     };
     let catalogue = mounts.orchestrator.catalogue();
     let references = mounts.host.references(volume).unwrap_or_default();
-    let used = match tokio::time::timeout(glance, mounts.orchestrator.observe(volume)).await {
+    let used = match tokio::time::timeout(deadlines.glance, mounts.orchestrator.observe(volume)).await {
         Ok(Ok(Some(state))) => state.used,
         _ => None,
     };
@@ -114,9 +119,9 @@ pub(crate) async fn list(mounts: &Mounts, glance: Duration) -> Result<Vec<Volume
 }
 
 /// Where a volume is mounted for whoever; empty if it is not.
-pub(crate) async fn path(mounts: &Mounts, volume: &VolumeId, glance: Duration) -> Result<PathBuf> {
+pub(crate) async fn path(mounts: &Mounts, volume: &VolumeId, limit: Duration) -> Result<PathBuf> {
     let references = mounts.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
-    if references.is_empty() && mounts.orchestrator.find(volume, glance).await?.is_none() {
+    if references.is_empty() && mounts.orchestrator.find(volume, limit).await?.is_none() {
         return Err(Error::not_found("volume", volume));
     }
     Ok(references.first().map(|reference| mounts.host.path(volume, reference)).unwrap_or_default())

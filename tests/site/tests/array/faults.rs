@@ -3,7 +3,7 @@
 use serde_json::json;
 use site::{ArraySite, Host};
 
-use crate::files::ends;
+use crate::files::end;
 use crate::{on_site, wait};
 
 #[test]
@@ -79,5 +79,5 @@ fn nothing_is_lost(site: &ArraySite, volume: &str) {
     let numbers: Vec<u64> = kept.lines().map(|line| line.parse().unwrap()).collect();
     assert!(numbers.len() as u64 >= acknowledged, "{acknowledged} acknowledged, {} kept", numbers.len());
     assert!(numbers.iter().copied().eq(1..=numbers.len() as u64), "out of order: {kept}");
-    ends(site, volume, "/storage/volumes");
+    end(site, volume, "/storage/volumes");
 }

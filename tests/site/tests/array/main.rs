@@ -5,6 +5,7 @@
 mod blocks;
 mod faults;
 mod files;
+mod nvme;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 

@@ -497,6 +497,16 @@ async fn two_hosts_share_a_backend_and_no_store() {
 }
 
 #[tokio::test]
+async fn a_volume_that_another_host_made_is_found_however_slow_its_backend_is() {
+    let (one, two) = Rig::two();
+    let (first, second) = (one.start().await, two.start().await);
+    first.create("db", &[]).await.unwrap();
+    // The engine makes a volume of its own of one that it is told nothing of.
+    two.lag.store(1500, std::sync::atomic::Ordering::SeqCst);
+    second.get("db").await.unwrap();
+}
+
+#[tokio::test]
 async fn a_node_that_lost_a_volume_by_force_lets_go_of_it_and_may_then_have_it_again() {
     let rig = Rig::new();
     let process = rig.start().await;

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -36,6 +37,8 @@ pub(crate) struct Rig {
     pub(crate) array: Arc<MemoryArray>,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) gate: Gate,
+    /// How many milliseconds the array takes to say what is there.
+    pub(crate) lag: Arc<AtomicU64>,
     directory: TempDir,
     /// Its name, where it shares the array with other hosts.
     host: Option<&'static str>,
@@ -62,12 +65,14 @@ struct TestDriver {
     array: Arc<MemoryDriver>,
     data: PathBuf,
     gate: Gate,
+    lag: Arc<AtomicU64>,
 }
 
 struct TestFamilies {
     array: Arc<MemoryArray>,
     data: PathBuf,
     gate: Gate,
+    lag: Arc<AtomicU64>,
     opens: bool,
 }
 
@@ -81,6 +86,7 @@ impl Rig {
             array: MemoryArray::new(Bytes::gib(1000)),
             store: Arc::new(MemoryStore::new()),
             gate: Gate(Arc::new(watch::channel(true).0)),
+            lag: Arc::default(),
             directory,
             host: None,
             etcd: None,
@@ -121,6 +127,7 @@ impl Rig {
             array: self.array.clone(),
             data: self.path().join("data"),
             gate: self.gate.clone(),
+            lag: self.lag.clone(),
             opens,
         };
         let (memory, etcd) = (self.store.clone(), self.etcd.clone());
@@ -311,6 +318,12 @@ impl Gate {
     }
 }
 
+impl TestDriver {
+    async fn lag(&self) {
+        tokio::time::sleep(Duration::from_millis(self.lag.load(Ordering::SeqCst))).await;
+    }
+}
+
 #[async_trait]
 impl Families for TestFamilies {
     async fn open(&self, file: &BackendFile) -> Result<Arc<dyn Driver>, DriverError> {
@@ -319,7 +332,12 @@ impl Families for TestFamilies {
         }
         let instance = InstanceId::new("test").unwrap();
         let array = MemoryDriver::open(file.name().clone(), instance, self.array.clone());
-        Ok(Arc::new(TestDriver { array, data: self.data.clone(), gate: self.gate.clone() }))
+        Ok(Arc::new(TestDriver {
+            array,
+            data: self.data.clone(),
+            gate: self.gate.clone(),
+            lag: self.lag.clone(),
+        }))
     }
 }
 
@@ -353,10 +371,12 @@ impl Driver for TestDriver {
     }
 
     async fn observe(&self, handle: &Handle) -> Result<Option<VolumeState>> {
+        self.lag().await;
         self.array.observe(handle).await
     }
 
     async fn list(&self) -> Result<Vec<VolumeState>> {
+        self.lag().await;
         self.array.list().await
     }
 
