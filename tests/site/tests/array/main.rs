@@ -2,10 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at what it did not expect, aloud")]
 
-mod blocks;
 mod faults;
 mod files;
-mod nvme;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
