@@ -332,7 +332,7 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
     let range = |required_bytes, limit_bytes| {
         with(&|create| create.capacity_range = Some(CapacityRange { required_bytes, limit_bytes }))
     };
-    assert_eq!(with(&|create| create.name = "a/b".to_owned()), Code::InvalidArgument);
+    assert_eq!(with(&|create| create.name.clear()), Code::InvalidArgument);
     assert_eq!(parameter("medai", "ssd"), Code::InvalidArgument);
     assert_eq!(parameter("media", "tape"), Code::InvalidArgument);
     assert_eq!(parameter("class", "gold"), Code::NotFound);
