@@ -279,15 +279,16 @@ impl Driver for LinuxDriver {
     async fn permit(&self, handle: &Handle, permit: &Permit) -> Result<Outcome<Route>> {
         const OPERATION: &str = "permit node";
         self.check_node(OPERATION, &permit.node.name)?;
-        let permitted = self.array.permit(handle.as_str(), permit).await;
-        let permitted = contract(permitted.map_err(|e| e.in_operation(OPERATION))?);
-        let (Outcome::Changed(route) | Outcome::Unchanged(route)) = &permitted;
-        if matches!(route, Route::Iscsi(_)) && !permit.node.other_initiators.is_empty() {
-            self.forbid(handle, &permit.node).await?;
-            let message = format!("`{handle}` lets in one initiator, and `{}` has several", permit.node.name);
-            return Err(DriverError::new(ErrorKind::Unsupported, OPERATION, message));
+        if !permit.node.other_initiators.is_empty() {
+            let found = self.array.find(handle.as_str()).await.map_err(|e| e.in_operation(OPERATION))?;
+            if found.is_some_and(|state| state.layout == filer::Layout::Block) {
+                let message =
+                    format!("`{handle}` lets in one initiator, and `{}` has several", permit.node.name);
+                return Err(DriverError::new(ErrorKind::Unsupported, OPERATION, message));
+            }
         }
-        Ok(permitted)
+        let permitted = self.array.permit(handle.as_str(), permit).await;
+        Ok(contract(permitted.map_err(|e| e.in_operation(OPERATION))?))
     }
 
     async fn forbid(&self, handle: &Handle, node: &NodeIdentity) -> Result<Outcome<()>> {

@@ -14,6 +14,7 @@ mod kubelet;
 mod leister;
 mod machine;
 mod programs;
+mod shared;
 mod space;
 
 pub use cluster::{Cluster, NODE};
@@ -21,6 +22,7 @@ pub use docker_suite::{Said, until};
 pub use image::BUSYBOX;
 pub use machine::Machine;
 pub use programs::Programs;
+pub use shared::{Peace, Shared};
 
 /// Why a cluster cannot run on this machine, if it cannot.
 pub fn lacking() -> Option<String> {

@@ -1,11 +1,11 @@
 //! A cluster with the provisioner and a simulated array, which all tests share.
 
 use std::fs;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{Cluster, until};
+use kube_suite::{Cluster, Peace, Shared, until};
 use serde_json::Value;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
@@ -32,13 +32,8 @@ chapTargetInitiatorSecret: more-than-twelve
 
 pub(crate) struct Site {
     cluster: Cluster,
-    /// Who needs the programs undisturbed reads; who ends some of them writes.
-    peace: RwLock<()>,
+    peace: Peace,
 }
-
-/// A test's part in the site.
-pub(crate) struct Quiet<'a>(#[allow(dead_code, reason = "held")] RwLockReadGuard<'a, ()>);
-pub(crate) struct Alone<'a>(#[allow(dead_code, reason = "held")] RwLockWriteGuard<'a, ()>);
 
 impl std::ops::Deref for Site {
     type Target = Cluster;
@@ -51,14 +46,8 @@ impl std::ops::Deref for Site {
 impl Site {
     /// The one that all tests of this executable share. The last one to let go of it ends it.
     pub(crate) fn shared() -> Result<Arc<Self>> {
-        static SHARED: Mutex<Weak<Site>> = Mutex::new(Weak::new());
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(site) = shared.upgrade() {
-            return Ok(site);
-        }
-        let site = Arc::new(Self::start()?);
-        *shared = Arc::downgrade(&site);
-        Ok(site)
+        static SHARED: Shared<Site> = Shared::new();
+        SHARED.get(Self::start)
     }
 
     fn start() -> Result<Self> {
@@ -66,7 +55,7 @@ impl Site {
         let cluster = Cluster::start()?;
         let took = started.elapsed();
         cluster.apply(include_str!("../../../../deploy/kubernetes/provisioner.yaml"))?;
-        let site = Self { cluster, peace: RwLock::new(()) };
+        let site = Self { cluster, peace: Peace::default() };
         fs::write(site.path("array.password"), PASSWORD)?;
         let file = |name: &str| site.path(name).display().to_string();
         let (password, state) = (file("array.password"), file("array.json"));
@@ -100,12 +89,12 @@ impl Site {
         Ok(site)
     }
 
-    pub(crate) fn quiet(&self) -> Quiet<'_> {
-        Quiet(self.peace.read().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn quiet(&self) -> RwLockReadGuard<'_, ()> {
+        self.peace.quiet()
     }
 
-    pub(crate) fn alone(&self) -> Alone<'_> {
-        Alone(self.peace.write().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.peace.alone()
     }
 
     fn end_of_log(&self) -> String {

@@ -1,11 +1,11 @@
 //! A cluster with Leister and the sidecars, which all tests share, and short words for what its users write.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{BUSYBOX, Cluster, until};
+use kube_suite::{BUSYBOX, Cluster, Peace, Shared, until};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Whose rights the sidecars have, by `deploy/kubernetes`.
@@ -13,13 +13,8 @@ const ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
 
 pub(crate) struct Site {
     cluster: Cluster,
-    /// Who needs the programs undisturbed reads; who ends some of them writes.
-    peace: RwLock<()>,
+    peace: Peace,
 }
-
-/// A test's part in the site.
-pub(crate) struct Quiet<'a>(#[allow(dead_code, reason = "held")] RwLockReadGuard<'a, ()>);
-pub(crate) struct Alone<'a>(#[allow(dead_code, reason = "held")] RwLockWriteGuard<'a, ()>);
 
 impl std::ops::Deref for Site {
     type Target = Cluster;
@@ -32,15 +27,8 @@ impl std::ops::Deref for Site {
 impl Site {
     /// The one that all tests of this executable share. The last one to let go of it ends it.
     pub(crate) fn shared() -> Result<Arc<Self>> {
-        static SHARED: Mutex<Weak<Site>> = Mutex::new(Weak::new());
-        // A test that panicked here left none; the next one starts its own.
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(site) = shared.upgrade() {
-            return Ok(site);
-        }
-        let site = Arc::new(Self::start()?);
-        *shared = Arc::downgrade(&site);
-        Ok(site)
+        static SHARED: Shared<Site> = Shared::new();
+        SHARED.get(Self::start)
     }
 
     fn start() -> Result<Self> {
@@ -67,15 +55,15 @@ impl Site {
         cluster.serve_sidecar("csi-provisioner", ACCOUNT, &provisioner)?;
         cluster.serve_controller("snapshot-controller")?;
         println!("cluster up in {took:.1?}, with Leister and sidecars in {:.1?}", started.elapsed());
-        Ok(Self { cluster, peace: RwLock::new(()) })
+        Ok(Self { cluster, peace: Peace::default() })
     }
 
-    pub(crate) fn quiet(&self) -> Quiet<'_> {
-        Quiet(self.peace.read().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn quiet(&self) -> RwLockReadGuard<'_, ()> {
+        self.peace.quiet()
     }
 
-    pub(crate) fn alone(&self) -> Alone<'_> {
-        Alone(self.peace.write().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn alone(&self) -> RwLockWriteGuard<'_, ()> {
+        self.peace.alone()
     }
 
     /// A claim of 64 MiB in the class `leister`, with more lines of its spec.

@@ -1,10 +1,10 @@
 //! What befalls an array while a container writes: nothing that was acknowledged is lost, and it goes on by itself.
 
 use serde_json::json;
-use site::{ArraySite, Host};
+use site::{ArraySite, Host, wait};
 
 use crate::files::end;
-use crate::{on_site, wait};
+use crate::on_site;
 
 #[test]
 fn a_writer_on_a_flexvol_goes_on_when_its_interface_was_down_and_when_the_simulator_was_killed() {

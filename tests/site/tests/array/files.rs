@@ -1,8 +1,8 @@
 //! FlexVols, FlexGroups and qtrees: files that both hosts see at once.
 
-use site::ArraySite;
+use site::{ArraySite, both, wait};
 
-use crate::{both, on_array, on_site, wait};
+use crate::{on_array, on_site};
 
 #[test]
 fn a_flexvol_is_shared_by_two_hosts_grown_while_mounted_cloned_restored_and_deleted() {

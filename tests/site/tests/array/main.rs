@@ -8,25 +8,20 @@ mod files;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use rig::{Backend, Rig};
-use site::{ArraySite, Host, Site};
+use site::{ArraySite, Site};
 
 /// Without the vendor's snapshots and queue, so that nothing is left when all is deleted.
 const DEFAULTS: &str = "defaults:\n  snapshotPolicy: none\n  skipRecoveryQueue: \"true\"\n";
-const CHAP: &str = "useCHAP: true\nchapUsername: nodes\nchapInitiatorSecret: secretofnodes\n\
-    chapTargetUsername: array\nchapTargetInitiatorSecret: secretofarray\n";
 
 static RIG: LazyLock<Rig> = LazyLock::new(|| ArraySite::boot(Backend::Uml).unwrap());
 static SITE: LazyLock<ArraySite> = LazyLock::new(|| {
-    let chap = format!("{CHAP}{DEFAULTS}");
     let nas = format!("nfsMountOptions: nfsvers=4.1,hard\n{DEFAULTS}");
     let backends = [
         ("nas", "ontap-nas", nas.as_str()),
         ("group", "ontap-nas-flexgroup", DEFAULTS),
         ("qtrees", "ontap-nas-economy", DEFAULTS),
-        ("san", "ontap-san", chap.as_str()),
-        ("luns", "ontap-san-economy", chap.as_str()),
     ];
-    ArraySite::up(&RIG, "nfs,iscsi", &backends).unwrap()
+    ArraySite::up(&RIG, "nfs", &backends).unwrap()
 });
 static TURN: Mutex<()> = Mutex::new(());
 
@@ -40,26 +35,6 @@ fn on_site(test: impl FnOnce(&ArraySite)) {
     let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let _watch = RIG.watch();
     test(&SITE);
-}
-
-/// Does something on both hosts at once.
-fn both<'a, T: Send>([one, two]: [&'a Host<'a>; 2], work: impl Fn(&'a Host<'a>) -> T + Sync) -> [T; 2] {
-    std::thread::scope(|scope| {
-        let work = &work;
-        let started = [one, two].map(|host| scope.spawn(move || work(host)));
-        started.map(|ended| ended.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
-}
-
-/// Waits until it is so.
-#[track_caller]
-fn wait(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = std::time::Instant::now() + site::LIMIT;
-    while !condition() {
-        assert!(std::time::Instant::now() < until, "waited in vain: {what}");
-        #[allow(clippy::disallowed_methods, reason = "the pause between two looks at the condition")]
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
 }
 
 /// The names of objects of the array that contain a word.

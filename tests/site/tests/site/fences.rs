@@ -1,9 +1,9 @@
 //! Hosts that are gone, and come back.
 
 use rig::Guest;
-use site::{Host, LIMIT, Site};
+use site::{Host, LIMIT, Site, wait};
 
-use crate::{nothing_is_left, on_site, wait};
+use crate::{nothing_is_left, on_site};
 
 /// Volumes that are of one host at a time: name and options.
 pub(crate) type Kinds = [(&'static str, &'static str)];

@@ -29,29 +29,6 @@ fn on_site(test: impl FnOnce(&Site)) {
     test(&SITE);
 }
 
-/// Does something on both hosts at once.
-fn both<'a, T: Send>(
-    [one, two]: [&'a site::Host<'a>; 2],
-    work: impl Fn(&'a site::Host<'a>) -> T + Sync,
-) -> [T; 2] {
-    std::thread::scope(|scope| {
-        let work = &work;
-        let started = [one, two].map(|host| scope.spawn(move || work(host)));
-        started.map(|ended| ended.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-    })
-}
-
-/// Waits until it is so.
-#[track_caller]
-fn wait(what: &str, mut condition: impl FnMut() -> bool) {
-    let until = std::time::Instant::now() + site::LIMIT;
-    while !condition() {
-        assert!(std::time::Instant::now() < until, "waited in vain: {what}");
-        #[allow(clippy::disallowed_methods, reason = "the pause between two looks at the condition")]
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
-}
-
 /// A host has let go of everything.
 #[track_caller]
 fn nothing_is_left(host: &site::Host<'_>) {

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use site::{Host, Site};
+use site::{Host, Site, both, wait};
 
-use crate::{both, on_site, wait};
+use crate::on_site;
 
 const NAMES: [&str; 3] = ["race-a", "race-b", "race-c"];
 /// What a user is told who came too late.

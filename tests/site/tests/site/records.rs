@@ -1,11 +1,11 @@
 //! Hosts whose records are in one etcd of three members: one of them leads.
 
-use site::{Host, LIMIT, Site};
+use site::{Host, LIMIT, Site, wait};
 
 use crate::fences::{KINDS, outlive};
+use crate::on_site;
 use crate::races::race;
 use crate::sharing::{refuse, share};
-use crate::{on_site, wait};
 
 #[test]
 fn a_host_that_follows_makes_and_mounts_what_it_shares_with_the_leader_or_has_alone() {

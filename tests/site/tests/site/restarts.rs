@@ -1,9 +1,9 @@
 //! What goes on while parts are missing, and what comes back.
 
-use site::{Host, Site};
+use site::{Host, Site, wait};
 
 use crate::sharing::share;
-use crate::{nothing_is_left, on_site, wait};
+use crate::{nothing_is_left, on_site};
 
 const VOLUMES: [(&str, &str); 2] = [("steady", "-o fileSystemType=ext4"), ("flow", "")];
 

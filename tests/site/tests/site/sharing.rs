@@ -1,8 +1,8 @@
 //! One volume, two hosts.
 
-use site::{Host, Site};
+use site::{Host, Site, both, wait};
 
-use crate::{both, on_site, wait};
+use crate::on_site;
 
 #[test]
 fn a_volume_made_on_one_host_is_listed_written_and_read_on_both_at_once_and_deleted_by_the_other() {
