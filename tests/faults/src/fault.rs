@@ -20,6 +20,19 @@ pub enum Wire {
     Iscsi,
     /// ext4 on a namespace that is reached by two ports
     Nvme,
+    /// A FlexVol of a simulated array, mounted over NFSv4.2, `hard`
+    OntapNas,
+    /// ext4 on a LUN of a simulated array, which an interface of each of its two controllers leads to
+    OntapSan,
+}
+
+/// What serves volumes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Storage {
+    /// `leister filer run`
+    Filer,
+    /// `leister sim ontap --data`
+    Array,
 }
 
 /// One of the two machines.
@@ -46,8 +59,11 @@ pub enum Act {
     /// As `kill -9` does.
     KillLeister,
     StartLeister,
-    KillFiler,
-    StartFiler,
+    KillService,
+    StartService,
+    /// The array's second controller serves for the first one, until it gives back.
+    TakeOver,
+    GiveBack,
     StartEngine,
     /// Ends everything in order, then powers off.
     ShutDownNode,
@@ -116,6 +132,18 @@ impl fmt::Display for Wire {
             Self::NfsSoft => "NFS soft",
             Self::Iscsi => "iSCSI",
             Self::Nvme => "NVMe/TCP",
+            Self::OntapNas => "ontap-nas",
+            Self::OntapSan => "ontap-san",
         })
+    }
+}
+
+impl Wire {
+    #[must_use]
+    pub fn storage(self) -> Storage {
+        match self {
+            Self::NfsHard | Self::NfsSoft | Self::Iscsi | Self::Nvme => Storage::Filer,
+            Self::OntapNas | Self::OntapSan => Storage::Array,
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::stage::{LIMIT, Stage};
 /// Where the logs were when the fault began.
 pub(crate) struct Marks {
     leister: usize,
-    filer: usize,
+    storage: usize,
     doctor: Option<Job>,
 }
 
@@ -19,7 +19,7 @@ const PATIENCE: Limit = Limit::from_secs(3);
 
 impl Marks {
     pub(crate) fn new(stage: &Stage<'_>) -> Self {
-        Self { leister: stage.node.log().len(), filer: stage.filer.log().len(), doctor: None }
+        Self { leister: stage.node.log().len(), storage: stage.served.log().len(), doctor: None }
     }
 
     /// Asks what `leister doctor` asks. The fault need not wait for the answer: [`Marks::said`] does.
@@ -37,9 +37,10 @@ impl Marks {
     /// The doctor's findings, and the warnings and errors in both logs since the beginning, each once.
     pub(crate) fn said(self, stage: &Stage<'_>) -> Vec<String> {
         let mut said = self.doctor.map(|doctor| findings(&doctor.wait(LIMIT))).unwrap_or_default();
-        for (who, log, from) in
-            [("leister", stage.node.log(), self.leister), ("filer", stage.filer.log(), self.filer)]
-        {
+        for (who, log, from) in [
+            ("leister", stage.node.log(), self.leister),
+            (stage.served.name(), stage.served.log(), self.storage),
+        ] {
             // A machine that lost its power may have lost the end of its log.
             for line in log.get(from..).unwrap_or_default().lines() {
                 if let Some(message) = warning(line) {

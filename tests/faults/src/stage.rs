@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use filer_suite::{Filer, FilerSpec, Node, NodeSpec};
+use filer_suite::{Filer, FilerSpec, Node, NodeSpec, Simulator};
 use rig::{Backend, Guest, Limit, Output, Rig, Size};
 
-use crate::fault::{Machine, Wire};
+use crate::fault::{Machine, Storage, Wire};
+use crate::served::Served;
 
 /// Generous: the machine may be slow and loaded.
 pub(crate) const LIMIT: Limit = Limit::from_secs(120);
@@ -26,17 +27,16 @@ const ENGINE: &str = include_str!("stage/engine.sh");
 const SPACES: &str = "/etc/leister/spaces";
 
 /// A storage and a node on one rig.
-pub struct Stage<'a> {
+pub(crate) struct Stage<'a> {
     rig: &'a Rig,
-    pub(crate) filer: Filer<'a>,
+    pub(crate) served: Served<'a>,
     pub(crate) node: Node<'a>,
     writer: PathBuf,
 }
 
 impl<'a> Stage<'a> {
     /// What a rig for a stage is made of.
-    #[must_use]
-    pub fn rig(kernel: Backend) -> rig::Builder {
+    pub(crate) fn rig(kernel: Backend) -> rig::Builder {
         Rig::builder()
             .backend(kernel)
             .guest("storage", |g| g.memory(Size::mib(512)).disk(Size::gib(1)).disk(Size::mib(128)))
@@ -50,18 +50,25 @@ impl<'a> Stage<'a> {
     ///
     /// # Panics
     /// When something in a guest fails; the message has what it said.
-    pub fn up(rig: &'a Rig, writer: &Path) -> Result<Self> {
-        let (mut spec, mut wires) = (FilerSpec::default(), vec![Wire::NfsHard, Wire::NfsSoft, Wire::Iscsi]);
-        if rig.backend() == Backend::Tcg {
-            "nfs,iscsi,nvme".clone_into(&mut spec.wires);
-            wires = vec![Wire::Iscsi, Wire::Nvme];
+    pub(crate) fn up(rig: &'a Rig, storage: Storage, writer: &Path) -> Result<Self> {
+        let stock = rig.backend() == Backend::Tcg;
+        let (wires, volumes): (_, &[Wire]) = match (storage, stock) {
+            (Storage::Filer, false) => ("nfs,iscsi", &[Wire::NfsHard, Wire::NfsSoft, Wire::Iscsi]),
+            (Storage::Filer, true) => ("nfs,iscsi,nvme", &[Wire::Iscsi, Wire::Nvme]),
+            (Storage::Array, _) => ("nfs,iscsi", &[Wire::OntapNas, Wire::OntapSan]),
+        };
+        let served = match storage {
+            Storage::Filer => {
+                let spec = FilerSpec { wires: wires.to_owned(), ..FilerSpec::default() };
+                Served::Filer(Filer::up(rig, "storage", spec)?)
+            }
+            Storage::Array => Served::Array(Simulator::up(rig, "storage", wires)?),
+        };
+        let node = node(rig, &served)?;
+        for wire in volumes {
+            node.create(volume(*wire), &[&[("size", "96MiB")][..], kind(*wire)].concat());
         }
-        let filer = Filer::up(rig, "storage", spec)?;
-        let node = node(rig, &filer)?;
-        for wire in wires {
-            node.create(volume(wire), &[&[("size", "96MiB")][..], kind(wire)].concat());
-        }
-        Ok(Self { rig, filer, node, writer: writer.to_path_buf() })
+        Ok(Self { rig, served, node, writer: writer.to_path_buf() })
     }
 
     pub(crate) fn guest(&self, machine: Machine) -> &'a Guest {
@@ -80,11 +87,11 @@ impl<'a> Stage<'a> {
         self.guest(machine).start()?;
         match machine {
             Machine::Storage => {
-                self.filer.prepare()?;
-                self.filer.start()
+                self.served.prepare()?;
+                self.served.start()
             }
             Machine::Node => {
-                self.node = node(self.rig, &self.filer)?;
+                self.node = node(self.rig, &self.served)?;
                 Ok(())
             }
         }
@@ -123,6 +130,8 @@ pub(crate) fn volume(wire: Wire) -> &'static str {
         Wire::NfsSoft => "soft",
         Wire::Iscsi => "unit",
         Wire::Nvme => "namespace",
+        Wire::OntapNas => "flexvol",
+        Wire::OntapSan => "lun",
     }
 }
 
@@ -133,19 +142,40 @@ fn kind(wire: Wire) -> &'static [(&'static str, &'static str)] {
         Wire::NfsSoft => &[("class", "nfs-soft")],
         Wire::Iscsi => &[("fstype", "ext4"), ("sanType", "iscsi")],
         Wire::Nvme => &[("fstype", "ext4"), ("sanType", "nvme")],
+        Wire::OntapNas => &[("backend", "nas")],
+        Wire::OntapSan => &[("backend", "san"), ("fstype", "ext4")],
     }
 }
 
 /// Records outlive the power of a node, as on any machine.
-fn node<'a>(rig: &'a Rig, filer: &Filer<'_>) -> Result<Node<'a>> {
+fn node<'a>(rig: &'a Rig, served: &Served<'_>) -> Result<Node<'a>> {
     let guest = rig.guest("node1");
     let disk = "disk=/dev/ubda; [ -b $disk ] || disk=/dev/vda
         blkid $disk >/dev/null || mkfs.ext4 -q $disk
         mkdir -p /var/lib/leister && mount $disk /var/lib/leister";
     guest.exec_within(LIMIT, disk).ok("a disk for records");
+    let mut spec = NodeSpec::new("faults");
+    // What each tool took stands in the log that is kept of a failure.
+    "--log-level info,host=debug".clone_into(&mut spec.arguments);
+    let node = match served {
+        Served::Filer(filer) => over_filer(rig, guest, filer, spec)?,
+        Served::Array(array) => {
+            // Files by link 1 alone, blocks by both; management by link 0.
+            let files = format!("dataLIF: {}\nnfsMountOptions: hard,vers=4.2\n", array.data_address(1));
+            let backends = [("nas", "ontap-nas", files.as_str()), ("san", "ontap-san", "")];
+            let backends =
+                backends.map(|(name, driver, more)| (name.to_owned(), array.backend(driver, name, more)));
+            Node::over(rig, "node1", spec, &backends)?
+        }
+    };
+    let queue = format!("printf '{MULTIPATH}' >/etc/multipath.conf && multipathd reconfigure");
+    guest.exec_within(LIMIT, &queue).ok("multipath waits");
+    Ok(node)
+}
+
+fn over_filer<'a>(rig: &'a Rig, guest: &Guest, filer: &Filer<'_>, mut spec: NodeSpec) -> Result<Node<'a>> {
     guest.put("/etc/leister/backends/classes.yaml", CLASSES).context("classes")?;
     let storage = filer.guest();
-    let mut spec = NodeSpec::new("faults");
     // Files by link 1 alone, blocks by both; management by link 0.
     spec.backend = format!("dataAddresses: [{}, {}]\n", storage.address(1), storage.address(0));
     if rig.backend() == Backend::Tcg {
@@ -161,10 +191,5 @@ fn node<'a>(rig: &'a Rig, filer: &Filer<'_>) -> Result<Node<'a>> {
         );
         guest.put("/etc/leister/backends/spaces.yaml", spaces)?;
     }
-    // What each tool took stands in the log that is kept of a failure.
-    "--log-level info,host=debug".clone_into(&mut spec.arguments);
-    let node = Node::up(rig, "node1", filer, spec)?;
-    let queue = format!("printf '{MULTIPATH}' >/etc/multipath.conf && multipathd reconfigure");
-    guest.exec_within(LIMIT, &queue).ok("multipath waits");
-    Ok(node)
+    Node::up(rig, "node1", filer, spec)
 }

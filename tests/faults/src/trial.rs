@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use rig::{Backend, Job, Limit, Rig};
 use serde_json::json;
 
-use crate::fault::{Act, Fault, Lasts, Machine, Plan};
+use crate::fault::{Act, Fault, Lasts, Machine, Plan, Storage};
 use crate::observer::{Observer, until};
 use crate::row::{Row, Saw};
 use crate::said::Marks;
@@ -28,8 +28,8 @@ const SOME: usize = 20;
 pub fn run_all(faults: &[Fault], writer: &Path, mut tell: impl FnMut(&Row)) -> Result<Vec<Row>> {
     let mut rows: Vec<Row> = Vec::new();
     let mut order: Vec<usize> = (0..faults.len()).collect();
-    // Each kernel once. What cannot be tried comes first.
-    order.sort_by_key(|at| faults[*at].plan.as_ref().ok().map(|plan| plan.kernel == Backend::Tcg));
+    // Each pair of machines once. What cannot be tried comes first.
+    order.sort_by_key(|at| machines(&faults[*at]));
     let mut left = order.iter().map(|at| &faults[*at]).peekable();
     while let Some(fault) = left.peek() {
         let kernel = match &fault.plan {
@@ -43,8 +43,9 @@ pub fn run_all(faults: &[Fault], writer: &Path, mut tell: impl FnMut(&Row)) -> R
             }
         };
         let rig = Stage::rig(kernel).up()?;
-        let mut stage = Stage::up(&rig, writer)?;
-        while let Some(fault) = left.next_if(|next| next.plan.as_ref().is_ok_and(|p| p.kernel == kernel)) {
+        let mut stage = Stage::up(&rig, fault.wire.storage(), writer)?;
+        let same = machines(fault);
+        while let Some(fault) = left.next_if(|next| machines(next) == same) {
             let row = caught(&rig, &mut stage, fault);
             tell(&row);
             let broke_off = row.broke_off();
@@ -59,8 +60,13 @@ pub fn run_all(faults: &[Fault], writer: &Path, mut tell: impl FnMut(&Row)) -> R
     Ok(placed.into_iter().map(|(_, row)| row).collect())
 }
 
+/// What a fault needs, if it can be tried.
+fn machines(fault: &Fault) -> Option<(Storage, bool)> {
+    fault.plan.as_ref().ok().map(|plan| (fault.wire.storage(), plan.kernel == Backend::Tcg))
+}
+
 /// One fault; its row says what came of it, also when it broke off.
-pub fn run(stage: &mut Stage<'_>, fault: &Fault) -> Row {
+fn run(stage: &mut Stage<'_>, fault: &Fault) -> Row {
     match &fault.plan {
         Err(reason) => Row::not_run(fault, reason),
         Ok(plan) => match trial(stage, fault, plan) {
@@ -224,8 +230,10 @@ impl Application<'_> {
             Act::Run(machine, script) => self.run(stage, machine, script)?,
             Act::KillLeister => stage.node.kill(),
             Act::StartLeister => stage.node.start()?,
-            Act::KillFiler => stage.filer.kill(),
-            Act::StartFiler => stage.filer.start()?,
+            Act::KillService => stage.served.kill(),
+            Act::StartService => stage.served.start()?,
+            Act::TakeOver => stage.served.fail_over("takeover")?,
+            Act::GiveBack => stage.served.fail_over("giveback")?,
             Act::StartEngine => stage.start_engine()?,
             Act::ShutDownNode => {
                 self.stop(stage);

@@ -83,14 +83,11 @@ impl<'a> Simulator<'a> {
         self.process.end("KILL").ok("kill");
     }
 
-    /// A backend file for it, with more lines.
+    /// A backend file for it, with more lines; files are mounted from link 0 unless they say otherwise.
     pub fn backend(&self, driver: &str, name: &str, more: &str) -> String {
         // The array may list its interfaces in any order.
-        let data = if driver.contains("nas") {
-            format!("dataLIF: {}\n", self.data_address())
-        } else {
-            String::new()
-        };
+        let chosen = !driver.contains("nas") || more.contains("dataLIF:");
+        let data = if chosen { String::new() } else { format!("dataLIF: {}\n", self.data_address(0)) };
         format!(
             "version: 1\nstorageDriverName: {driver}\nbackendName: {name}\nmanagementLIF: {}:{PORT}\nsvm: svm1\n\
              username: {USER}\npassword: {PASSWORD}\n{data}{more}",
@@ -98,9 +95,9 @@ impl<'a> Simulator<'a> {
         )
     }
 
-    /// Where nodes mount from: its interface `nas1`.
-    pub fn data_address(&self) -> String {
-        self.address(0, NAS[0])
+    /// Where nodes mount from: its interface `nas1` on link 0, `nas2` on link 1.
+    pub fn data_address(&self, link: u8) -> String {
+        self.address(link, NAS[usize::from(link)])
     }
 
     /// Makes a call as its administrator does, below `/api`.

@@ -1,8 +1,8 @@
 //! The faults of the case study, and some more.
 
 use super::Act::{
-    Cut, Freeze, Join, Kill, KillFiler, KillLeister, RestartApplication, Run, ShutDownNode, Start,
-    StartEngine, StartFiler, StartLeister, Thaw,
+    Cut, Freeze, GiveBack, Join, Kill, KillLeister, KillService, RestartApplication, Run, ShutDownNode,
+    Start, StartEngine, StartLeister, StartService, TakeOver, Thaw,
 };
 use super::Lasts::{Seconds, Until, UntilError, UntilWritten};
 use super::Machine::{Node, Storage};
@@ -11,7 +11,8 @@ use rig::Backend;
 
 use super::{Act, Expected, Fault, Lasts, Plan, Sees, Wire};
 
-const WIRES: [Wire; 4] = [Wire::NfsHard, Wire::NfsSoft, Wire::Iscsi, Wire::Nvme];
+const WIRES: [Wire; 6] =
+    [Wire::NfsHard, Wire::NfsSoft, Wire::Iscsi, Wire::Nvme, Wire::OntapNas, Wire::OntapSan];
 
 /// Of a loaded machine of two slow cores; a guest boots in some seconds.
 const SOON: u64 = 60;
@@ -22,6 +23,7 @@ const SOFT: Sees = Error { from: 2, to: 60 };
 
 const ONE_ADDRESS: &str = "an NFS mount has one address: its fail-over is the row of the whole storage";
 const NOT_THIS_WIRE: &str = "this wire does not use it";
+const NOT_SIMULATED: &str = "the simulated array has no such thing";
 
 struct Kind {
     name: &'static str,
@@ -45,13 +47,15 @@ const KINDS: &[Kind] = &[
         name: "one path gone",
         quick: &[],
         plan: |wire| match wire {
-            Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
-            Wire::Iscsi | Wire::Nvme => plan([Cut(1)], UntilWritten, [Join(1)], NoError, SOON),
+            Wire::NfsHard | Wire::NfsSoft | Wire::OntapNas => Err(ONE_ADDRESS),
+            Wire::Iscsi | Wire::Nvme | Wire::OntapSan => {
+                plan([Cut(1)], UntilWritten, [Join(1)], NoError, SOON)
+            }
         },
     },
     Kind {
         name: "controller fail-over (ALUA, ANA)",
-        quick: &[],
+        quick: &[Wire::OntapNas, Wire::OntapSan],
         plan: |wire| match wire {
             Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
             Wire::Iscsi => on_stock_kernel(plan(
@@ -68,6 +72,8 @@ const KINDS: &[Kind] = &[
                 NoError,
                 SOON,
             ),
+            Wire::OntapNas => plan([TakeOver], UntilWritten, [GiveBack], NoError, SOON),
+            Wire::OntapSan => plan([TakeOver], Until(Node, ONE_PATH), [GiveBack], NoError, SOON),
         },
     },
     Kind {
@@ -89,11 +95,12 @@ const KINDS: &[Kind] = &[
                 NoError,
                 SOON,
             ),
+            Wire::OntapNas | Wire::OntapSan => Err(NOT_SIMULATED),
         },
     },
     Kind {
         name: "whole storage down and back",
-        quick: &[Wire::Iscsi],
+        quick: &[Wire::Iscsi, Wire::OntapSan],
         plan: |wire| match wire {
             Wire::NfsSoft => plan([Kill(Storage)], UntilError, [Start(Storage)], SOFT, AFTER_BOOT),
             _ => plan([Kill(Storage)], Seconds(5), [Start(Storage)], NoError, AFTER_BOOT),
@@ -116,7 +123,7 @@ const KINDS: &[Kind] = &[
         name: "data network cut",
         quick: &[Wire::NfsSoft],
         plan: |wire| match wire {
-            Wire::NfsHard => plan([Cut(1)], Seconds(10), [Join(1)], NoError, SOON),
+            Wire::NfsHard | Wire::OntapNas => plan([Cut(1)], Seconds(10), [Join(1)], NoError, SOON),
             Wire::NfsSoft => plan([Cut(1)], UntilError, [Join(1)], SOFT, SOON),
             _ => plan([Cut(0), Cut(1)], Seconds(10), [Join(0), Join(1)], NoError, SOON),
         },
@@ -125,7 +132,7 @@ const KINDS: &[Kind] = &[
         name: "data network cut, multipath told not to wait",
         quick: &[],
         plan: |wire| match wire {
-            Wire::Iscsi => plan(
+            Wire::Iscsi | Wire::OntapSan => plan(
                 [Run(Node, "multipathd disablequeueing maps"), Cut(0), Cut(1)],
                 UntilError,
                 [Join(0), Join(1), Run(Node, "multipathd restorequeueing maps"), RestartApplication],
@@ -143,7 +150,7 @@ const KINDS: &[Kind] = &[
     Kind {
         name: "the storage's service killed",
         quick: &[],
-        plan: |_| plan([KillFiler], UntilWritten, [StartFiler], NoError, SOON),
+        plan: |_| plan([KillService], UntilWritten, [StartService], NoError, SOON),
     },
     Kind {
         name: "dockerd killed",
@@ -167,7 +174,7 @@ const KINDS: &[Kind] = &[
         name: "multipathd killed",
         quick: &[],
         plan: |wire| match wire {
-            Wire::Iscsi => plan(
+            Wire::Iscsi | Wire::OntapSan => plan(
                 [Run(Node, "kill -9 $(pidof multipathd)")],
                 UntilWritten,
                 [Run(Node, "multipathd")],
@@ -181,7 +188,7 @@ const KINDS: &[Kind] = &[
         name: "iscsid killed",
         quick: &[],
         plan: |wire| match wire {
-            Wire::Iscsi => plan(
+            Wire::Iscsi | Wire::OntapSan => plan(
                 [Run(Node, "kill -9 $(pidof iscsid)")],
                 UntilWritten,
                 [Run(Node, "iscsid")],
@@ -198,6 +205,7 @@ const KINDS: &[Kind] = &[
         plan: |wire| match wire {
             Wire::NfsHard => plan([Run(Storage, NO_NFSD)], Until(Storage, NFSD), [], NoError, SOON),
             Wire::NfsSoft => plan([Run(Storage, NO_NFSD)], UntilError, [], SOFT, SOON),
+            Wire::OntapNas => Err(NOT_SIMULATED),
             _ => Err(NOT_THIS_WIRE),
         },
     },
@@ -205,7 +213,7 @@ const KINDS: &[Kind] = &[
         name: "disk of the storage full",
         quick: &[],
         plan: |wire| match wire {
-            Wire::NfsHard | Wire::NfsSoft => plan(
+            Wire::NfsHard | Wire::NfsSoft | Wire::OntapNas => plan(
                 [Run(Storage, FILL)],
                 UntilError,
                 [Run(Storage, CLEAR)],
@@ -213,8 +221,10 @@ const KINDS: &[Kind] = &[
                 SOON,
             ),
             // The kernel's target says that the unit does not answer: a path is lost, and multipath waits for it.
-            Wire::Iscsi => plan([Run(Storage, FILL)], Seconds(30), [Run(Storage, CLEAR)], NoError, SOON),
-            _ => plan(
+            Wire::Iscsi | Wire::OntapSan => {
+                plan([Run(Storage, FILL)], Seconds(30), [Run(Storage, CLEAR)], NoError, SOON)
+            }
+            Wire::Nvme => plan(
                 [Run(Storage, FILL)],
                 UntilError,
                 [Run(Storage, CLEAR), RestartApplication],
@@ -278,8 +288,11 @@ const ANA_NON_OPTIMIZED: &str =
 const ANA_OPTIMIZED: &str =
     "cd /sys/kernel/config/nvmet/ports && set -- * && echo optimized >$1/ana_groups/1/ana_state";
 
-const NO_MANAGEMENT: &str = "iptables-legacy -A INPUT -p tcp --dport 8444 -j DROP";
-const MANAGEMENT: &str = "iptables-legacy -D INPUT -p tcp --dport 8444 -j DROP";
+/// That of the array, and that of the filer.
+const NO_MANAGEMENT: &str = "iptables-legacy -A INPUT -p tcp --dport 8443:8444 -j DROP";
+const MANAGEMENT: &str = "iptables-legacy -D INPUT -p tcp --dport 8443:8444 -j DROP";
+
+const ONE_PATH: &str = "[ $(multipath -ll | grep -c 'active ready') = 1 ]";
 
 const NO_NFSD: &str = "rpc.nfsd 0";
 const NFSD: &str = "read -r threads </proc/fs/nfsd/threads; [ $threads != 0 ]";

@@ -12,7 +12,7 @@ fn a_writer_on_a_flexvol_goes_on_when_its_interface_was_down_and_when_the_simula
         let host = &site.hosts[0];
         writes(host, "interface", "nas");
         switch_nas(site, false);
-        let silent = format!("! ping -c 1 -W 1 {}", site.array.data_address());
+        let silent = format!("! ping -c 1 -W 1 {}", site.array.data_address(0));
         host.guest().wait_for(&silent, site::LIMIT).ok("the interface is down");
         let stands = host.acknowledged("interface");
         switch_nas(site, true);
