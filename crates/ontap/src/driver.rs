@@ -10,7 +10,7 @@ mod snapshots;
 mod space;
 
 use std::collections::{BTreeSet, HashMap};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use ::driver::ErrorKind::{Conflict, InUse, NotFound};
 use ::driver::config::BackendFile;
@@ -39,8 +39,8 @@ pub(crate) struct OntapDriver {
     book: Book,
     /// What was free when the pools were listed last, for placing within a virtual pool and for early refusals.
     seen: Mutex<HashMap<PoolName, Pool>>,
-    /// How often each volume has been cloned as it was at that moment: the array keeps a snapshot for each.
-    cloned: Mutex<HashMap<Handle, u32>>,
+    /// Volumes that have been cloned as they were at that moment: the array keeps a snapshot for each clone.
+    cloned: Mutex<HashMap<Handle, Arc<clones::Cloned>>>,
 }
 
 pub(crate) const OPEN: &str = "open backend";

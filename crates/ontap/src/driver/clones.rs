@@ -1,18 +1,29 @@
 //! FlexClones, and what the array keeps for them.
 
 use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use driver::{CloneVolume, Clones, DriverError, ErrorKind, Outcome, Result};
 use model::{Bytes, SnapshotName, VolumeState};
+use tokio::task::JoinSet;
 
 use super::OntapDriver;
 use super::snapshots::{is_base, kept_size, was_staged};
 use crate::error::{ABSENT, SNAPSHOT_BUSY};
 use crate::layout::{Found, GRANULARITY, Wanted};
-use crate::wire::snapshots;
+use crate::wire::snapshots::{self, Snapshot};
 
 const CLONE: &str = "clone volume";
+/// Snapshots that are deleted at once.
+const AT_ONCE: usize = 8;
+
+/// How often a volume has been cloned, and whether somebody sweeps after that now.
+#[derive(Debug, Default)]
+pub(super) struct Cloned {
+    times: AtomicU32,
+    sweeping: tokio::sync::Mutex<()>,
+}
 
 #[async_trait]
 impl Clones for OntapDriver {
@@ -61,27 +72,38 @@ impl OntapDriver {
     /// Deletes what the array has kept of earlier clones of this volume and nobody needs any more.
     ///
     /// # Behavior
-    /// Once a process and volume, and then with each 16th clone: a volume has room for 1,023 snapshots, and each holds on
-    /// to what was deleted since.
+    /// Once a process and volume, and then with each 16th clone, one at a time: a volume has room for 1,023 snapshots, and
+    /// each holds on to what was deleted since. What a clone still stands on is not tried.
     async fn sweep_bases(&self, source: &Found) -> Result<()> {
         const EVERY: u32 = 16;
-        let count = {
+        let cloned = {
             let mut cloned = self.cloned.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = cloned.entry(source.handle.clone()).or_default();
-            *count = count.wrapping_add(1);
-            *count
+            cloned.entry(source.handle.clone()).or_default().clone()
         };
-        if count % EVERY != 1 {
+        if !cloned.times.fetch_add(1, Ordering::Relaxed).is_multiple_of(EVERY) {
             return Ok(());
         }
+        let Ok(_sweeping) = cloned.sweeping.try_lock() else { return Ok(()) };
         let fail = self.array.error(CLONE);
         let (client, volume) = (&self.array.client, &source.volume.uuid);
         let ours = format!("clone_{}", self.array.config.prefix);
         let all = snapshots::list(client, volume).await.map_err(&fail)?;
-        for base in all.iter().filter(|seen| is_base(seen) && seen.name.starts_with(&ours)) {
-            match snapshots::delete(client, volume, &base.uuid).await {
-                Err(error) if !error.is(ABSENT) && !error.is(&[SNAPSHOT_BUSY]) => return Err(fail(error)),
-                _ => {}
+        let is_free =
+            |seen: &&Snapshot| is_base(seen) && seen.name.starts_with(&ours) && seen.owners.is_empty();
+        let free: Vec<&Snapshot> = all.iter().filter(is_free).collect();
+        for some in free.chunks(AT_ONCE) {
+            let mut deletes = JoinSet::new();
+            for base in some {
+                let (client, volume, base) = (client.clone(), volume.clone(), base.uuid.clone());
+                deletes.spawn(async move { snapshots::delete(&client, &volume, &base).await });
+            }
+            for deleted in deletes.join_all().await {
+                match deleted {
+                    Err(error) if !error.is(ABSENT) && !error.is(&[SNAPSHOT_BUSY]) => {
+                        return Err(fail(error));
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())

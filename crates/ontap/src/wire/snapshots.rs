@@ -9,6 +9,9 @@ pub(crate) struct Snapshot {
     pub(crate) name: String,
     pub(crate) create_time: Option<Timestamp>,
     pub(crate) comment: Option<String>,
+    /// What stands on it, such as `volume_clone`: the array then refuses to delete it.
+    #[serde(default)]
+    pub(crate) owners: Vec<String>,
 }
 
 #[derive(Debug, Serialize)]
@@ -17,7 +20,7 @@ struct NewSnapshot<'a> {
     comment: &'a str,
 }
 
-const FIELDS: &str = "name,uuid,create_time,comment";
+const FIELDS: &str = "name,uuid,create_time,comment,owners";
 
 /// The oldest first.
 pub(crate) async fn list(client: &Client, volume: &str) -> Result<Vec<Snapshot>> {

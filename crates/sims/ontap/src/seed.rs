@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use crate::builder::Personality;
+use crate::record::number;
 use crate::resource::{time, uuid_of};
 use crate::resources::qtrees;
 use crate::state::State;
@@ -215,7 +216,8 @@ fn add_svm(state: &mut State, seed: &Seed, name: &str, aggregates: &[Value]) -> 
     reference
 }
 
-/// The root volume of an SVM, where all junctions hang.
+/// The root volume of an SVM, where all junctions hang: thick, and of the least size where the aggregate is
+/// small.
 fn add_root(state: &mut State, svm: &Value, aggregate: &Value, now: Timestamp) {
     let uuid = uuid_of(state.next_number());
     let fits = |policy: &&Value| policy["svm"]["uuid"] == svm["uuid"];
@@ -223,11 +225,15 @@ fn add_root(state: &mut State, svm: &Value, aggregate: &Value, now: Timestamp) {
         .list("export_policies")
         .find(fits)
         .map(|policy| json!({"name": policy["name"], "id": policy["id"]}));
+    let room = state
+        .find("aggregates", aggregate["uuid"].as_str().unwrap_or_default())
+        .and_then(|own| number(own, "space.block_storage.size"))
+        .unwrap_or(0);
     let snapshots =
         state.find_by("snapshot_policies", "name", "default").map(|(_, own)| crate::resource::reference(own));
     let volume = json!({
         "uuid": uuid, "name": format!("{}_root", svm["name"].as_str().unwrap_or_default()), "svm": svm,
-        "size": 1 << 30, "style": "flexvol", "type": "rw", "state": "online", "language": "c.utf_8", "comment": "",
+        "size": if room < 2 << 30 { 20 << 20 } else { 1 << 30 }, "style": "flexvol", "type": "rw", "state": "online", "language": "c.utf_8", "comment": "",
         "aggregates": [aggregate], "create_time": time(now), "_used": 0, "is_svm_root": true,
         "guarantee": {"type": "volume", "honored": true}, "space": {"snapshot": {"reserve_percent": 5}},
         "nas": {"path": "/", "export_policy": policy, "security_style": "unix", "unix_permissions": 755, "uid": 0,

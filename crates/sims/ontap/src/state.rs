@@ -74,7 +74,13 @@ impl State {
 
     /// The object of an SVM with this name.
     pub(crate) fn find_named(&self, table: &str, svm: &str, name: &str) -> Option<&Value> {
-        self.find(table, self.index.named(table, svm, name)?)
+        self.entry_named(table, svm, name).map(|(_, record)| record)
+    }
+
+    /// The same with its key.
+    pub(crate) fn entry_named(&self, table: &str, svm: &str, name: &str) -> Option<(&str, &Value)> {
+        let key = self.index.named(table, svm, name)?;
+        Some((key, self.find(table, key)?))
     }
 
     /// The volume that is mounted at a junction.

@@ -191,7 +191,10 @@ impl Inner {
                     .entries_after(resource.table, start)
                     .take_while(|(key, _)| key.starts_with(&parents)),
             ),
-            None => Box::new(self.state.entries(resource.table, &parents)),
+            None => match self.meant(resource, params) {
+                Some(one) => Box::new(one.into_iter()),
+                None => Box::new(self.state.entries(resource.table, &parents)),
+            },
         };
         let mut found = Vec::new();
         for (key, record) in entries {
@@ -207,6 +210,17 @@ impl Inner {
             }
         }
         Ok(found)
+    }
+
+    /// The one object that a query can mean which names an SVM and a name in it, if it is there.
+    fn meant(&self, resource: &Resource, params: &Params) -> Option<Option<(&str, &Value)>> {
+        if !["volumes", "luns", "namespaces"].contains(&resource.table) {
+            return None;
+        }
+        let equal = |path: &str| params.filters.iter().find(|filter| filter.path == path)?.equal();
+        let (svm, name) = (equal("svm.name")?, equal("name")?);
+        let svm = self.state.find_by("svms", "name", svm).map(|(key, _)| key);
+        Some(svm.and_then(|svm| self.state.entry_named(resource.table, svm, name)))
     }
 
     fn change(&mut self, call: &Call, route: &Route, scope: Option<&str>, now: Timestamp) -> Result<Answer> {

@@ -34,6 +34,14 @@ impl Filter {
         }
     }
 
+    /// The one value that fits, where there is only one.
+    pub(crate) fn equal(&self) -> Option<&str> {
+        match self.any.as_slice() {
+            [Test::Equal(value)] => Some(value),
+            _ => None,
+        }
+    }
+
     /// Whether a record fits. A field in a list fits when one of its values does.
     pub(crate) fn fits(&self, record: &Value) -> bool {
         let values = values_at(record, &self.path);

@@ -29,6 +29,9 @@ pub(crate) fn free_of_aggregate(state: &State, named: &Value) -> u64 {
 /// Refuses what the aggregates have no room for: `bytes` are spread evenly.
 pub(crate) fn check_room(change: &Change, aggregates: &[Value], bytes: u64) -> Result<()> {
     let each = bytes / aggregates.len().max(1) as u64;
+    if each == 0 {
+        return Ok(());
+    }
     for named in aggregates {
         let uuid = text(named, "uuid").unwrap_or_default();
         let size =
