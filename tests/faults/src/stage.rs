@@ -179,16 +179,10 @@ fn over_filer<'a>(rig: &'a Rig, guest: &Guest, filer: &Filer<'_>, mut spec: Node
     // Files by link 1 alone, blocks by both; management by link 0.
     spec.backend = format!("dataAddresses: [{}, {}]\n", storage.address(1), storage.address(0));
     if rig.backend() == Backend::Tcg {
-        let files = ["client.crt", "client.key", "ca.crt"];
-        for (file, content) in files.iter().zip(filer.issue("spaces")?) {
+        for (file, content) in filer.issue("spaces")? {
             guest.put(&format!("{SPACES}/{file}"), content)?;
         }
-        let spaces = format!(
-            "version: 1\nstorageDriverName: linux\nbackendName: spaces\nprotocol: nvme\nremote:\n  url: {}\n  \
-             certificate: {SPACES}/client.crt\n  key: {SPACES}/client.key\n  ca: {SPACES}/ca.crt\n{}",
-            filer.url(),
-            spec.backend
-        );
+        let spaces = format!("{}protocol: nvme\n{}", filer.backend("spaces", SPACES), spec.backend);
         guest.put("/etc/leister/backends/spaces.yaml", spaces)?;
     }
     Node::up(rig, "node1", filer, spec)

@@ -10,3 +10,9 @@ mountpoint -q /srv/pool || mount $first /srv/pool
 mountpoint -q /var/lib/leister || mount $second /var/lib/leister
 mkdir -p /var/lib/leister/nfs
 mountpoint -q /var/lib/nfs || mount --bind /var/lib/leister/nfs /var/lib/nfs
+# Others keep all of /etc; ours is in memory.
+for folder in nfs.conf.d exports.d; do
+    kept=/var/lib/leister/etc/$folder
+    mkdir -p $kept /etc/$folder
+    mountpoint -q /etc/$folder || { cp -an /etc/$folder/. $kept/; mount --bind $kept /etc/$folder; }
+done

@@ -64,6 +64,15 @@ impl<'a> Filer<'a> {
         format!("https://{}:8444", self.guest().address(0))
     }
 
+    /// A backend file for it, for a client whose trust is in this folder.
+    pub fn backend(&self, name: &str, trust: &str) -> String {
+        format!(
+            "version: 1\nstorageDriverName: linux\nbackendName: {name}\nremote:\n  url: {}\n  \
+             certificate: {trust}/client.crt\n  key: {trust}/client.key\n  ca: {trust}/ca.crt\n",
+            self.url()
+        )
+    }
+
     /// Its disks and its trust; for [`Filer::up`], and after the guest itself was started again.
     ///
     /// # Errors
@@ -84,14 +93,15 @@ impl<'a> Filer<'a> {
         self.issue("watch").map(drop)
     }
 
-    /// Makes a client's certificate and key, unless they are there; returns certificate, key, and that of the authority.
+    /// Makes a client's certificate and key, unless they are there; returns the files that a client has of trust: these, and
+    /// the certificate of the authority.
     ///
     /// # Errors
     /// When the program is not there, or the guest is down.
     ///
     /// # Panics
     /// When something in the guest fails.
-    pub fn issue(&self, tenant: &str) -> Result<[Vec<u8>; 3]> {
+    pub fn issue(&self, tenant: &str) -> Result<[(&'static str, Vec<u8>); 3]> {
         let (guest, program) = (self.guest(), program()?.display().to_string());
         // Two nodes of one tenant may come up at once.
         let issue = format!(
@@ -99,7 +109,11 @@ impl<'a> Filer<'a> {
         );
         guest.exec_within(LIMIT, &issue).ok("issue");
         let read = |file: &str| guest.read(&format!("{STATE}/trust/{file}"));
-        Ok([read(&format!("{tenant}.crt"))?, read(&format!("{tenant}.key"))?, read("ca.crt")?])
+        Ok([
+            ("client.crt", read(&format!("{tenant}.crt"))?),
+            ("client.key", read(&format!("{tenant}.key"))?),
+            ("ca.crt", read("ca.crt")?),
+        ])
     }
 
     /// Starts the filer, without waiting for it.

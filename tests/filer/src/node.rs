@@ -16,14 +16,17 @@ pub struct NodeSpec {
     pub tenant: String,
     /// More lines of the backend's file.
     pub backend: String,
-    /// More words of `leister run`.
+    /// Its verb: `run`, or `node`, which has no backends of its own.
+    pub verb: &'static str,
+    /// More words behind it.
     pub arguments: String,
 }
 
 impl NodeSpec {
     pub fn new(tenant: &str) -> Self {
         let name = "leister".to_owned();
-        Self { name, tenant: tenant.to_owned(), backend: String::new(), arguments: String::new() }
+        let (backend, arguments) = (String::new(), String::new());
+        Self { name, tenant: tenant.to_owned(), backend, verb: "run", arguments }
     }
 }
 
@@ -45,16 +48,10 @@ impl<'a> Node<'a> {
     /// When something in the guest fails; the message has what it said.
     pub fn up(rig: &'a Rig, guest: &str, filer: &Filer<'_>, spec: NodeSpec) -> Result<Self> {
         let certificates = format!("/etc/{}/trust", spec.name);
-        let files = ["client.crt", "client.key", "ca.crt"];
-        for (file, content) in files.iter().zip(filer.issue(&spec.tenant)?) {
+        for (file, content) in filer.issue(&spec.tenant)? {
             rig.guest(guest).put(&format!("{certificates}/{file}"), content)?;
         }
-        let backend = format!(
-            "version: 1\nstorageDriverName: linux\nbackendName: filer\nremote:\n  url: {}\n  \
-             certificate: {certificates}/client.crt\n  key: {certificates}/client.key\n  ca: {certificates}/ca.crt\n{}",
-            filer.url(),
-            spec.backend
-        );
+        let backend = format!("{}{}", filer.backend("filer", &certificates), spec.backend);
         Self::over(rig, guest, spec, &[("filer".to_owned(), backend)])
     }
 
@@ -85,7 +82,7 @@ impl<'a> Node<'a> {
         self.process.guest
     }
 
-    /// Starts `leister run` and waits until its backend can be used.
+    /// Starts `leister` and waits until it is ready.
     ///
     /// # Errors
     /// When the program is not there.
@@ -93,8 +90,11 @@ impl<'a> Node<'a> {
     /// # Panics
     /// When it does not become ready in time; the message has its log.
     pub fn start(&self) -> Result<()> {
-        let NodeSpec { name, arguments, .. } = &self.spec;
-        let words = format!("run --name {name} --config {} {arguments}", self.backends());
+        let NodeSpec { name, verb, arguments, .. } = &self.spec;
+        let words = match *verb {
+            "run" => format!("run --name {name} --config {} {arguments}", self.backends()),
+            verb => format!("{verb} --name {name} {arguments}"),
+        };
         self.process.start(&words)?.ok("start");
         let look = format!(
             "kill -0 $(cat /run/{name}.pid) || exit 1
