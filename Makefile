@@ -9,10 +9,10 @@ export CARGO_INCREMENTAL := 0
 
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help test demo run bench faults clean packages
+.PHONY: help test demo run bench faults cluster cluster-down clean packages
 
 help: ## list these commands
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
 test: packages ## every check and every test; the last line sums them up
 	@$(XTASK) test
@@ -28,6 +28,12 @@ bench: packages ## measure, beside Docker's local driver and bare btrfs (docs/li
 
 faults: packages ## cut cables, kill machines and services, fill disks: a table of what came of it (ARGS="-o json node")
 	@$(XTASK) faults $(ARGS)
+
+cluster: packages ## a Kubernetes cluster of two machines with storage, to try things on, until Ctrl-C or `make cluster-down`
+	@$(XTASK) cluster
+
+cluster-down: ## end it
+	@$(XTASK) cluster-down
 
 clean: ## remove ./var (with the data of `make run`) and the cache
 	@$(XTASK) clean

@@ -36,6 +36,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Start a Kubernetes cluster of two machines and a storage, and keep it until it is ended
+    Cluster,
+    /// End it
+    ClusterDown,
     /// List mounts, loop devices and processes that are still here
     Leftovers,
     /// Undo mounts and loop devices under ./var, and remove it
@@ -51,6 +55,8 @@ fn main() -> anyhow::Result<()> {
         Command::Run => run::serve(&checkout),
         Command::Bench => run::bench(&checkout),
         Command::Faults { arguments } => run::faults(&checkout, &arguments),
+        Command::Cluster => run::cluster(&checkout),
+        Command::ClusterDown => run::cluster_down(&checkout),
         Command::Leftovers => leftovers::command(&checkout),
         Command::Clean => leftovers::clean(&checkout),
     }

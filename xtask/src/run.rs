@@ -1,6 +1,7 @@
-//! `make demo`, `make run`, `make bench`, `make faults`: builds what they need and hands over.
+//! `make demo`, `make run`, `make bench`, `make faults`, `make cluster`: builds what they need and hands over.
 
 use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
@@ -57,4 +58,41 @@ pub(crate) fn faults(checkout: &Checkout, arguments: &[String]) -> Result<()> {
     leftovers::none(&leftovers::find(&[checkout.temporary()]))?;
     ensure!(status.success(), "a fault had another end than it should have");
     leftovers::sweep(&checkout.temporary())
+}
+
+/// Becomes the program, with which everything in it ends.
+pub(crate) fn cluster(checkout: &Checkout) -> Result<()> {
+    build::programs(checkout, Profile::Dev, &["leister", "cluster"])?;
+    test::prepare(checkout)?;
+    let folder = cluster_folder(checkout);
+    ensure!(running(&folder).is_none(), "it runs already: `make cluster-down` ends it");
+    let mut cluster = Command::new(checkout.bin("cluster"));
+    Err(environment(cluster.arg(folder), checkout).exec()).context("the cluster did not start")
+}
+
+pub(crate) fn cluster_down(checkout: &Checkout) -> Result<()> {
+    let folder = cluster_folder(checkout);
+    if let Some(pid) = running(&folder) {
+        let ended = Command::new("kill").arg(&pid).status().context("cannot run kill")?;
+        ensure!(ended.success(), "the cluster's process {pid} cannot be ended");
+        let wait = Command::new("tail").args([&format!("--pid={pid}"), "-f", "/dev/null"]).status();
+        wait.context("cannot wait for its end")?;
+    }
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).with_context(|| format!("cannot remove {}", folder.display()))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn cluster_folder(checkout: &Checkout) -> PathBuf {
+    checkout.var().join("cluster")
+}
+
+/// The process that the cluster lives in, if it does.
+fn running(folder: &Path) -> Option<String> {
+    let pid = std::fs::read_to_string(folder.join("pid")).ok()?;
+    let name = std::fs::read_to_string(format!("/proc/{}/comm", pid.trim())).ok()?;
+    (name.trim() == "cluster").then_some(pid)
 }

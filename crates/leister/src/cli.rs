@@ -17,7 +17,7 @@ use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Parser, Subcommand};
 
 use crate::filer::FilerArgs;
-use crate::run::RunArgs;
+use crate::run::{ControllerArgs, CsiArgs, NodeArgs, RunArgs};
 pub(crate) use failure::{Code, Failure};
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
@@ -45,6 +45,17 @@ right; 3 not found; 4 conflict, busy or in use; 5 server or backend unreachable;
 pub(crate) enum Verb {
     /// Serve: the daemon, in the foreground
     Run(Box<RunArgs>),
+    /// Serve container orchestrators alone: CSI with all its services
+    Csi(Box<CsiArgs>),
+    /// Serve a cluster's sidecars: CSI's controller service, for volumes that other machines use
+    ///
+    /// Several of them share records (--store); one leads, and another one takes over when it ends. The machines that use
+    /// the volumes run `leister node`.
+    Controller(Box<ControllerArgs>),
+    /// Serve a machine that uses volumes: CSI's node service, beside its kubelet
+    ///
+    /// What changes a volume is done by the `leister controller` with the same records (--store).
+    Node(Box<NodeArgs>),
     /// Serve claims of Kubernetes with PVs of its own NFS and iSCSI, without CSI
     ///
     /// Makes a volume for each PersistentVolumeClaim whose StorageClass names this provisioner, and the PV with which
@@ -94,9 +105,13 @@ pub(crate) enum Verb {
 /// Runs one verb that talks to a server, or writes what needs none.
 pub(crate) async fn execute(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Run(_) | Verb::Provisioner(_) | Verb::Sim(_) | Verb::Filer(_) => {
-            Err(Failure::usage("this is not a verb of a client"))
-        }
+        Verb::Run(_)
+        | Verb::Csi(_)
+        | Verb::Controller(_)
+        | Verb::Node(_)
+        | Verb::Provisioner(_)
+        | Verb::Sim(_)
+        | Verb::Filer(_) => Err(Failure::usage("this is not a verb of a client")),
         Verb::Get(args) => get::execute(args).await,
         Verb::Create(args) => create::execute(*args).await,
         Verb::Delete(args) => delete::execute(args).await,

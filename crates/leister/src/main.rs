@@ -23,9 +23,13 @@ fn main() -> ExitCode {
         return end(output::line(help.to_string().trim_end()).map_err(Failure::from));
     };
     let mut builder = match verb {
-        Verb::Run(_) | Verb::Provisioner(_) | Verb::Sim(_) | Verb::Filer(_) => {
-            tokio::runtime::Builder::new_multi_thread()
-        }
+        Verb::Run(_)
+        | Verb::Csi(_)
+        | Verb::Controller(_)
+        | Verb::Node(_)
+        | Verb::Provisioner(_)
+        | Verb::Sim(_)
+        | Verb::Filer(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match builder.enable_all().build() {
@@ -37,7 +41,10 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match verb {
-            Verb::Run(args) => run::run(*args).await,
+            Verb::Run(args) => run::serve(args.parts()).await,
+            Verb::Csi(args) => run::serve(args.parts()?).await,
+            Verb::Controller(args) => run::serve(args.parts()).await,
+            Verb::Node(args) => run::serve(args.parts()?).await,
             Verb::Provisioner(args) => provisioner::run(*args).await,
             Verb::Sim(args) => sim::run(args).await,
             Verb::Filer(args) => filer::execute(args).await,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ::provisioner::{Provisioner, ProvisionerError, ProvisionerSettings};
 use clap::Args;
 use model::{NodeIdentity, NodeName};
+use orchestrator::Settings;
 
 use crate::cli::{Code, Failure};
 use crate::config::Config;
@@ -71,11 +72,13 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
     };
     let provisioner = Provisioner::connect(settings).await.map_err(|e| of_provisioner(&e))?;
     let classes = config.classes();
-    let (orchestrator, server) = ground.start(&args.instance, node.clone(), config).await?;
+    let (orchestrator, server) = ground
+        .start(&args.instance, node, config, |settings| Settings { is_node: false, ..settings })
+        .await?;
     let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
     let provisioning = tokio::spawn(provisioner.serve(orchestrator.clone(), usher.stopped()));
     let set_up = tokio::select! {
-        set_up = set_up(&orchestrator, classes, node, args.instance.store.is_shared()) => set_up,
+        set_up = set_up(&orchestrator, classes, None, args.instance.store.is_shared()) => set_up,
         () = usher.stopped() => Ok(()),
     };
     if set_up.is_err() {

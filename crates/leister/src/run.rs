@@ -1,7 +1,9 @@
-//! `leister run`: puts the parts together, serves, and ends in order.
+//! `leister run` and its kin: puts the parts together, serves, and ends in order.
 
 mod args;
+mod doors;
 mod ground;
+mod roles;
 mod store;
 
 use std::error::Error;
@@ -9,18 +11,22 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ::store::StoreError;
-use csi::{CsiError, CsiSettings};
+use csi::CsiError;
 use docker::{DockerError, DockerSettings, Plugin};
 use host::{Host, HostConfig, SocketError};
 use model::NodeIdentity;
 use node::{Mounts, Secrets};
 use rest::RestError;
+use tokio::task::JoinHandle;
 
 use crate::cli::{Code, Failure};
 use crate::config::Config;
 use crate::usher::Usher;
-pub(crate) use args::{InstanceArgs, LogArgs, RunArgs};
+pub(crate) use args::{InstanceArgs, LogArgs};
+use doors::HandsArgs;
 pub(crate) use ground::{Ground, set_up};
+use orchestrator::Settings;
+pub(crate) use roles::{ControllerArgs, CsiArgs, NodeArgs, Parts, RunArgs};
 
 const MOUNTS: &str = "mounts";
 
@@ -28,63 +34,60 @@ const MOUNTS: &str = "mounts";
 ///
 /// # Errors
 /// What keeps it from starting: nothing has been changed then.
-pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
-    args.instance.log.start()?;
-    let mut config = Config::read(&args.instance.config)?;
-    if let Some(pool) = &args.pool {
-        config.embed(pool, args.pool_size.as_deref())?;
+pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
+    let Parts { instance: args, pool, plugin_dir, csi, hands, leads } = parts;
+    args.log.start()?;
+    let mut config = Config::read(&args.config)?;
+    let pool = pool.and_then(|args| args.pool.map(|pool| (pool, args.pool_size)));
+    if let Some((pool, size)) = &pool {
+        config.embed(pool, size.as_deref())?;
     }
-    if let Err(error) = host::ensure_nqn(&host::IdentityFiles::default()) {
-        tracing::warn!(%error, "this node cannot use NVMe over TCP");
-    }
-    let identity =
-        host::identity(args.instance.node()?).map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
-    let node = NodeIdentity { topology: args.topology(), ..identity };
+    let node = identity(&args, hands.as_ref())?;
     let usher = Usher::listen()?;
 
-    let ground = Ground::claim(&args.instance, &node.name, args.pool.is_some()).await?;
-    let plugin = claim_plugin(&args).await?;
-    let csi = claim_csi(&args).await?;
-    let paths = if args.single_path { host::Paths::One } else { host::Paths::All };
-    let config_of_host =
-        HostConfig { mounts_root: ground.state.join(MOUNTS), limits: host::Limits::default(), paths };
-    let host = Host::open(config_of_host).await.map_err(|e| Failure::new(Code::Failed, chain(&e)))?;
+    let ground = Ground::claim(&args, &node.name, pool.is_some()).await?;
+    let docker = match plugin_dir {
+        Some(folder) => {
+            let settings = DockerSettings { plugin_dir: folder, ..DockerSettings::new(args.name.clone()) };
+            Some(Plugin::claim(&settings).await.map_err(|e| of_docker(&e))?)
+        }
+        None => None,
+    };
+    let csi = match csi {
+        Some(settings) => Some(csi::Plugin::claim(&settings).await.map_err(|e| of_csi(&e))?),
+        None => None,
+    };
+    let host = match &hands {
+        Some(hands) => Some(open_host(&ground.state, hands).await?),
+        None => None,
+    };
     let classes = config.classes();
-    let (orchestrator, server) = ground.start(&args.instance, node.clone(), config).await?;
+    let is_node = hands.is_some();
+    let settings = |settings| Settings { leads, is_node, ..settings };
+    let (orchestrator, server) = ground.start(&args, node.clone(), config, settings).await?;
 
     let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
-    let secrets = Secrets::new(args.luks_secrets.clone());
-    let mounts = Arc::new(Mounts::new(orchestrator.clone(), host).with_secrets(secrets));
-    let upkeep = node::keep(&mounts);
-    let docker = tokio::spawn({
-        let (mounts, usher) = (mounts.clone(), usher.clone());
-        async move {
-            let ended = plugin.serve(mounts, usher.stopped()).await;
-            usher.stop();
-            ended
-        }
+    let mounts = host.zip(hands).map(|(host, hands)| {
+        Arc::new(Mounts::new(orchestrator.clone(), host).with_secrets(Secrets::new(hands.luks_secrets)))
+    });
+    let upkeep = mounts.as_ref().map(node::keep);
+    let docker = docker.zip(mounts.clone()).map(|(plugin, mounts)| {
+        let serving = plugin.serve(mounts, usher.stopped());
+        tokio::spawn(door(usher.clone(), serving))
     });
     let csi = csi.map(|plugin| {
-        let usher = usher.clone();
-        tokio::spawn(async move {
-            let ended = plugin.serve(mounts, usher.stopped()).await;
-            usher.stop();
-            ended
-        })
+        let serving = plugin.serve(orchestrator.clone(), mounts, usher.stopped());
+        tokio::spawn(door(usher.clone(), serving))
     });
     let set_up = tokio::select! {
-        set_up = set_up(&orchestrator, classes, node, args.instance.store.is_shared()) => set_up,
+        set_up = set_up(&orchestrator, classes, is_node.then_some(node), args.store.is_shared()) => set_up,
         () = usher.stopped() => Ok(()),
     };
     if set_up.is_err() {
         usher.stop();
     }
     usher.stopped().await;
-    let served = docker.await;
-    let served_csi = match csi {
-        Some(csi) => csi.await,
-        None => Ok(Ok(())),
-    };
+    let served = [ended(docker, "docker", of_docker).await, ended(csi, "CSI", of_csi).await];
     drop(upkeep);
     if let Err(e) = rest.await {
         tracing::error!(error = %e, "the REST server ended badly");
@@ -92,32 +95,45 @@ pub(crate) async fn run(args: RunArgs) -> Result<(), Failure> {
     orchestrator.stop().await;
     tracing::info!("stopped");
     set_up?;
-    match served {
-        Ok(Ok(())) => {}
-        Ok(Err(e)) => return Err(of_docker(&e)),
-        Err(e) => return Err(Failure::new(Code::Failed, format!("the docker plugin ended badly: {e}"))),
-    }
-    match served_csi {
-        Ok(served) => served.map_err(|e| of_csi(&e)),
-        Err(e) => Err(Failure::new(Code::Failed, format!("the CSI plugin ended badly: {e}"))),
-    }
+    served.into_iter().collect()
 }
 
-async fn claim_plugin(args: &RunArgs) -> Result<Plugin, Failure> {
-    let mut settings = DockerSettings::new(args.instance.name.clone());
-    settings.plugin_dir.clone_from(&args.plugin_dir);
-    Plugin::claim(&settings).await.map_err(|e| of_docker(&e))
+/// This machine, with what reaches volumes where it uses them.
+fn identity(args: &InstanceArgs, hands: Option<&HandsArgs>) -> Result<NodeIdentity, Failure> {
+    let name = args.node()?;
+    let Some(hands) = hands else { return Ok(NodeIdentity::named(name)) };
+    if let Err(error) = host::ensure_nqn(&host::IdentityFiles::default()) {
+        tracing::warn!(%error, "this node cannot use NVMe over TCP");
+    }
+    let identity = host::identity(name).map_err(|e| Failure::new(Code::Failed, e.to_string()))?;
+    Ok(NodeIdentity { topology: hands.topology(), ..identity })
 }
 
-async fn claim_csi(args: &RunArgs) -> Result<Option<csi::Plugin>, Failure> {
-    let Some(socket) = args.csi_socket() else { return Ok(None) };
-    let settings = CsiSettings {
-        name: args.csi_name.clone(),
-        socket,
-        kubelet: args.kubelet_dir.clone(),
-        most_volumes: args.csi_max_volumes,
-    };
-    csi::Plugin::claim(&settings).await.map(Some).map_err(|e| of_csi(&e))
+async fn open_host(state: &Path, hands: &HandsArgs) -> Result<Host, Failure> {
+    let paths = if hands.single_path { host::Paths::One } else { host::Paths::All };
+    let config = HostConfig { mounts_root: state.join(MOUNTS), limits: host::Limits::default(), paths };
+    Host::open(config).await.map_err(|e| Failure::new(Code::Failed, chain(&e)))
+}
+
+/// When one door closes, all do.
+async fn door<E>(usher: Usher, serving: impl Future<Output = Result<(), E>>) -> Result<(), E> {
+    let ended = serving.await;
+    usher.stop();
+    ended
+}
+
+async fn ended<E>(
+    door: Option<JoinHandle<Result<(), E>>>,
+    name: &str,
+    failure: fn(&E) -> Failure,
+) -> Result<(), Failure> {
+    match door {
+        Some(door) => match door.await {
+            Ok(served) => served.map_err(|e| failure(&e)),
+            Err(e) => Err(Failure::new(Code::Failed, format!("the {name} plugin ended badly: {e}"))),
+        },
+        None => Ok(()),
+    }
 }
 
 fn of_store(error: &StoreError) -> Failure {

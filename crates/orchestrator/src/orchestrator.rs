@@ -48,6 +48,10 @@ pub struct Settings {
     pub limits: Limits,
     /// Other hosts, each with records of its own, share the backends and the instance's id: the backends are the truth.
     pub sharing: bool,
+    /// Whether this instance may come to lead those that share its store.
+    pub leads: bool,
+    /// Whether this machine is a node, which uses volumes.
+    pub is_node: bool,
 }
 
 /// How often and how long.
@@ -107,7 +111,15 @@ const MENDING: Duration = Duration::from_secs(20);
 
 impl Settings {
     pub fn new(instance: InstanceId, node: NodeIdentity) -> Settings {
-        Settings { instance, node, periods: Periods::default(), limits: Limits::default(), sharing: false }
+        Settings {
+            instance,
+            node,
+            periods: Periods::default(),
+            limits: Limits::default(),
+            sharing: false,
+            leads: true,
+            is_node: true,
+        }
     }
 }
 
@@ -149,7 +161,7 @@ impl Orchestrator {
             Some(_) => leadership::holder(&settings.node.name),
             None => settings.instance.to_string(),
         };
-        let writer = Writer::open(store, holder).await?;
+        let writer = Writer::open(store, holder, settings.leads).await?;
         let inner = Arc::new(Inner {
             settings,
             writer,
@@ -170,7 +182,9 @@ impl Orchestrator {
         });
         let orchestrator = Orchestrator { inner };
         if orchestrator.inner.writer.leads() {
-            orchestrator.register_node_here(orchestrator.inner.settings.node.clone()).await?;
+            if orchestrator.inner.settings.is_node {
+                orchestrator.register_node_here(orchestrator.inner.settings.node.clone()).await?;
+            }
             orchestrator.open_backends();
         }
         leadership::start(&orchestrator);

@@ -20,6 +20,8 @@ use codec::{KINDS, decode, encode, key, removal};
 pub(crate) struct Writer {
     store: Arc<dyn Store>,
     holder: String,
+    /// Whether it may be the one who leads, where the store can be shared.
+    may_lead: bool,
     catalogue: ArcSwap<Catalogue>,
     /// Who may change the catalogue: the one who leads by its commits, the others by what the store tells.
     role: watch::Sender<Role>,
@@ -40,14 +42,16 @@ pub(crate) enum Renewal {
 const MARGIN: Duration = Duration::from_secs(1);
 
 impl Writer {
-    /// Reads everything; becomes the writer, or follows the one who is where the store can be shared.
+    /// Reads everything; becomes the writer, or follows the one who is where the store can be shared. One that may not lead
+    /// follows in any case.
     ///
     /// # Errors
     /// The store is held by somebody else and cannot be shared, or cannot be read.
-    pub(crate) async fn open(store: Arc<dyn Store>, holder: String) -> Result<Writer> {
+    pub(crate) async fn open(store: Arc<dyn Store>, holder: String, may_lead: bool) -> Result<Writer> {
         let writer = Writer {
             store,
             holder,
+            may_lead,
             catalogue: ArcSwap::default(),
             role: watch::Sender::new(Role::Follows { leader: None, trouble: None }),
             seen: watch::Sender::new(0),
@@ -81,11 +85,16 @@ impl Writer {
         self.role.subscribe()
     }
 
-    /// Asks for the lease; with it, [`lead`](Writer::lead).
+    /// Asks for the lease; with it, [`lead`](Writer::lead). Who may not lead only looks who does.
     ///
     /// # Errors
     /// `Held` names who has it, which the role then shows.
     pub(crate) async fn acquire(&self) -> Result<(Lease, Instant), StoreError> {
+        if let Some(post) = self.store.post().filter(|_| !self.may_lead) {
+            let leader = post.leader().await?;
+            self.follows(leader.clone(), None);
+            return Err(StoreError::Held { holder: leader.unwrap_or_default() });
+        }
         let asked = Instant::now();
         match self.store.acquire(&self.holder).await {
             Ok(lease) => Ok((lease, asked)),

@@ -178,6 +178,9 @@ pub const OPENED: Kind = "opened";
 /// died. What only the holder of the lease may do is refused with `Fenced` to anybody else, as a commit is.
 #[async_trait]
 pub trait Post: Send + Sync {
+    /// Who holds the lease now, for those who do not ask for it.
+    async fn leader(&self) -> Result<Option<String>, StoreError>;
+
     /// That of a moment after the call: all that was acknowledged before has it or a lower one.
     async fn revision(&self) -> Result<Revision, StoreError>;
 

@@ -182,6 +182,27 @@ impl Cluster {
         self.space.run(&mut command, LIMIT)
     }
 
+    /// The same for people: a line of a shell's, to which they add their words.
+    pub fn kubectl_line(&self) -> String {
+        let config = self.path("admin.kubeconfig");
+        format!("{} --kubeconfig={}", self.line(&self.programs.path("kubectl")), config.display())
+    }
+
+    /// The same for `leister`, against the instance with this socket.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn leister_line(&self, socket: &str) -> Result<String> {
+        let (program, socket) = (leister::program()?, self.path(socket));
+        Ok(format!("env LEISTER_SERVER=unix://{} {}", socket.display(), self.line(&program)))
+    }
+
+    fn line(&self, program: &Path) -> String {
+        let command = self.space.command(program);
+        let words = std::iter::once(command.get_program()).chain(command.get_args());
+        words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
+    }
+
     /// The same for a cluster that may not be there yet, and then keeps some waiting for a minute.
     fn ask(&self, words: &[&str]) -> Result<Said> {
         self.kubectl(&[&["--request-timeout=5s"], words].concat())

@@ -9,6 +9,7 @@
 mod cluster;
 mod containers;
 mod daemon;
+mod fleet;
 mod image;
 mod kubelet;
 mod leister;
@@ -19,8 +20,9 @@ mod space;
 
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
+pub use fleet::{CONTROLLERS, Fleet};
 pub use image::BUSYBOX;
-pub use machine::Machine;
+pub use machine::{INSTANCE, Machine};
 pub use programs::Programs;
 pub use shared::{Peace, Shared};
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use filer_suite::{Filer, Node, NodeSpec};
+use filer_suite::{Node, NodeSpec};
 use rig::{Guest, Limit, Rig};
 
 use crate::cluster::{Cluster, kubeconfig};
@@ -15,9 +15,10 @@ const FOLDER: &str = "/etc/kube";
 /// What lasts over a loss of power lies on the node's own disk.
 const DISK: &str = "/srv/node";
 const SCRIPT: &str = include_str!("machine.sh");
-const TENANT: &str = "cluster";
+/// The id of the instance that nodes and controllers are.
+pub const INSTANCE: &str = "cluster";
 
-/// containerd, a kubelet, and Leister over a filer, with its records in the cluster's etcd.
+/// containerd, a kubelet, and `leister node` with the records in the cluster's etcd.
 pub struct Machine<'a> {
     rig: &'a Rig,
     node: Node<'a>,
@@ -32,15 +33,15 @@ impl<'a> Machine<'a> {
     ///
     /// # Panics
     /// When something in the guest fails; the message has what it said.
-    pub fn join(cluster: &Cluster, rig: &'a Rig, name: &str, filer: &Filer<'_>) -> Result<Self> {
+    pub fn join(cluster: &Cluster, rig: &'a Rig, name: &str) -> Result<Self> {
         let server = rig.address(0);
-        let mut spec = NodeSpec::new(TENANT);
+        let mut spec = NodeSpec { verb: "node", ..NodeSpec::new(INSTANCE) };
         spec.arguments = format!(
             "--node {name} --state-dir {DISK}/leister --listen none --kubelet-dir /var/lib/kubelet \
-             --instance-id {TENANT} --store etcd --etcd-endpoints http://{server}:2379"
+             --instance-id {INSTANCE} --store etcd --etcd-endpoints http://{server}:2379"
         );
         serve(cluster, rig, name)?;
-        let node = Node::up(rig, name, filer, spec.clone())?;
+        let node = Node::over(rig, name, spec.clone(), &[])?;
         let machine = Self { rig, node, spec };
         machine.ready(cluster)?;
         Ok(machine)
@@ -53,10 +54,10 @@ impl<'a> Machine<'a> {
     ///
     /// # Panics
     /// As [`Machine::join`].
-    pub fn come_back(&self, cluster: &Cluster, filer: &Filer<'_>) -> Result<()> {
+    pub fn come_back(&self, cluster: &Cluster) -> Result<()> {
         self.guest().start()?;
         serve(cluster, self.rig, self.name())?;
-        Node::up(self.rig, self.name(), filer, self.spec.clone())?;
+        Node::over(self.rig, self.name(), self.spec.clone(), &[])?;
         self.ready(cluster)
     }
 
@@ -64,34 +65,6 @@ impl<'a> Machine<'a> {
         let name = self.name();
         cluster.wait(&format!("node/{name}"), "condition=Ready")?;
         cluster.wait(&format!("csinode/{name}"), "jsonpath={.spec.drivers[0].name}=csi.leister.io").map(drop)
-    }
-
-    /// Starts a sidecar of CSI beside this machine's Leister, with the rights of a service account, again and again.
-    ///
-    /// # Errors
-    /// The account has no token.
-    ///
-    /// # Panics
-    /// When the guest is down.
-    pub fn serve_sidecar(
-        &self,
-        cluster: &Cluster,
-        name: &str,
-        account: (&str, &str),
-        words: &[&str],
-    ) -> Result<()> {
-        let config = format!("{FOLDER}/{name}.kubeconfig");
-        let token = cluster.token(account)?;
-        self.guest().put(&config, kubeconfig(&self.rig.address(0).to_string(), name, &token))?;
-        let program = cluster.programs().path(name);
-        let script = format!(
-            "setsid -f sh -c 'while :; do {} --kubeconfig={config} {}; /run/bb/sleep 0.5; done' \
-             </dev/null >>/rig/{name}.log 2>&1",
-            program.display(),
-            words.join(" ")
-        );
-        self.guest().exec(&script).ok("start a sidecar");
-        Ok(())
     }
 
     pub fn guest(&self) -> &'a Guest {

@@ -223,12 +223,12 @@ impl Controller for Service {
 
 impl Service {
     pub(crate) async fn places(&self) -> Result<Places, Status> {
-        let backends = self.mounts.orchestrator.backends().await.map_err(status::refused)?;
+        let backends = self.orchestrator.backends().await.map_err(status::refused)?;
         Ok(Places::of(&backends))
     }
 
     pub(crate) async fn outages(&self) -> Result<Outages, Status> {
-        let backends = self.mounts.orchestrator.backends().await.map_err(status::refused)?;
+        let backends = self.orchestrator.backends().await.map_err(status::refused)?;
         Ok(Outages::of(&backends))
     }
 }

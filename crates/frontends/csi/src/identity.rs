@@ -30,8 +30,9 @@ impl Identity for Service {
         let service =
             |r#type: service::Type| Type::Service(plugin_capability::Service { r#type: r#type.into() });
         let growth = VolumeExpansion { r#type: volume_expansion::Type::Online.into() };
+        // Those of the plugin as a whole, whichever part of it is asked.
         let mut types = vec![service(service::Type::ControllerService), Type::VolumeExpansion(growth)];
-        if !self.topology().is_empty() {
+        if self.topology {
             types.push(service(service::Type::VolumeAccessibilityConstraints));
         }
         let capabilities =
@@ -40,7 +41,7 @@ impl Identity for Service {
     }
 
     async fn probe(&self, _: Request<ProbeRequest>) -> Result<Response<ProbeResponse>, Status> {
-        let ready = self.mounts.orchestrator.is_ready().is_ok();
+        let ready = self.orchestrator.is_ready().is_ok();
         Ok(Response::new(ProbeResponse { ready: Some(ready) }))
     }
 }

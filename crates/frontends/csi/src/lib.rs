@@ -1,5 +1,5 @@
 //! The Container Storage Interface: the way of Kubernetes, Nomad and others to the orchestrator and to this node's
-//! hands, on one socket for all three services.
+//! hands, on one socket for all services, or on one for the controller and one on each node.
 //!
 //! It keeps nothing of its own. Volumes are the orchestrator's; what is shown where is read from the mount table.
 
@@ -25,14 +25,27 @@ use std::path::PathBuf;
 pub use error::CsiError;
 pub use plugin::Plugin;
 
+/// Which of the protocol's services the plugin serves, besides Identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// What is asked of the whole storage, by the sidecars of a cluster.
+    Controller,
+    /// What is asked of one machine, by its kubelet.
+    Node,
+    Both,
+}
+
 /// How the plugin serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsiSettings {
+    pub part: Part,
     /// What a StorageClass calls its provisioner.
     pub name: String,
     pub socket: PathBuf,
     /// The directory of this node's kubelet, where the plugin makes itself known.
     pub kubelet: Option<PathBuf>,
+    /// Nodes say where they are, so volumes go where their users can reach them.
+    pub topology: bool,
     /// So many volumes a node may have; `None`: as many as there are.
     pub most_volumes: Option<NonZeroU32>,
 }

@@ -8,7 +8,7 @@ use tonic::{Request, Response, Status};
 use tracing::Level;
 
 use crate::places;
-use crate::plugin::{Service, patience};
+use crate::plugin::{OnNode, patience};
 use crate::wire::node_server::Node;
 use crate::wire::node_service_capability::rpc;
 use crate::wire::node_service_capability::{Rpc, Type};
@@ -25,7 +25,7 @@ const CAPABILITIES: [rpc::Type; 6] = [
 ];
 
 #[tonic::async_trait]
-impl Node for Service {
+impl Node for OnNode {
     async fn node_get_capabilities(
         &self,
         _: Request<NodeGetCapabilitiesRequest>,
@@ -40,11 +40,12 @@ impl Node for Service {
         &self,
         _: Request<NodeGetInfoRequest>,
     ) -> Result<Response<NodeGetInfoResponse>, Status> {
-        let (node_id, topology) = (self.mounts.node.to_string(), self.topology());
+        let node_id = self.mounts.node.to_string();
+        let topology = &self.service.orchestrator.settings().node.topology;
         let accessible_topology = (!topology.is_empty()).then(|| places::shown(topology));
         Ok(Response::new(NodeGetInfoResponse {
             node_id,
-            max_volumes_per_node: self.most_volumes.map_or(0, |most| most.get().into()),
+            max_volumes_per_node: self.service.most_volumes.map_or(0, |most| most.get().into()),
             accessible_topology,
         }))
     }
@@ -56,7 +57,7 @@ impl Node for Service {
         let limit = patience(&request);
         let request = request.into_inner();
         let work = async { stage::stage(self, &request, limit).await.map(|()| NodeStageVolumeResponse {}) };
-        self.answer("NodeStageVolume", &request.volume_id, Level::INFO, work).await
+        self.service.answer("NodeStageVolume", &request.volume_id, Level::INFO, work).await
     }
 
     async fn node_unstage_volume(
@@ -67,7 +68,7 @@ impl Node for Service {
         let request = request.into_inner();
         let work =
             async { stage::unstage(self, &request, limit).await.map(|()| NodeUnstageVolumeResponse {}) };
-        self.answer("NodeUnstageVolume", &request.volume_id, Level::INFO, work).await
+        self.service.answer("NodeUnstageVolume", &request.volume_id, Level::INFO, work).await
     }
 
     async fn node_publish_volume(
@@ -78,7 +79,7 @@ impl Node for Service {
         let request = request.into_inner();
         let work =
             async { publish::publish(self, &request, limit).await.map(|()| NodePublishVolumeResponse {}) };
-        self.answer("NodePublishVolume", &request.volume_id, Level::INFO, work).await
+        self.service.answer("NodePublishVolume", &request.volume_id, Level::INFO, work).await
     }
 
     async fn node_unpublish_volume(
@@ -90,7 +91,7 @@ impl Node for Service {
         let work = async {
             publish::unpublish(self, &request, limit).await.map(|()| NodeUnpublishVolumeResponse {})
         };
-        self.answer("NodeUnpublishVolume", &request.volume_id, Level::INFO, work).await
+        self.service.answer("NodeUnpublishVolume", &request.volume_id, Level::INFO, work).await
     }
 
     async fn node_get_volume_stats(
@@ -100,7 +101,7 @@ impl Node for Service {
         let limit = patience(&request);
         let request = request.into_inner();
         let work = stats::stats(self, &request, limit);
-        self.answer("NodeGetVolumeStats", &request.volume_id, Level::DEBUG, work).await
+        self.service.answer("NodeGetVolumeStats", &request.volume_id, Level::DEBUG, work).await
     }
 
     async fn node_expand_volume(
@@ -110,7 +111,7 @@ impl Node for Service {
         let limit = patience(&request);
         let request = request.into_inner();
         let work = stage::expand(self, &request, limit);
-        self.answer("NodeExpandVolume", &request.volume_id, Level::INFO, work).await
+        self.service.answer("NodeExpandVolume", &request.volume_id, Level::INFO, work).await
     }
 
     async fn node_get_volume_health(
@@ -120,11 +121,11 @@ impl Node for Service {
         let limit = patience(&request);
         let id = request.into_inner().volume_id;
         let work = async {
-            let record = self.volume(&id, limit).await?;
-            let health = self.outages().await?.volume(&record);
+            let record = self.service.volume(&id, limit).await?;
+            let health = self.service.outages().await?.volume(&record);
             Ok(NodeGetVolumeHealthResponse { volume_health: Some(health) })
         };
-        self.answer("NodeGetVolumeHealth", &id, Level::DEBUG, work).await
+        self.service.answer("NodeGetVolumeHealth", &id, Level::DEBUG, work).await
     }
 
     async fn node_get_storage_health(
@@ -132,9 +133,9 @@ impl Node for Service {
         _: Request<NodeGetStorageHealthRequest>,
     ) -> Result<Response<NodeGetStorageHealthResponse>, Status> {
         let work = async {
-            let backend_health = self.outages().await?.storages();
+            let backend_health = self.service.outages().await?.storages();
             Ok(NodeGetStorageHealthResponse { backend_health })
         };
-        self.answer("NodeGetStorageHealth", "", Level::DEBUG, work).await
+        self.service.answer("NodeGetStorageHealth", "", Level::DEBUG, work).await
     }
 }

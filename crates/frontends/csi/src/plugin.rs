@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use futures::{Stream, stream};
 use host::{Socket, SocketError};
-use model::{Topology, VolumeId};
+use model::VolumeId;
 use node::{Mounts, log, serve_until};
-use orchestrator::VolumeRecord;
+use orchestrator::{Orchestrator, VolumeRecord};
 use tokio::net::{UnixListener, UnixStream};
 use tonic::{Request, Response, Status};
 use tracing::{Instrument, Level};
@@ -20,7 +20,7 @@ use crate::registration::Registration;
 use crate::wire::controller_server::ControllerServer;
 use crate::wire::identity_server::IdentityServer;
 use crate::wire::node_server::NodeServer;
-use crate::{CsiError, CsiSettings, shown, status};
+use crate::{CsiError, CsiSettings, Part, shown, status};
 
 /// The plugin with its socket taken. It answers from [`serve`](Plugin::serve) on.
 #[derive(Debug)]
@@ -35,23 +35,25 @@ pub struct Plugin {
 #[derive(Clone)]
 pub(crate) struct Service {
     pub(crate) name: String,
+    pub(crate) topology: bool,
     /// For each node.
     pub(crate) most_volumes: Option<NonZeroU32>,
-    pub(crate) mounts: Arc<Mounts>,
+    pub(crate) orchestrator: Orchestrator,
+    /// This machine, where it is a node.
+    pub(crate) here: Option<Arc<Mounts>>,
     calls: Arc<AtomicU64>,
+}
+
+/// What every call to a node needs.
+pub(crate) struct OnNode {
+    pub(crate) service: Service,
+    pub(crate) mounts: Arc<Mounts>,
 }
 
 /// How long a call waits for work that goes on without it, where its caller does not say.
 const PATIENCE: Duration = Duration::from_secs(110);
 /// What of a caller's own limit is left for our answer.
 const ANSWERING: Duration = Duration::from_millis(500);
-
-impl Service {
-    /// Where this machine is; empty: nobody said.
-    pub(crate) fn topology(&self) -> &Topology {
-        &self.mounts.orchestrator.settings().node.topology
-    }
-}
 
 impl Plugin {
     /// Takes the socket, for root alone, and its place with the kubelet.
@@ -79,7 +81,8 @@ impl Plugin {
         self.socket.path()
     }
 
-    /// Answers calls until `shutdown` ends, then finishes those that run, within a limit.
+    /// Answers calls until `shutdown` ends, then finishes those that run, within a limit. `here` is this machine, where it
+    /// is a node: without it no calls of a kubelet are answered.
     ///
     /// # Behavior
     /// What is staged and shown stays so. The socket is removed at the end.
@@ -88,18 +91,23 @@ impl Plugin {
     /// The socket cannot be served any more.
     pub async fn serve(
         self,
-        mounts: Arc<Mounts>,
+        orchestrator: Orchestrator,
+        here: Option<Arc<Mounts>>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), CsiError> {
-        let CsiSettings { name, most_volumes, .. } = self.settings;
-        let service = Service { name, most_volumes, mounts, calls: Arc::default() };
+        let CsiSettings { name, part, topology, most_volumes, .. } = self.settings;
+        let calls = Arc::default();
+        let service = Service { name, topology, most_volumes, orchestrator, here: here.clone(), calls };
+        let controller = matches!(part, Part::Controller | Part::Both).then(|| service.clone());
+        let node = here.filter(|_| matches!(part, Part::Node | Part::Both));
+        let node = node.map(|mounts| OnNode { service: service.clone(), mounts });
         // Told only when calls are answered; it ends when they end.
         let _registered = self.registration.map(Registration::keep);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tonic::transport::Server::builder()
-            .add_service(IdentityServer::new(service.clone()))
-            .add_service(ControllerServer::new(service.clone()))
-            .add_service(NodeServer::new(service))
+            .add_service(IdentityServer::new(service))
+            .add_optional_service(controller.map(ControllerServer::new))
+            .add_optional_service(node.map(NodeServer::new))
             .serve_with_incoming_shutdown(connections(self.listener), async {
                 let _ = stopped.await;
             });
@@ -143,7 +151,7 @@ impl Service {
     pub(crate) async fn volume(&self, id: &str, limit: Duration) -> Result<Arc<VolumeRecord>, Status> {
         let none = || Status::not_found(format!("there is no volume `{id}`"));
         let volume = volume_id(id)?.ok_or_else(none)?;
-        let found = self.mounts.orchestrator.find(&volume, limit).await.map_err(status::refused)?;
+        let found = self.orchestrator.find(&volume, limit).await.map_err(status::refused)?;
         found.filter(|record| shown::is_there(record)).ok_or_else(none)
     }
 

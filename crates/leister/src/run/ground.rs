@@ -45,7 +45,8 @@ impl Ground {
         Ok(Ground { state, store, instance, server })
     }
 
-    /// Starts the orchestrator with the backends of files; what is left is to serve.
+    /// Starts the orchestrator with the backends of files; what is left is to serve. `adjust` has the last word on its
+    /// settings.
     ///
     /// # Errors
     /// The records cannot be read.
@@ -54,13 +55,15 @@ impl Ground {
         args: &InstanceArgs,
         node: NodeIdentity,
         config: Config,
+        adjust: impl FnOnce(Settings) -> Settings,
     ) -> Result<(Orchestrator, Server), Failure> {
         let Ground { state, store, instance, server } = self;
         let vault = Vault::new(args.backend_secrets.clone());
         let families = AllFamilies::new(instance.clone(), node.name.clone(), vault);
         let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node) };
-        let orchestrator =
-            Orchestrator::start(settings, store, Arc::new(families)).await.map_err(of_orchestrator)?;
+        let orchestrator = Orchestrator::start(adjust(settings), store, Arc::new(families))
+            .await
+            .map_err(of_orchestrator)?;
         let backends = config.backends.len();
         for (file, path) in config.backends.into_values() {
             for warning in file.warnings() {
@@ -82,21 +85,24 @@ impl Ground {
     }
 }
 
-/// What files say of classes holds over what was stored; this machine is a node.
+/// What files say of classes holds over what was stored; this machine is a node, if it uses volumes.
 ///
 /// # Behavior
 /// A store that others share may be away, or nobody may lead: that passes, and this host serves its users meanwhile.
 pub(crate) async fn set_up(
     orchestrator: &Orchestrator,
     classes: Vec<Class>,
-    node: NodeIdentity,
+    node: Option<NodeIdentity>,
     is_shared: bool,
 ) -> Result<(), Failure> {
     let told = async || {
         for class in &classes {
             orchestrator.create_class(class.clone()).await?;
         }
-        orchestrator.register_node(node.clone()).await
+        match &node {
+            Some(node) => orchestrator.register_node(node.clone()).await,
+            None => Ok(()),
+        }
     };
     loop {
         match told().await {

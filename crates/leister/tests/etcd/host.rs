@@ -27,6 +27,7 @@ pub(crate) struct Site {
 
 pub(crate) struct Host {
     pub(crate) name: String,
+    verb: &'static str,
     folder: PathBuf,
     child: Option<Child>,
     more: Vec<String>,
@@ -87,10 +88,15 @@ impl Site {
     }
 
     pub(crate) fn start_with(&self, name: &str, endpoints: &str, more: &[&str]) -> Host {
+        self.start_as("run", name, endpoints, more)
+    }
+
+    pub(crate) fn start_as(&self, verb: &'static str, name: &str, endpoints: &str, more: &[&str]) -> Host {
         let folder = self.folder.path().join(name);
         std::fs::create_dir_all(&folder).unwrap();
         let mut host = Host {
             name: name.to_owned(),
+            verb,
             folder,
             child: None,
             more: more.iter().map(ToString::to_string).collect(),
@@ -115,18 +121,20 @@ impl Host {
         let log = File::options().create(true).append(true).open(self.path("log")).unwrap();
         let mut command = Command::new(PROGRAM);
         command
-            .args(["run", "--listen", "none", "--store", "etcd", "--etcd-endpoints", endpoints])
+            .args([self.verb, "--listen", "none", "--store", "etcd", "--etcd-endpoints", endpoints])
             .args(["--node", &self.name, "--state-dir"])
             .arg(self.path("state"))
             .arg("--config")
             .arg(self.folder.with_file_name("backend.yaml"))
             .arg("--socket")
             .arg(self.path("rest.sock"))
-            .arg("--plugin-dir")
-            .arg(self.path("plugins"))
             .args(&self.more)
             .stdout(Stdio::null())
             .stderr(log);
+        match self.verb {
+            "run" => command.arg("--plugin-dir").arg(self.path("plugins")),
+            _ => command.arg("--csi-endpoint").arg(self.path("csi.sock")),
+        };
         self.child = Some(command.spawn().unwrap());
         until(&format!("{} is ready", self.name), || {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();

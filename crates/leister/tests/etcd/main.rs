@@ -7,6 +7,7 @@ mod host;
 #[path = "../cli/pools.rs"]
 mod pools;
 mod refusals;
+mod roles;
 #[path = "../cli/undo.rs"]
 mod undo;
 

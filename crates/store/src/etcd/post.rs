@@ -121,6 +121,11 @@ async fn keep(session: Weak<Session>) {
 
 #[async_trait]
 impl Post for EtcdStore {
+    async fn leader(&self) -> Result<Option<String>, StoreError> {
+        let writer = self.writer().await?.0;
+        Ok(writer.map(|kv| String::from_utf8_lossy(&kv.value).into_owned()))
+    }
+
     async fn revision(&self) -> Result<Revision, StoreError> {
         Ok(self.writer().await?.1)
     }

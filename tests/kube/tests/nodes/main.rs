@@ -1,16 +1,14 @@
 //! Volumes on a cluster of two machines, each a kernel of its own: over NFS and iSCSI from a third one that is the
-//! storage. Each node runs Leister, all with their records in the cluster's etcd.
+//! storage. Two controllers of Leister and one on each node have their records in the cluster's etcd.
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
+mod controllers;
 mod site;
 
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
-use go_suite::{Judged, Sanity};
+use anyhow::{Result, ensure};
 use kube_suite::until;
-use rig::Limit;
-
 use site::{LIMIT, Site, needs_the_machines};
 
 #[test]
@@ -35,31 +33,6 @@ fn replicas_on_two_nodes_write_to_one_volume_of_files() -> Result<()> {
         })?;
     }
     site.delete(&["pod/replica-node1", "pod/replica-node2", "pvc/shared"])
-}
-
-#[test]
-fn csi_sanity_passes_over_nfs_with_files_and_over_iscsi_with_raw_devices() -> Result<()> {
-    needs_the_machines!();
-    let sanity = Sanity::get()?;
-    let site = Site::shared()?;
-    let _turn = site.turn();
-    let guest = site.machines[0].guest();
-    for access in ["mount", "block"] {
-        let started = Instant::now();
-        let folder = format!("/run/sanity-{access}");
-        let words =
-            sanity.words("/var/lib/kubelet/plugins/csi.leister.io/csi.sock", access, &folder).join(" ");
-        let script = format!("mkdir -p {folder}; {} {words}", sanity.program().display());
-        let said = guest.exec_within(Limit::from_secs(15 * 60), &script);
-        let report = guest.read(&format!("{folder}/report.json"))?;
-        let judged = Judged::read(&String::from_utf8_lossy(&report));
-        let Judged { passed, ran, skipped } = judged.with_context(|| said.stdout)?;
-        println!(
-            "csi-sanity over the wires, {access}: {passed}/{ran} passed, {skipped} skipped as not claimed, {:.0?}",
-            started.elapsed()
-        );
-    }
-    Ok(())
 }
 
 #[test]
@@ -108,7 +81,7 @@ fn a_pod_of_a_node_that_lost_power_runs_elsewhere_with_all_it_had_written() -> R
     println!("on the other node {:.1?} after the loss of power", started.elapsed());
     ensure!(site.exec("after", "cat /data/file")? == "precious");
     site.exec("after", "echo more >>/data/file; sync")?;
-    machine.come_back(&site.cluster, &site.filer)?;
+    machine.come_back(&site.cluster)?;
     site.cluster.kubectl(&["taint", "node", "node1", "node.kubernetes.io/out-of-service-"])?.ok()?;
     // The one that came back has the volume no more, and nothing of it.
     let left =

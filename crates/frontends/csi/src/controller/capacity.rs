@@ -31,7 +31,7 @@ pub(super) async fn capacity(
     if let Some(topology) = &request.accessible_topology {
         wish.topologies = vec![topology.segments.clone().into_iter().collect()];
     }
-    let rooms = service.mounts.orchestrator.room(&wish).await.map_err(status::refused)?;
+    let rooms = service.orchestrator.room(&wish).await.map_err(status::refused)?;
     let free: Bytes = rooms.iter().map(|room| room.free).sum();
     Ok(GetCapacityResponse {
         available_capacity: shown::number(free),

@@ -70,7 +70,7 @@ pub(super) async fn create(
     request: &CreateVolumeRequest,
     limit: Duration,
 ) -> Result<CreateVolumeResponse, Status> {
-    let orchestrator = &service.mounts.orchestrator;
+    let orchestrator = &service.orchestrator;
     let volume = names::volume(&request.name)?;
     let range = Range::read(request.capacity_range.as_ref())?;
     let uses = Uses::read(&request.volume_capabilities)?;
@@ -146,7 +146,7 @@ pub(super) async fn validate(
 /// Sees that rounding keeps within the limit, before anything is made.
 async fn fit(service: &Service, wish: &mut CreateRequest, range: Range) -> Result<(), Status> {
     let Some(most) = range.most else { return Ok(()) };
-    let rooms = service.mounts.orchestrator.room(wish).await.map_err(status::refused)?;
+    let rooms = service.orchestrator.room(wish).await.map_err(status::refused)?;
     let sizes = rooms.iter().map(|room| {
         let least = range.least.unwrap_or_else(|| room.pool.default_size.min(most));
         least.max(room.pool.smallest).round_up(room.pool.granularity)

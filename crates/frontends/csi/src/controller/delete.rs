@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use model::VolumeId;
 use node::on_node;
-use orchestrator::{Error, ErrorKind, Request};
+use orchestrator::{Error, ErrorKind, Orchestrator, Request, Result};
 use tonic::Status;
 
 use crate::plugin::{Service, volume_id};
@@ -13,12 +14,13 @@ use crate::plugin::{Service, volume_id};
 ///
 /// # Errors
 /// `FAILED_PRECONDITION` while it is in use or has snapshots.
-pub(super) async fn delete(service: &Service, id: &str, limit: Duration) -> Result<(), Status> {
+pub(super) async fn delete(service: &Service, id: &str, limit: Duration) -> std::result::Result<(), Status> {
     let Some(volume) = volume_id(id)? else { return Ok(()) };
-    let mounts = service.mounts.clone();
+    let (orchestrator, here) = (service.orchestrator.clone(), service.here.clone());
     let work = async move {
+        let Some(mounts) = here else { return end(&orchestrator, volume, limit).await };
         let held = mounts.hold(&volume).await;
-        if mounts.orchestrator.find(&volume, limit).await?.is_none() {
+        if orchestrator.find(&volume, limit).await?.is_none() {
             return Ok(());
         }
         let references = mounts.host.references(&volume).map_err(|e| on_node("look at", &volume, e))?;
@@ -28,11 +30,7 @@ pub(super) async fn delete(service: &Service, id: &str, limit: Duration) -> Resu
         }
         // A crash between the last use and its end may have left something.
         mounts.settle(&held).await?;
-        let request = Request::Delete { volume: volume.clone(), with_snapshots: false };
-        match mounts.orchestrator.run_patiently(request, limit).await {
-            Err(error) if error.kind == ErrorKind::NotFound => {}
-            ended => drop(ended?),
-        }
+        end(&orchestrator, volume.clone(), limit).await?;
         if let Err(error) = mounts.host.forget(&volume).await {
             let error = on_node("clean up after", &volume, error);
             tracing::warn!(error = error.sentence(), "the volume is gone, but not all of it on this node");
@@ -40,4 +38,12 @@ pub(super) async fn delete(service: &Service, id: &str, limit: Duration) -> Resu
         Ok(())
     };
     service.to_the_end(limit, work).await
+}
+
+async fn end(orchestrator: &Orchestrator, volume: VolumeId, limit: Duration) -> Result<()> {
+    let request = Request::Delete { volume, with_snapshots: false };
+    match orchestrator.run_patiently(request, limit).await {
+        Err(error) if error.kind == ErrorKind::NotFound => Ok(()),
+        ended => ended.map(drop),
+    }
 }

@@ -29,11 +29,11 @@ pub(super) async fn expand(
     let mut record = service.volume(&request.volume_id, limit).await?;
     range.check(record.spec.size)?;
     if record.spec.size < least {
-        let backend = service.mounts.orchestrator.backend(&record.backend).await.map_err(status::refused)?;
+        let backend = service.orchestrator.backend(&record.backend).await.map_err(status::refused)?;
         let pool = backend.and_then(|b| b.pools.into_iter().find(|pool| pool.name == record.pool));
         range.check(pool.map_or(least, |pool| least.round_up(pool.granularity)))?;
         let grow = Request::Grow { volume: record.id.clone(), size: least };
-        let grown = service.mounts.orchestrator.run_patiently(grow, limit).await;
+        let grown = service.orchestrator.run_patiently(grow, limit).await;
         record = grown.and_then(Answer::volume).map_err(status::unsupported)?;
     }
     Ok(ControllerExpandVolumeResponse {

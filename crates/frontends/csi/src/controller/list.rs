@@ -21,7 +21,7 @@ pub(super) async fn volumes(
     let page = Page::read(request.max_entries, &request.starting_token)?;
     let after = after(&page, &request.starting_token)?;
     let places = service.places().await?;
-    let catalogue = service.mounts.orchestrator.catalogue();
+    let catalogue = service.orchestrator.catalogue();
     let there = catalogue.volumes_after(after.as_ref()).filter(|record| shown::is_there(record));
     let (page, next_token) = page.fill(there, |record| record.id.to_string());
     let entries = page.into_iter().map(|record| {
@@ -43,7 +43,7 @@ pub(super) async fn health(
     let page = Page::read(request.max_entries, &request.starting_token)?;
     let after = after(&page, &request.starting_token)?;
     let outages = service.outages().await?;
-    let catalogue = service.mounts.orchestrator.catalogue();
+    let catalogue = service.orchestrator.catalogue();
     let there = catalogue.volumes_after(after.as_ref()).filter(|record| shown::is_there(record));
     let ill = there.map(|record| outages.volume(record)).filter(|health| !health.health_statuses.is_empty());
     let (entries, next_token) = page.fill(ill, |health| health.volume_id.clone());

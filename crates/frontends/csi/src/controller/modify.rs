@@ -20,7 +20,7 @@ pub(super) async fn modify(
     let changes = parameters::options(&request.mutable_parameters)?;
     let volume = service.volume(&request.volume_id, limit).await?.id.clone();
     let modify = Request::Modify { volume, changes };
-    let modified = service.mounts.orchestrator.run_patiently(modify, limit).await;
+    let modified = service.orchestrator.run_patiently(modify, limit).await;
     modified.and_then(Answer::volume).map_err(status::refused)?;
     Ok(ControllerModifyVolumeResponse {})
 }

@@ -1,10 +1,11 @@
 //! The right of a node to use a volume: given, and taken back, by name.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::{NodeName, VolumeId};
 use node::{Mounts, on_node, too_slow};
-use orchestrator::{Error, ErrorKind, Request, Result};
+use orchestrator::{Error, ErrorKind, Orchestrator, Request, Result};
 use tonic::Status;
 
 use crate::capability::Use;
@@ -41,11 +42,14 @@ pub(super) async fn publish(
         force: false,
         kept: true,
     };
-    let mounts = service.mounts.clone();
+    let (orchestrator, here) = (service.orchestrator.clone(), is_here(service, &node));
     let work = async move {
         // What frees volumes on this node must not meet us half way.
-        let _held = if node == mounts.node { Some(mounts.hold(&record.id).await) } else { None };
-        mounts.orchestrator.run_patiently(publish, limit).await.map(drop)
+        let _held = match &here {
+            Some(mounts) => Some(mounts.hold(&record.id).await),
+            None => None,
+        };
+        orchestrator.run_patiently(publish, limit).await.map(drop)
     };
     service.to_the_end(limit, work).await?;
     Ok(ControllerPublishVolumeResponse::default())
@@ -53,7 +57,7 @@ pub(super) async fn publish(
 
 fn room(service: &Service, node: &NodeName) -> Result<(), Status> {
     let Some(most) = service.most_volumes else { return Ok(()) };
-    let catalogue = service.mounts.orchestrator.catalogue();
+    let catalogue = service.orchestrator.catalogue();
     let has = catalogue.volumes().filter(|record| record.publications().any(|has| has == node)).count();
     if has < usize::try_from(most.get()).unwrap_or(usize::MAX) {
         return Ok(());
@@ -75,17 +79,18 @@ pub(super) async fn unpublish(
 ) -> Result<ControllerUnpublishVolumeResponse, Status> {
     let done = ControllerUnpublishVolumeResponse {};
     let Some(volume) = volume_id(&request.volume_id)? else { return Ok(done) };
-    let found = service.mounts.orchestrator.find(&volume, limit).await.map_err(status::refused)?;
+    let found = service.orchestrator.find(&volume, limit).await.map_err(status::refused)?;
     let Some(record) = found else { return Ok(done) };
     let nodes: Vec<NodeName> = if request.node_id.is_empty() {
         record.published.keys().chain(record.fenced.keys()).cloned().collect()
     } else {
         vec![node(&request.node_id)?]
     };
-    let mounts = service.mounts.clone();
+    let nodes: Vec<_> = nodes.into_iter().map(|node| (is_here(service, &node), node)).collect();
+    let orchestrator = service.orchestrator.clone();
     let work = async move {
-        for node in nodes {
-            take_back(&mounts, &volume, node, limit).await?;
+        for (here, node) in nodes {
+            take_back(&orchestrator, here, &volume, node, limit).await?;
         }
         Ok(())
     };
@@ -93,11 +98,17 @@ pub(super) async fn unpublish(
 }
 
 /// On this node the volume is detached first: nothing is left that would still write.
-async fn take_back(mounts: &Mounts, volume: &VolumeId, node: NodeName, limit: Duration) -> Result<()> {
+async fn take_back(
+    orchestrator: &Orchestrator,
+    here: Option<Arc<Mounts>>,
+    volume: &VolumeId,
+    node: NodeName,
+    limit: Duration,
+) -> Result<()> {
     let unpublish = Request::Unpublish { volume: volume.clone(), node: node.clone() };
-    if node != mounts.node {
-        return mounts.orchestrator.run_patiently(unpublish, limit).await.map(drop);
-    }
+    let Some(mounts) = here else {
+        return orchestrator.run_patiently(unpublish, limit).await.map(drop);
+    };
     let held = tokio::time::timeout(limit, mounts.hold(volume)).await;
     let _held = held.map_err(|_| too_slow("unpublished", volume))?;
     let references = mounts.host.references(volume).map_err(|e| on_node("look at", volume, e))?;
@@ -106,7 +117,12 @@ async fn take_back(mounts: &Mounts, volume: &VolumeId, node: NodeName, limit: Du
         return Err(Error::new(ErrorKind::InUse, problem).hint("unpublish and unstage it there first"));
     }
     mounts.host.detach(volume).await.map_err(|e| on_node("detach", volume, e))?;
-    mounts.orchestrator.run_patiently(unpublish, limit).await.map(drop)
+    orchestrator.run_patiently(unpublish, limit).await.map(drop)
+}
+
+/// This machine, if it is that node.
+fn is_here(service: &Service, node: &NodeName) -> Option<Arc<Mounts>> {
+    service.here.clone().filter(|mounts| mounts.node == *node)
 }
 
 fn node(id: &str) -> Result<NodeName, Status> {

@@ -35,13 +35,13 @@ pub(super) async fn create(
         return Err(Status::invalid_argument(format!("unknown parameter `{key}`; snapshots have none")));
     }
     let volume = service.volume(&request.source_volume_id, limit).await?.id.clone();
-    let catalogue = service.mounts.orchestrator.catalogue();
+    let catalogue = service.orchestrator.catalogue();
     if let Some(other) = catalogue.snapshots().find(|other| other.name == name && other.volume != volume) {
         let problem = format!("snapshot `{name}` exists, and is one of volume `{}`", other.volume);
         return Err(Status::already_exists(problem));
     }
     let take = Request::Take { volume, snapshot: name };
-    let taken = service.mounts.orchestrator.run_patiently(take, limit).await;
+    let taken = service.orchestrator.run_patiently(take, limit).await;
     let record = taken.and_then(Answer::snapshot).map_err(status::unsupported)?;
     Ok(CreateSnapshotResponse { snapshot: Some(shown::snapshot(&record)) })
 }
@@ -54,7 +54,7 @@ pub(super) async fn delete(service: &Service, id: &str, limit: Duration) -> Resu
     }
     let Some((volume, snapshot)) = shown::parse_snapshot_id(id) else { return Ok(()) };
     let delete = Request::DeleteSnapshot { volume, snapshot };
-    match service.mounts.orchestrator.run_patiently(delete, limit).await {
+    match service.orchestrator.run_patiently(delete, limit).await {
         Err(Error { kind: ErrorKind::NotFound, .. }) | Ok(_) => Ok(()),
         Err(error) => Err(status::refused(error)),
     }
@@ -83,7 +83,7 @@ pub(super) fn list(
             some => some,
         },
     };
-    let catalogue = service.mounts.orchestrator.catalogue();
+    let catalogue = service.orchestrator.catalogue();
     let wanted = catalogue.snapshots_after(after).filter(|record| {
         record.status() == SnapshotStatus::Ready
             && only.as_ref().is_none_or(|(volume, name)| *volume == record.volume && *name == record.name)
@@ -102,7 +102,7 @@ pub(super) fn get(service: &Service, id: &str) -> Result<GetSnapshotResponse, St
     }
     let none = || Status::not_found(format!("there is no snapshot `{id}`"));
     let (volume, name) = shown::parse_snapshot_id(id).ok_or_else(none)?;
-    let found = service.mounts.orchestrator.catalogue().snapshot(&volume, &name);
+    let found = service.orchestrator.catalogue().snapshot(&volume, &name);
     let record = found.filter(|record| record.status() == SnapshotStatus::Ready).ok_or_else(none)?;
     Ok(GetSnapshotResponse { snapshot: Some(shown::snapshot(&record)) })
 }

@@ -8,26 +8,26 @@ use tonic::Status;
 
 use super::stage::{known_to_us, path};
 use crate::capability::Use;
-use crate::plugin::{Service, volume_id};
+use crate::plugin::{OnNode, volume_id};
 use crate::wire::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
 
 /// # Errors
 /// `NOT_FOUND`; `FAILED_PRECONDITION` before it is staged, or while another has it that nobody may share it with;
 /// `ALREADY_EXISTS` where it is shown otherwise.
 pub(super) async fn publish(
-    service: &Service,
+    node: &OnNode,
     request: &NodePublishVolumeRequest,
     limit: Duration,
 ) -> Result<(), Status> {
     volume_id(&request.volume_id)?;
     path("target_path", &request.target_path)?;
     let wanted = Use::read(request.volume_capability.as_ref())?;
-    let record = service.volume(&request.volume_id, limit).await?;
+    let record = node.service.volume(&request.volume_id, limit).await?;
     if request.staging_target_path.is_empty() {
         return Err(Status::failed_precondition("staging_target_path is missing; stage the volume first"));
     }
     wanted.check(&record)?;
-    let mounts = service.mounts.clone();
+    let mounts = node.mounts.clone();
     let publication = record.publication(&mounts.node).cloned();
     let Some(publication) = publication else {
         let problem = format!("volume `{}` is not published to node `{}`", record.id, mounts.node);
@@ -37,7 +37,7 @@ pub(super) async fn publish(
     let alone = wanted.is_alone() || record.spec.access == AccessMode::ReadWriteOncePod;
     let target = PathBuf::from(&request.target_path);
     let work = async move { mounts.show(&record.id, &target, read_only, alone).await };
-    service.to_the_end(limit, work).await
+    node.service.to_the_end(limit, work).await
 }
 
 /// # Behavior
@@ -46,12 +46,12 @@ pub(super) async fn publish(
 /// # Errors
 /// `FAILED_PRECONDITION` while something holds it.
 pub(super) async fn unpublish(
-    service: &Service,
+    node: &OnNode,
     request: &NodeUnpublishVolumeRequest,
     limit: Duration,
 ) -> Result<(), Status> {
     let volume = known_to_us(&request.volume_id)?;
     path("target_path", &request.target_path)?;
-    let (mounts, target) = (service.mounts.clone(), PathBuf::from(&request.target_path));
-    service.to_the_end(limit, async move { mounts.hide(&volume, &target).await }).await
+    let (mounts, target) = (node.mounts.clone(), PathBuf::from(&request.target_path));
+    node.service.to_the_end(limit, async move { mounts.hide(&volume, &target).await }).await
 }

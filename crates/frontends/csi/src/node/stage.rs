@@ -8,7 +8,7 @@ use node::{Shape, on_node};
 use tonic::Status;
 
 use crate::capability::Use;
-use crate::plugin::{Service, volume_id};
+use crate::plugin::{OnNode, volume_id};
 use crate::wire::{
     NodeExpandVolumeRequest, NodeExpandVolumeResponse, NodeStageVolumeRequest, NodeUnstageVolumeRequest,
 };
@@ -22,17 +22,17 @@ use crate::{shown, status};
 /// # Errors
 /// `NOT_FOUND`, `FAILED_PRECONDITION` before it is published to this node, `INVALID_ARGUMENT` for what it is not.
 pub(super) async fn stage(
-    service: &Service,
+    node: &OnNode,
     request: &NodeStageVolumeRequest,
     limit: Duration,
 ) -> Result<(), Status> {
     volume_id(&request.volume_id)?;
     path("staging_target_path", &request.staging_target_path)?;
     let wanted = Use::read(request.volume_capability.as_ref())?;
-    let record = service.volume(&request.volume_id, limit).await?;
+    let record = node.service.volume(&request.volume_id, limit).await?;
     wanted.check(&record)?;
-    let (mounts, volume) = (service.mounts.clone(), record.id.clone());
-    service.to_the_end(limit, async move { mounts.stage(&volume, &wanted.stage, limit).await }).await
+    let (mounts, volume) = (node.mounts.clone(), record.id.clone());
+    node.service.to_the_end(limit, async move { mounts.stage(&volume, &wanted.stage, limit).await }).await
 }
 
 /// # Behavior
@@ -41,14 +41,14 @@ pub(super) async fn stage(
 /// # Errors
 /// `FAILED_PRECONDITION` while it is in use.
 pub(super) async fn unstage(
-    service: &Service,
+    node: &OnNode,
     request: &NodeUnstageVolumeRequest,
     limit: Duration,
 ) -> Result<(), Status> {
     let volume = known_to_us(&request.volume_id)?;
     path("staging_target_path", &request.staging_target_path)?;
-    let mounts = service.mounts.clone();
-    service.to_the_end(limit, async move { mounts.unstage(&volume).await }).await
+    let mounts = node.mounts.clone();
+    node.service.to_the_end(limit, async move { mounts.unstage(&volume).await }).await
 }
 
 /// Takes over the size that the controller gave a volume.
@@ -56,18 +56,18 @@ pub(super) async fn unstage(
 /// # Errors
 /// `NOT_FOUND` volume or path; `FAILED_PRECONDITION` where the node cannot.
 pub(super) async fn expand(
-    service: &Service,
+    node: &OnNode,
     request: &NodeExpandVolumeRequest,
     limit: Duration,
 ) -> Result<NodeExpandVolumeResponse, Status> {
     volume_id(&request.volume_id)?;
     path("volume_path", &request.volume_path)?;
-    let record = service.volume(&request.volume_id, limit).await?;
+    let record = node.service.volume(&request.volume_id, limit).await?;
     if !Path::new(&request.volume_path).exists() {
         let problem = format!("volume `{}` is not at `{}`", record.id, request.volume_path);
         return Err(Status::not_found(problem));
     }
-    let mounts = service.mounts.clone();
+    let mounts = node.mounts.clone();
     let (volume, size) = (record.id.clone(), record.spec.size);
     let is_staged = match Shape::of(&record) {
         Shape::Files => {
@@ -86,7 +86,7 @@ pub(super) async fn expand(
         let grown = mounts.host.grow(&volume, size, passphrases.as_ref()).await;
         grown.map_err(|e| on_node("grow", &volume, e))
     };
-    service.to_the_end(limit, work).await?;
+    node.service.to_the_end(limit, work).await?;
     Ok(NodeExpandVolumeResponse { capacity_bytes: shown::number(size) })
 }
 

@@ -9,7 +9,7 @@ use orchestrator::VolumeRecord;
 use tonic::Status;
 
 use super::stage::path;
-use crate::plugin::{Service, volume_id};
+use crate::plugin::{OnNode, volume_id};
 use crate::wire::volume_usage::Unit;
 use crate::wire::{NodeGetVolumeStatsRequest, NodeGetVolumeStatsResponse, VolumeUsage};
 use crate::{shown, status};
@@ -17,35 +17,35 @@ use crate::{shown, status};
 /// # Errors
 /// `NOT_FOUND` volume, or a path at which it is not.
 pub(super) async fn stats(
-    service: &Service,
+    node: &OnNode,
     request: &NodeGetVolumeStatsRequest,
     limit: Duration,
 ) -> Result<NodeGetVolumeStatsResponse, Status> {
     volume_id(&request.volume_id)?;
     path("volume_path", &request.volume_path)?;
-    let record = service.volume(&request.volume_id, limit).await?;
+    let record = node.service.volume(&request.volume_id, limit).await?;
     let at = Path::new(&request.volume_path);
-    if !service.mounts.is_shown(&record.id, at).map_err(status::refused)? {
+    if !node.mounts.is_shown(&record.id, at).map_err(status::refused)? {
         let problem = format!("volume `{}` is not at `{}`", record.id, request.volume_path);
         return Err(Status::not_found(problem));
     }
     let usage = match Shape::of(&record) {
         Shape::Device => vec![bytes(None, record.spec.size, None)],
-        Shape::Files => files(service, &record).await?,
+        Shape::Files => files(node, &record).await?,
     };
     Ok(NodeGetVolumeStatsResponse { usage })
 }
 
 /// A directory shows the space of the file system that it lies in, which others use too: what counts there is the size
 /// that it may have, and what its storage says of it.
-async fn files(service: &Service, record: &VolumeRecord) -> Result<Vec<VolumeUsage>, Status> {
-    let seen = service.mounts.host.usage(&record.id).await;
+async fn files(node: &OnNode, record: &VolumeRecord) -> Result<Vec<VolumeUsage>, Status> {
+    let seen = node.mounts.host.usage(&record.id).await;
     let seen = seen.map_err(|e| status::refused(on_node("look at", &record.id, e)))?;
     let space = match record.spec.layout {
         Layout::Block => bytes(Some(seen.available), seen.total, Some(seen.used)),
         Layout::File => {
             let total = record.spec.size;
-            let state = service.mounts.orchestrator.observe(&record.id).await.ok().flatten();
+            let state = node.service.orchestrator.observe(&record.id).await.ok().flatten();
             match state.and_then(|state| state.used) {
                 Some(used) => bytes(Some(total.saturating_sub(used).min(seen.available)), total, Some(used)),
                 None => bytes(Some(seen.available.min(total)), total, None),

@@ -1,0 +1,133 @@
+//! What instances are made of, each kind by its verb.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use csi::{CsiSettings, Part};
+
+use super::args::InstanceArgs;
+use super::doors::{ControllerDoorArgs, CsiDoorArgs, HandsArgs, PoolArgs};
+use crate::cli::Failure;
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct RunArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
+    /// Where the Docker engine looks for plugins
+    #[arg(long, env = "LEISTER_PLUGIN_DIR", value_name = "DIR", default_value = "/run/docker/plugins")]
+    plugin_dir: PathBuf,
+    #[command(flatten)]
+    csi: CsiDoorArgs,
+    #[command(flatten)]
+    hands: HandsArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct CsiArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
+    #[command(flatten)]
+    csi: CsiDoorArgs,
+    #[command(flatten)]
+    hands: HandsArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct ControllerArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+    #[command(flatten)]
+    csi: ControllerDoorArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(args_override_self = true)]
+pub(crate) struct NodeArgs {
+    #[command(flatten)]
+    instance: InstanceArgs,
+    #[command(flatten)]
+    csi: CsiDoorArgs,
+    #[command(flatten)]
+    hands: HandsArgs,
+}
+
+/// What an instance is made of.
+#[derive(Debug)]
+pub(crate) struct Parts {
+    pub(super) instance: InstanceArgs,
+    pub(super) pool: Option<PoolArgs>,
+    /// Where the engine looks, if one is served.
+    pub(super) plugin_dir: Option<PathBuf>,
+    pub(super) csi: Option<CsiSettings>,
+    /// How this machine uses volumes, if it does.
+    pub(super) hands: Option<HandsArgs>,
+    /// Whether it may talk to backends and change records.
+    pub(super) leads: bool,
+}
+
+impl RunArgs {
+    pub(crate) fn parts(self) -> Parts {
+        Parts {
+            csi: self.csi.settings(Part::Both, &self.hands),
+            instance: self.instance,
+            pool: Some(self.pool),
+            plugin_dir: Some(self.plugin_dir),
+            hands: Some(self.hands),
+            leads: true,
+        }
+    }
+}
+
+impl CsiArgs {
+    /// # Errors
+    /// It is not said where CSI is served.
+    pub(crate) fn parts(self) -> Result<Parts, Failure> {
+        Ok(Parts {
+            csi: Some(self.csi.required(Part::Both, &self.hands)?),
+            instance: self.instance,
+            pool: Some(self.pool),
+            plugin_dir: None,
+            hands: Some(self.hands),
+            leads: true,
+        })
+    }
+}
+
+impl ControllerArgs {
+    pub(crate) fn parts(self) -> Parts {
+        Parts {
+            csi: Some(self.csi.settings()),
+            instance: self.instance,
+            pool: None,
+            plugin_dir: None,
+            hands: None,
+            leads: true,
+        }
+    }
+}
+
+impl NodeArgs {
+    /// # Errors
+    /// It is not said where CSI is served, or there is nobody who could lead.
+    pub(crate) fn parts(self) -> Result<Parts, Failure> {
+        if !self.instance.store.is_shared() {
+            return Err(Failure::usage("a node leads nothing, and its records are its own: nobody would do its work")
+                .hint("give the records that a `leister controller` has with --store, or start `leister csi` instead"));
+        }
+        Ok(Parts {
+            csi: Some(self.csi.required(Part::Node, &self.hands)?),
+            instance: self.instance,
+            pool: None,
+            plugin_dir: None,
+            hands: Some(self.hands),
+            leads: false,
+        })
+    }
+}

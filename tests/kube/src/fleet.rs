@@ -1,0 +1,129 @@
+use std::fs;
+
+use anyhow::Result;
+use filer_suite::{Filer, FilerSpec};
+use rig::{Rig, Size};
+
+use crate::cluster::Cluster;
+use crate::machine::{INSTANCE, Machine};
+
+/// A cluster whose nodes are two guests, over a third one that is the storage, with two controllers of Leister.
+pub struct Fleet<'a> {
+    pub cluster: Cluster,
+    pub filer: Filer<'a>,
+    pub machines: [Machine<'a>; 2],
+    rig: &'a Rig,
+}
+
+/// Two that share the records: the first one leads, the sidecars are beside the other one.
+pub const CONTROLLERS: [&str; 2] = ["controller-1", "controller-2"];
+
+const NODES: [&str; 2] = ["node1", "node2"];
+const ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
+/// What a cluster is told of Leister.
+const MANIFESTS: [&str; 3] = [
+    include_str!("../../../deploy/kubernetes/leister.yaml"),
+    include_str!("../../../deploy/kubernetes/classes.yaml"),
+    // Block volumes with a file system.
+    "apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: leister-ext4}
+provisioner: csi.leister.io
+allowVolumeExpansion: true
+parameters: {csi.storage.k8s.io/fstype: ext4}
+",
+];
+
+impl<'a> Fleet<'a> {
+    /// The guests.
+    ///
+    /// # Errors
+    /// One does not boot.
+    pub fn boot() -> Result<Rig> {
+        let rig = Rig::builder()
+            .guest("storage", |g| g.memory(Size::mib(512)).disk(Size::gib(4)).disk(Size::mib(128)));
+        let node =
+            |rig: rig::Builder, name| rig.guest(name, |g| g.memory(Size::mib(1280)).disk(Size::gib(2)));
+        NODES.into_iter().fold(rig, node).up()
+    }
+
+    /// Starts all that runs on them.
+    ///
+    /// # Errors
+    /// What does not start.
+    ///
+    /// # Panics
+    /// When something in a guest fails; the message has what it said.
+    pub fn start(rig: &'a Rig) -> Result<Self> {
+        let cluster = Cluster::start_on(rig, &NODES)?;
+        let filer = Filer::up(rig, "storage", FilerSpec::default())?;
+        MANIFESTS.iter().try_for_each(|manifest| cluster.apply(manifest))?;
+        let [_, follower] = CONTROLLERS;
+        for controller in CONTROLLERS {
+            serve_controller(&cluster, &filer, controller)?;
+        }
+        let [first, second] = std::thread::scope(|scope| {
+            let joining = NODES.map(|name| {
+                let cluster = &cluster;
+                scope.spawn(move || Machine::join(cluster, rig, name))
+            });
+            joining.map(|joined| joined.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        });
+        let machines = [first?, second?];
+        let words = [
+            &format!("--csi-address={}", socket(&cluster, follower)),
+            "--timeout=60s",
+            "--retry-interval-start=250ms",
+            "--retry-interval-max=4s",
+        ];
+        for sidecar in ["csi-attacher", "csi-resizer", "csi-provisioner"] {
+            cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
+        }
+        Ok(Self { cluster, filer, machines, rig })
+    }
+
+    /// Where guests reach the cluster's etcd.
+    pub fn etcd(&self) -> String {
+        format!("http://{}:2379", self.rig.address(0))
+    }
+
+    /// How many volumes lie in the pool, whoever knows of them.
+    ///
+    /// # Panics
+    /// When the storage is down.
+    pub fn volumes(&self) -> usize {
+        let listed = self.filer.exec(&format!("ls {}/volumes", self.filer.pool())).ok("the pool");
+        listed.lines().filter(|name| name.contains("leister_")).count()
+    }
+}
+
+/// Starts `leister controller` where the cluster's own programs run.
+fn serve_controller(cluster: &Cluster, filer: &Filer<'_>, name: &str) -> Result<()> {
+    let trust = cluster.path("trust");
+    fs::create_dir_all(&trust)?;
+    for (file, content) in filer.issue(INSTANCE)? {
+        fs::write(trust.join(file), content)?;
+    }
+    let backend = cluster.path("filer.yaml");
+    fs::write(&backend, filer.backend("filer", &trust.display().to_string()))?;
+    let path = |end: &str| cluster.path(&format!("{name}{end}")).display().to_string();
+    cluster.serve_leister_as(
+        name,
+        &[
+            "controller",
+            "--listen=none",
+            "--store=etcd",
+            "--etcd-endpoints=http://127.0.0.1:2379",
+            &format!("--node={name}"),
+            &format!("--instance-id={INSTANCE}"),
+            &format!("--state-dir={}", path("")),
+            &format!("--socket={}", path(".rest.sock")),
+            &format!("--csi-endpoint={}", socket(cluster, name)),
+            &format!("--config={}", backend.display()),
+        ],
+    )
+}
+
+fn socket(cluster: &Cluster, controller: &str) -> String {
+    cluster.path(&format!("{controller}.sock")).display().to_string()
+}

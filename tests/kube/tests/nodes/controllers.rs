@@ -1,0 +1,90 @@
+//! Controllers apart from nodes: judged by the project's own suite, and killed.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use filer_suite::program;
+use go_suite::{Judged, Sanity};
+use kube_suite::{CONTROLLERS, INSTANCE, until};
+use rig::Limit;
+
+use crate::site::{LIMIT, Site, claim, needs_the_machines};
+
+#[test]
+fn csi_sanity_passes_with_a_controller_and_a_node_over_nfs_with_files_and_over_iscsi_with_raw_devices()
+-> Result<()> {
+    needs_the_machines!();
+    let sanity = Sanity::get()?;
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    let guest = site.machines[0].guest();
+    // The suite needs both sockets on one machine.
+    let (folder, trust) = ("/run/judged", "/etc/judged");
+    for (file, content) in site.filer.issue(INSTANCE)? {
+        guest.put(&format!("{trust}/{file}"), content)?;
+    }
+    guest.put(&format!("{trust}/backend/filer.yaml"), site.filer.backend("filer", trust))?;
+    let controller = format!(
+        "setsid -f sh -c 'echo $$ >/run/judged.pid; exec {} controller --node judged --listen none \
+         --state-dir {folder} --socket {folder}/rest.sock --csi-endpoint {folder}/csi.sock --config {trust}/backend \
+         --instance-id {INSTANCE} --store etcd --etcd-endpoints {}' </dev/null >>/rig/judged.log 2>&1",
+        program()?.display(),
+        site.etcd()
+    );
+    guest.exec(&controller).ok("start a controller");
+    guest.wait_for(&format!("[ -S {folder}/csi.sock ]"), Limit::from_secs(120)).ok("a controller");
+    for access in ["mount", "block"] {
+        let started = Instant::now();
+        let folder = format!("/run/sanity-{access}");
+        let words =
+            sanity.words("/var/lib/kubelet/plugins/csi.leister.io/csi.sock", access, &folder).join(" ");
+        let script = format!(
+            "mkdir -p {folder}; {} {words} --csi.controllerendpoint=unix:///run/judged/csi.sock",
+            sanity.program().display()
+        );
+        let said = guest.exec_within(Limit::from_secs(15 * 60), &script);
+        let report = guest.read(&format!("{folder}/report.json"))?;
+        let judged = Judged::read(&String::from_utf8_lossy(&report));
+        let Judged { passed, ran, skipped } = judged.with_context(|| said.stdout)?;
+        println!(
+            "csi-sanity, controller and node over the wires, {access}: {passed}/{ran} passed, {skipped} skipped as not \
+             claimed, {:.0?}",
+            started.elapsed()
+        );
+    }
+    guest.exec("kill $(cat /run/judged.pid)").ok("end the controller");
+    Ok(())
+}
+
+#[test]
+fn what_a_killed_controller_had_begun_the_other_one_ends() -> Result<()> {
+    needs_the_machines!();
+    const CLAIMS: usize = 100;
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    let [leader, _] = CONTROLLERS;
+    let before = site.volumes();
+    let names: Vec<String> = (0..CLAIMS).map(|n| format!("many-{n}")).collect();
+    let claims: Vec<String> = names.iter().map(|name| claim(name, "accessModes: [ReadWriteMany]")).collect();
+    site.cluster.apply(&claims.join("---\n"))?;
+    until("a first volume", LIMIT, || (site.volumes() > before).then_some(()))?;
+    site.cluster.kill(leader)?;
+    let killed = Instant::now();
+    let made = site.volumes();
+    ensure!(made < before + CLAIMS, "all was done before the kill");
+    until("the other one to make volumes", LIMIT, || (site.volumes() > made).then_some(()))?;
+    println!(
+        "{leader} killed with {} of {CLAIMS} volumes made; the next one after {:.1?}",
+        made - before,
+        killed.elapsed()
+    );
+    site.cluster.start_again(leader)?;
+    let claims: Vec<String> = names.iter().map(|name| format!("pvc/{name}")).collect();
+    let claims: Vec<&str> = claims.iter().map(String::as_str).collect();
+    let bound = ["wait", "--for=jsonpath={.status.phase}=Bound", "--timeout=150s"];
+    site.cluster.kubectl(&[&bound, &claims[..]].concat())?.ok()?;
+    println!("all bound {:.1?} after the kill", killed.elapsed());
+    ensure!(site.volumes() == before + CLAIMS, "{} volumes for {CLAIMS} claims", site.volumes() - before);
+    site.delete(&claims)?;
+    until("all volumes gone", LIMIT, || (site.volumes() == before).then_some(()))
+}
