@@ -39,6 +39,15 @@ pub(crate) struct ProvisionerArgs {
     /// What the cluster is called among the nodes that reach volumes: another word for each cluster on one store
     #[arg(long, env = "LEISTER_CLUSTER", value_name = "NAME", default_value = "kubernetes")]
     cluster: NodeName,
+    /// So many percent of the size of each volume of files are for its snapshots, as Trident's first versions had 5;
+    /// without it what backend files say comes on top of the size. For ONTAP
+    #[arg(
+        long,
+        env = "LEISTER_SNAPSHOT_RESERVE",
+        value_name = "PERCENT",
+        value_parser = clap::value_parser!(u8).range(0..=90)
+    )]
+    snapshot_reserve: Option<u8>,
     #[command(flatten)]
     instance: InstanceArgs,
 }
@@ -69,6 +78,7 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
         lease: args.lease.unwrap_or_else(|| format!("{}-provisioner", args.instance.name)),
         replica: replica.to_string(),
         cluster: args.cluster,
+        snapshot_reserve: args.snapshot_reserve,
     };
     let provisioner = Provisioner::connect(settings).await.map_err(|e| of_provisioner(&e))?;
     let classes = config.classes();

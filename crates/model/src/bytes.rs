@@ -73,6 +73,12 @@ impl Bytes {
         Bytes(self.0.saturating_add(other.0))
     }
 
+    /// The last multiple of `step` that is not larger.
+    #[must_use]
+    pub fn round_down(self, step: Bytes) -> Bytes {
+        Bytes(self.0 - self.0.checked_rem(step.0).unwrap_or(0))
+    }
+
     /// The next multiple of `step` that is not smaller; stays as it is where that would not fit.
     #[must_use]
     pub fn round_up(self, step: Bytes) -> Bytes {

@@ -148,7 +148,8 @@ impl Found {
     /// What users can fill.
     pub(crate) fn size(&self) -> Bytes {
         match &self.unit {
-            Unit::Files => self.volume.reserve().within(Bytes::new(self.volume.size)),
+            // What was asked for: the array has rounded up what is around it.
+            Unit::Files => self.volume.reserve().within(Bytes::new(self.volume.size)).round_down(GRANULARITY),
             Unit::Lun(lun) => Bytes::new(lun.space.as_ref().map_or(0, |space| space.size)),
             Unit::Namespace(namespace) => Bytes::new(namespace.space.as_ref().map_or(0, |space| space.size)),
             Unit::Qtree(qtree) => Bytes::new(qtree.limit()),

@@ -15,6 +15,7 @@ mod pv;
 mod quantity;
 mod queue;
 mod reach;
+mod reserve;
 #[cfg(test)]
 mod samples;
 mod secret;

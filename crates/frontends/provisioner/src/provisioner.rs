@@ -31,6 +31,8 @@ pub struct ProvisionerSettings {
     pub replica: String,
     /// What the cluster is called among the nodes that reach volumes.
     pub cluster: NodeName,
+    /// So many percent of the size of each volume of files are for its snapshots, unless its claim says otherwise.
+    pub snapshot_reserve: Option<u8>,
 }
 
 /// Why the provisioner cannot work.
@@ -95,6 +97,7 @@ impl Provisioner {
                     world,
                     herald: Herald::new(client.clone(), name.clone()),
                     names: settings.names.clone(),
+                    snapshot_reserve: settings.snapshot_reserve,
                     namespace: namespace.clone(),
                     cluster: settings.cluster.clone(),
                 };

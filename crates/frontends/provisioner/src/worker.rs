@@ -24,6 +24,7 @@ pub(crate) struct Worker {
     pub(crate) world: World,
     pub(crate) herald: Herald,
     pub(crate) names: Vec<String>,
+    pub(crate) snapshot_reserve: Option<u8>,
     /// Where our secrets are.
     pub(crate) namespace: String,
     /// What the cluster is called among the nodes.

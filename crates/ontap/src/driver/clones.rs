@@ -46,8 +46,7 @@ impl Clones for OntapDriver {
                 (kept_size(&seen).unwrap_or_else(|| source.size()), was_staged(&seen))
             }
         };
-        // The array rounds up what a volume was asked to hold.
-        if create.spec.size.saturating_add(GRANULARITY) < size {
+        if create.spec.size.round_up(GRANULARITY) < size {
             let message = format!("{} are less than the {size} of its source", create.spec.size);
             return Err(DriverError::new(ErrorKind::Invalid, CLONE, message));
         }

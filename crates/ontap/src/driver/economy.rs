@@ -6,7 +6,7 @@ use model::{Bytes, SnapshotName, SnapshotState, VolumeState};
 use super::OntapDriver;
 use super::snapshots::{BLANK, STAGED, is_mark};
 use crate::error::ABSENT;
-use crate::layout::{Found, Unit, Wanted, of_snapshot};
+use crate::layout::{Found, GRANULARITY, Unit, Wanted, of_snapshot};
 use crate::wire::luns::{self, Lun};
 
 impl OntapDriver {
@@ -141,7 +141,7 @@ impl OntapDriver {
                 (seen, !blank)
             }
         };
-        if create.spec.size < Bytes::new(lun.size()) {
+        if create.spec.size.round_up(GRANULARITY) < Bytes::new(lun.size()) {
             let message =
                 format!("{} are less than the {} of its source", create.spec.size, Bytes::new(lun.size()));
             return Err(DriverError::new(ErrorKind::Invalid, operation, message));

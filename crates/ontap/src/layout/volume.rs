@@ -94,7 +94,7 @@ impl Array {
         let spec = wanted.spec;
         let choices = self.choices(spec, operation)?;
         let reserve = choices.reserve();
-        let size = reserve.around(self.around_unit(spec.size)).round_up(GRANULARITY);
+        let size = reserve.around(self.around_unit(spec.size.round_up(GRANULARITY))).round_up(GRANULARITY);
         let volume = NewVolume {
             name: wanted.handle.to_string(),
             svm: Named::new(&self.svm),

@@ -93,6 +93,8 @@ fn the_case_studys_claim_is_bound_to_the_volume_it_describes() -> Result<()> {
 
     let on_array = site.volume_on_array(&handle)?;
     ensure!(on_array["space"]["snapshot"]["reserve_percent"] == 5, "{on_array}");
+    ensure!(on_array["size"] == 300_u64 << 30, "{on_array}");
+    ensure!(on_array["space"]["afs_total"] == 285_u64 << 30, "what pods see: {on_array}");
     ensure!(on_array["guarantee"]["type"] == "volume", "thick: {on_array}");
     let policy = on_array["nas"]["export_policy"]["name"].clone();
     let policies = site.array(&format!(

@@ -146,7 +146,7 @@ fn what_is_wrong_is_told_to_the_claim_and_changes_nothing_on_the_array() -> Resu
             "w-huge",
             note("spaceReserve", "volume"),
             "resources: {requests: {storage: 90Ti}}",
-            ["ProvisioningFailed", "aggr1", "90TiB"],
+            ["ProvisioningFailed", "aggr1", "85.50TiB"],
         ),
     ];
     for (claim, notes, more, _) in &cases {

@@ -76,6 +76,7 @@ impl Site {
             "--namespace=leister-provisioner",
             "--listen=none",
             "--node=here",
+            "--snapshot-reserve=5",
             "--log-level=info,provisioner=debug",
             "--config",
             &config,
@@ -221,11 +222,11 @@ pub(crate) fn claim(name: &str, annotations: &str, more: &str) -> String {
     )
 }
 
-/// A backend as the case study has it: 5 % of each volume are for snapshots.
+/// A backend as the case study has it.
 pub(crate) fn backend(name: &str, prefix: &str) -> String {
     format!(
         "version: 1\nstorageDriverName: ontap-nas\nbackendName: {name}\nmanagementLIF: 10.99.0.1:8443\n\
          dataLIF: 100.1.33.236\nsvm: svm1\nusername: admin\npassword: {PASSWORD}\nstoragePrefix: {prefix}\n\
-         defaults: {{snapshotReserve: '5', snapshotPolicy: none}}\n"
+         defaults: {{snapshotPolicy: none}}\n"
     )
 }

@@ -16,7 +16,7 @@ use crate::next::{bound_to, is_for};
 use crate::pv::{self, Draft};
 use crate::reach::Reach;
 use crate::wish::{self, Wish};
-use crate::{names, secret, within};
+use crate::{names, reserve, secret, within};
 
 impl Worker {
     /// # Behavior
@@ -106,6 +106,7 @@ impl Worker {
             Err(problem) => return Err(self.refuse(claim, problem).await),
         };
         let mut request = wish.request;
+        reserve::take(&mut request, self.snapshot_reserve);
         request.source = source;
         let identity = self.orchestrator.catalogue().node(&self.cluster).map(|node| node.identity.clone());
         let narrowed = match Reach::of(identity.as_ref()).narrow(&mut request) {
