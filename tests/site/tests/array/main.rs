@@ -6,6 +6,7 @@ mod blocks;
 mod faults;
 mod files;
 mod nvme;
+mod takeover;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -14,14 +15,17 @@ use site::{ArraySite, Site};
 
 /// Without the vendor's snapshots and queue, so that nothing is left when all is deleted.
 const DEFAULTS: &str = "defaults:\n  snapshotPolicy: none\n  skipRecoveryQueue: \"true\"\n";
-/// Each side proves who it is.
-const CHAP: &str = "useCHAP: true\nchapUsername: node\nchapInitiatorSecret: initiator-word\n\
-    chapTargetUsername: array\nchapTargetInitiatorSecret: target-word-2\n";
+/// Who each side says that it is over iSCSI, and how it proves it.
+const CHAP: [&str; 4] = ["node", "initiator-word", "array", "target-word-2"];
 
 static RIG: LazyLock<Rig> = LazyLock::new(|| ArraySite::boot(Backend::Uml).unwrap());
 static SITE: LazyLock<ArraySite> = LazyLock::new(|| {
     let nas = format!("nfsMountOptions: nfsvers=4.1,hard\n{DEFAULTS}");
-    let san = format!("{CHAP}{DEFAULTS}");
+    let [user, word, target, target_word] = CHAP;
+    let san = format!(
+        "useCHAP: true\nchapUsername: {user}\nchapInitiatorSecret: {word}\nchapTargetUsername: {target}\n\
+         chapTargetInitiatorSecret: {target_word}\n{DEFAULTS}"
+    );
     let backends = [
         ("nas", "ontap-nas", nas.as_str()),
         ("group", "ontap-nas-flexgroup", DEFAULTS),
