@@ -149,6 +149,10 @@ pub struct ImportRequest {
     pub original: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<String>,
+    /// What lies on a block volume, where neither its backend nor the class says: `ext4`, `xfs`, …; without any of them
+    /// it is a raw device.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<String>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
@@ -184,6 +188,9 @@ pub struct FoundVolume {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub used: Option<u64>,
     pub layout: String,
+    /// Of a block volume, as far as it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub filesystem: Option<String>,
     pub provisioning: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub created: Option<Timestamp>,

@@ -15,8 +15,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 use model::{
-    BackendName, Bytes, Handle, InstanceId, Labels, NodeIdentity, Permit, Pool, PoolName, Provisioning,
-    Route, SnapshotName, SnapshotState, VolumeId, VolumeOption, VolumeOptions, VolumeSpec, VolumeState,
+    BackendName, Bytes, Handle, InstanceId, NodeIdentity, Permit, Pool, PoolName, Provisioning, Route,
+    SnapshotName, SnapshotState, VolumeId, VolumeOption, VolumeOptions, VolumeSpec, VolumeState,
 };
 
 pub use capabilities::Capabilities;
@@ -67,7 +67,8 @@ pub struct ImportVolume {
     /// Its name on the backend afterwards.
     pub handle: Handle,
     pub volume: VolumeId,
-    pub labels: Labels,
+    /// What it is from then on, for a backend that keeps what its volumes were made as.
+    pub spec: VolumeSpec,
 }
 
 /// A volume whose options are to be changed.

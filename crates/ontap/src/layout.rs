@@ -1,5 +1,6 @@
 //! Where a volume's bytes lie on the array.
 
+mod foreign;
 mod known;
 mod lun;
 mod namespace;
@@ -13,8 +14,8 @@ use std::sync::atomic::AtomicBool;
 
 use driver::DriverError;
 use model::{
-    AccessMode, Bytes, Handle, InstanceId, Labels, Layout, NodeName, Owner, PoolName, Provisioning,
-    VolumeOptions, VolumeSpec, VolumeState,
+    AccessMode, Bytes, Filesystem, Handle, InstanceId, Labels, Layout, NodeName, Owner, PoolName,
+    Provisioning, VolumeOptions, VolumeSpec, VolumeState,
 };
 
 use crate::access::Sound;
@@ -176,7 +177,7 @@ impl Found {
             complete: !is_unmade && !self.is_bound(array),
             used: self.used(array),
             layout: array.layout(),
-            provisioning: if self.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin },
+            provisioning: self.provisioning(),
             permitted,
             staged: match array.layout() {
                 Layout::Block => Some(self.tag.as_ref().is_none_or(|tag| tag.staged)),
@@ -193,21 +194,31 @@ impl Found {
 
     fn made_as(&self, tag: &Tag, array: &Array) -> Option<Box<VolumeSpec>> {
         let filesystem = tag.filesystem.filter(|_| tag.spec.is_none());
-        let least = filesystem.map(|filesystem| {
-            Box::new(VolumeSpec {
-                size: self.size(),
-                layout: array.layout(),
-                filesystem: Some(filesystem),
-                provisioning: if self.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin },
-                access: AccessMode::ReadWriteOnce,
-                class: None,
-                source: None,
-                options: VolumeOptions::new(),
-                mount_options: Vec::new(),
-                labels: Labels::new(),
-            })
-        });
+        let least = filesystem.map(|filesystem| Box::new(self.least(array, Some(filesystem), Labels::new())));
         tag.spec.clone().or(least)
+    }
+
+    /// What it is as far as can be seen, when nothing says as what it was made.
+    fn least(&self, array: &Array, filesystem: Option<Filesystem>, labels: Labels) -> VolumeSpec {
+        VolumeSpec {
+            size: self.size(),
+            layout: array.layout(),
+            filesystem,
+            provisioning: self.provisioning(),
+            access: match array.layout() {
+                Layout::File => AccessMode::ReadWriteMany,
+                Layout::Block => AccessMode::ReadWriteOnce,
+            },
+            class: None,
+            source: None,
+            options: VolumeOptions::new(),
+            mount_options: Vec::new(),
+            labels,
+        }
+    }
+
+    fn provisioning(&self) -> Provisioning {
+        if self.volume.is_thick() { Provisioning::Thick } else { Provisioning::Thin }
     }
 
     /// Whether it is a clone of ours that would depend on its source for good: its split has not begun.

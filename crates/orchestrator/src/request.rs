@@ -117,6 +117,10 @@ pub struct ImportRequest {
     /// Its name on the backend now.
     pub original: String,
     pub class: Option<ClassName>,
+    /// What lies on it, where its backend does not say. A block volume of which neither that nor the class does is a raw
+    /// device.
+    #[serde(default)]
+    pub filesystem: Option<Filesystem>,
     pub labels: Labels,
 }
 

@@ -100,6 +100,11 @@ impl<'a> Simulator<'a> {
         self.address(link, NAS[usize::from(link)])
     }
 
+    /// One of those where nodes reach LUNs: its interface `san1`.
+    pub fn block_address(&self) -> String {
+        self.address(0, SAN[0])
+    }
+
     /// Makes a call as its administrator does, below `/api`.
     ///
     /// # Errors

@@ -1,5 +1,7 @@
+use std::sync::OnceLock;
+
 use anyhow::Result;
-use filer_suite::Simulator;
+use filer_suite::{NodeSpec, Simulator};
 use rig::{Backend, Rig};
 
 use crate::host::{Host, Storage};
@@ -10,6 +12,8 @@ use crate::site::{Site, hosts};
 pub struct ArraySite {
     pub array: Simulator<'static>,
     pub hosts: [Host<'static>; 2],
+    rig: &'static Rig,
+    beside: OnceLock<Host<'static>>,
 }
 
 /// The backends that both hosts have, by name: driver, and more lines of the file.
@@ -34,6 +38,22 @@ impl ArraySite {
         let files: Vec<(String, String)> = backends.iter().map(file).collect();
         let words = |_| "--shared-backends --instance-id site".to_owned();
         let hosts = hosts(rig, Storage::Backends(&files), "leister", words)?;
-        Ok(Self { array, hosts })
+        Ok(Self { array, hosts, rig, beside: OnceLock::new() })
+    }
+
+    /// Another instance on the first host, `second`, with a backend of its own on the same SVM. It is started when it is
+    /// first asked for.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub fn beside(&self) -> &Host<'static> {
+        self.beside.get_or_init(|| {
+            let more = "storagePrefix: second_\nnfsMountOptions: nfsvers=4.1,hard\n";
+            let files = [("other".to_owned(), self.array.backend("ontap-nas", "other", more))];
+            let spec = NodeSpec { name: "second".to_owned(), ..NodeSpec::new("second") };
+            let words = "--instance-id second";
+            let started = Host::up(self.rig, self.hosts[0].name(), Storage::Backends(&files), spec, words);
+            started.unwrap_or_else(|error| panic!("{error:#}"))
+        })
     }
 }

@@ -5,7 +5,7 @@ use std::future::poll_fn;
 use std::pin::pin;
 use std::task::Poll;
 
-use model::{Handle, Labels, Permit};
+use model::{Handle, Permit};
 
 use super::Trial;
 use super::trial::{changed, clones, import, must, resize, skip, snapshot, snapshots, snapshots_of};
@@ -231,11 +231,12 @@ pub async fn an_interrupted_import_can_be_repeated(trial: &Trial) {
     if !trial.fixture.plant("there", size, None, 9).await {
         return skip("the fixture cannot plant a volume of this layout to be imported");
     }
+    let spec = trial.request("x").await.spec;
     let request = |handle: &Handle| ImportVolume {
         original: format!("original_{handle}"),
         handle: handle.clone(),
         volume: trial.id(handle.as_str()),
-        labels: Labels::new(),
+        spec: spec.clone(),
     };
     at_every_poll(
         trial,

@@ -190,6 +190,7 @@ impl Import for MemoryDriver {
             let volume = Volume {
                 owner: Some(self.info.instance.clone()),
                 volume: Some(request.volume.clone()),
+                made_as: Some(Box::new(request.spec.clone())),
                 ..volume
             };
             let seen = self.seen(&request.handle, &volume);

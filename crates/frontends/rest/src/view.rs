@@ -62,6 +62,7 @@ pub(crate) fn found(backend: &BackendName, seen: &VolumeState) -> FoundVolume {
         size: seen.size.get(),
         used: seen.used.map(Bytes::get),
         layout: seen.layout.to_string(),
+        filesystem: seen.made_as.as_ref().and_then(|spec| spec.filesystem).map(|own| own.to_string()),
         provisioning: seen.provisioning.to_string(),
         created: seen.created,
     }

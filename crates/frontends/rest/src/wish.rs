@@ -42,6 +42,7 @@ pub(crate) fn import(wanted: ImportRequest) -> Result<orchestrator::ImportReques
         backend: parse("backend", &wanted.backend)?,
         original: wanted.original,
         class: maybe("class", wanted.class.as_deref())?,
+        filesystem: maybe("filesystem", wanted.filesystem.as_deref())?,
         labels: wanted.labels,
     })
 }

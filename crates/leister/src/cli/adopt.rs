@@ -18,6 +18,9 @@ pub(crate) struct ImportArgs {
     name: String,
     #[arg(long)]
     class: Option<String>,
+    /// What lies on a block volume, where neither its backend nor the class says: ext4, xfs, …
+    #[arg(long)]
+    filesystem: Option<String>,
     /// Show what would be imported, and do nothing
     #[arg(long)]
     dry_run: bool,
@@ -69,6 +72,7 @@ pub(crate) async fn import(args: ImportArgs) -> Result<()> {
         backend: args.backend,
         original: args.original,
         class: args.class,
+        filesystem: args.filesystem,
         labels: Default::default(),
     };
     if args.dry_run {

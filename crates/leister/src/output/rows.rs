@@ -245,7 +245,7 @@ impl Shown for FoundVolume {
     }
 
     fn header(_: bool) -> Vec<&'static str> {
-        vec!["BACKEND", "HANDLE", "VOLUME", "OWNER", "SIZE", "USED", "LAYOUT", "POOL"]
+        vec!["BACKEND", "HANDLE", "VOLUME", "OWNER", "SIZE", "USED", "LAYOUT", "FILESYSTEM", "POOL"]
     }
 
     fn row(&self, _: bool) -> Vec<String> {
@@ -257,6 +257,7 @@ impl Shown for FoundVolume {
             size(self.size),
             maybe_size(self.used),
             self.layout.clone(),
+            maybe(self.filesystem.as_deref()),
             self.pool.clone(),
         ]
     }

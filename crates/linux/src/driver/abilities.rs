@@ -184,7 +184,10 @@ impl Import for LinuxDriver {
         let mut wanted = filer::CreateVolume::new(request.handle.as_str(), found.size);
         wanted.name = request.volume.to_string();
         wanted.provisioning = filer::Provisioning::Thick;
-        wanted.labels = request.labels.clone();
+        let made_as = serde_json::to_string(&request.spec)
+            .map_err(|e| DriverError::new(ErrorKind::Invalid, OPERATION, e.to_string()))?;
+        wanted.labels = request.spec.labels.clone();
+        wanted.labels.insert(SPEC_LABEL.to_owned(), made_as);
         wanted.labels.insert(POOL_LABEL.to_owned(), found.pool.to_string());
         self.array.label(&mut wanted, Layout::File);
         let imported = self.array.import(&request.original, wanted).await;

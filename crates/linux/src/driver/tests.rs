@@ -84,7 +84,7 @@ async fn each_operation_costs_as_many_calls_as_the_notes_say() {
         original: "absent".to_owned(),
         handle: driver.handle(&VolumeId::new("i").unwrap()).unwrap(),
         volume: VolumeId::new("i").unwrap(),
-        labels: Labels::new(),
+        spec: volume.spec.clone(),
     };
 
     assert_eq!(host.calls(driver.pools()).await, 1, "pools");

@@ -30,7 +30,13 @@ impl Import for OntapDriver {
         const OPERATION: &str = "find volume";
         let found = self.importable(original).await.map_err(self.array.error(OPERATION))?;
         match found {
-            Some(found) => Ok(Some(self.state(&found, OPERATION).await?)),
+            Some(found) => {
+                let mut state = self.state(&found, OPERATION).await?;
+                if state.owner == Owner::Nobody {
+                    state.made_as = self.array.described(&found, OPERATION).await?;
+                }
+                Ok(Some(state))
+            }
             None => Ok(None),
         }
     }
@@ -92,13 +98,13 @@ impl Import for OntapDriver {
             staged: self.array.layout() == Layout::Block,
             imported: Some(request.original.clone()),
             terms: None,
-            spec: None,
+            spec: Some(Box::new(request.spec.clone())),
             filesystem: None,
         };
         if self.array.config.kind.is_economy() {
-            self.array.take_over_lun(&found, &tag, &request.labels, &request.handle, IMPORT).await?;
+            self.array.take_over_lun(&found, &tag, &request.spec.labels, &request.handle, IMPORT).await?;
         } else {
-            self.array.take_over(&found.volume, &tag, &request.labels, &request.handle, IMPORT).await?;
+            self.array.take_over(&found.volume, &tag, &request.spec.labels, &request.handle, IMPORT).await?;
         }
         let imported = self.ours(&request.handle, IMPORT).await?;
         Ok(Outcome::Changed(self.state(&imported, IMPORT).await?))

@@ -35,6 +35,19 @@ pub(crate) struct VolumeRef {
     pub(crate) uuid: String,
 }
 
+/// Of a user's making.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Attribute {
+    pub(crate) name: String,
+    pub(crate) value: String,
+}
+
+#[derive(Debug, Deserialize)]
+struct Attributes {
+    #[serde(default)]
+    attributes: Vec<Attribute>,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct LunMap {
     pub(crate) igroup: Named,
@@ -107,6 +120,12 @@ const FIELDS: &str = "name,uuid,serial_number,space.size,space.used,comment,crea
 
 pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Option<Lun>> {
     client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", FIELDS)]).await
+}
+
+/// What users have written beside a LUN.
+pub(crate) async fn attributes(client: &Client, uuid: &str) -> Result<Vec<Attribute>> {
+    let found: Option<Attributes> = client.find(PATH, &[("uuid", uuid), ("fields", "attributes")]).await?;
+    Ok(found.map(|found| found.attributes).unwrap_or_default())
 }
 
 /// LUNs of a name pattern with their maps, in pages.

@@ -8,6 +8,7 @@ pub(crate) struct Namespace {
     pub(crate) uuid: String,
     pub(crate) name: String,
     pub(crate) space: Option<NamespaceSpace>,
+    pub(crate) comment: Option<String>,
     pub(crate) subsystem_map: Option<MappedTo>,
 }
 
@@ -46,7 +47,7 @@ struct Size {
 }
 
 const PATH: &str = "storage/namespaces";
-const FIELDS: &str = "name,uuid,space.size,subsystem_map.subsystem.name";
+const FIELDS: &str = "name,uuid,space.size,comment,subsystem_map.subsystem.name";
 
 pub(crate) async fn find(client: &Client, svm: &str, name: &str) -> Result<Option<Namespace>> {
     client.find(PATH, &[("name", name), ("svm.name", svm), ("fields", FIELDS)]).await

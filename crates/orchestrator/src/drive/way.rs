@@ -145,7 +145,7 @@ impl Way<'_> {
             original,
             handle: self.record.handle.clone(),
             volume: self.record.id.clone(),
-            labels: self.record.spec.labels.clone(),
+            spec: self.record.spec.clone(),
         };
         let imported = self.backend.call(self.queue, "import volume", import.import(&request)).await?;
         Ok(imported.into_inner())

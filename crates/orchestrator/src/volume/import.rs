@@ -3,7 +3,8 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::{
-    AccessMode, Handle, InstanceId, Labels, Layout, Owner, VolumeId, VolumeOptions, VolumeSpec, VolumeState,
+    AccessMode, Class, Handle, InstanceId, Labels, Layout, Owner, VolumeId, VolumeOptions, VolumeSpec,
+    VolumeState,
 };
 
 use crate::admission::Queue;
@@ -31,7 +32,7 @@ impl Inner {
             let backend = self.backends.backend(&request.backend)?;
             let handle = backend.driver(self.patience(Verb::Import)).await?.handle(&request.volume)?;
             let origin = Origin::Imported { original: request.original.clone() };
-            self.take_up(&request.volume, &backend, handle, &found, origin, request).await?;
+            self.take_up(&request.volume, &backend, handle, &found, origin).await?;
         }
         self.finish_taking(&request.volume, operation).await
     }
@@ -47,13 +48,18 @@ impl Inner {
         let found = found.ok_or_else(|| {
             Error::not_found("volume", format!("{}` on backend `{}", request.original, backend.name))
         })?;
-        if let Some(class) = &request.class
-            && self.writer.catalogue().class(class).is_none()
-        {
-            return Err(Error::not_found("class", class));
-        }
         match &found.owner {
-            Owner::Nobody => Ok(found),
+            Owner::Nobody => {
+                let class = match &request.class {
+                    Some(name) => {
+                        let class = self.writer.catalogue().class(name);
+                        Some(class.ok_or_else(|| Error::not_found("class", name))?)
+                    }
+                    None => None,
+                };
+                let spec = wished(request, class.as_deref(), as_seen(&backend, &found))?;
+                Ok(VolumeState { made_as: Some(Box::new(spec)), ..found })
+            }
             Owner::Ours => {
                 let message =
                     format!("`{}` on backend `{}` carries our tag already", request.original, backend.name);
@@ -73,7 +79,6 @@ impl Inner {
         handle: Handle,
         found: &VolumeState,
         origin: Origin,
-        request: &ImportRequest,
     ) -> Result<()> {
         let claim = Lockable::Handle(backend.name.clone(), handle.clone());
         let _claim = self.locks.exclusive(claim, Verb::Import).await;
@@ -81,36 +86,13 @@ impl Inner {
             let message = format!("`{handle}` on backend `{}` is volume `{}`", backend.name, other.id);
             return Err(Error::new(ErrorKind::Conflict, message));
         }
-        let shareable = backend.pool(&found.pool).is_some_and(|pool| pool.shared.contains(&found.layout));
-        let access = match found.layout {
-            Layout::File if shareable => AccessMode::ReadWriteMany,
-            Layout::File | Layout::Block => AccessMode::ReadWriteOnce,
-        };
-        let found_as = VolumeSpec {
-            size: found.size,
-            layout: found.layout,
-            filesystem: None,
-            provisioning: found.provisioning,
-            access,
-            class: None,
-            source: None,
-            options: VolumeOptions::new(),
-            mount_options: Vec::new(),
-            labels: Labels::new(),
-        };
-        // What the backend kept of it holds, but for what may have changed since.
-        let mut spec = found.made_as.as_deref().cloned().unwrap_or(found_as);
-        spec.size = found.size;
-        spec.source = None;
-        spec.class = request.class.clone().or(spec.class);
-        spec.labels.extend(request.labels.clone());
         let record = VolumeRecord {
             format: FORMAT,
             id: volume.clone(),
             backend: backend.name.clone(),
             pool: found.pool.clone(),
             handle,
-            spec,
+            spec: as_seen(backend, found),
             goal: Goal::Exist,
             settled: false,
             origin: origin.clone(),
@@ -176,14 +158,7 @@ impl Inner {
         found: &VolumeState,
         operation: &Operation,
     ) -> Result<Answer> {
-        let request = ImportRequest {
-            volume: id.clone(),
-            backend: backend.name.clone(),
-            original: found.handle.to_string(),
-            class: None,
-            labels: Labels::new(),
-        };
-        self.take_up(id, backend, found.handle.clone(), found, Origin::Adopted, &request).await?;
+        self.take_up(id, backend, found.handle.clone(), found, Origin::Adopted).await?;
         let answer = self.finish_taking(id, operation).await?;
         self.adopt_snapshots(id).await?;
         Ok(answer)
@@ -224,7 +199,106 @@ impl Inner {
     }
 }
 
+/// What the backend kept of it, but for what may have changed since.
+fn as_seen(backend: &Backend, found: &VolumeState) -> VolumeSpec {
+    let shareable = backend.pool(&found.pool).is_some_and(|pool| pool.shared.contains(&found.layout));
+    let as_found = || VolumeSpec {
+        size: found.size,
+        layout: found.layout,
+        filesystem: None,
+        provisioning: found.provisioning,
+        access: match found.layout {
+            Layout::File if shareable => AccessMode::ReadWriteMany,
+            Layout::File | Layout::Block => AccessMode::ReadWriteOnce,
+        },
+        class: None,
+        source: None,
+        options: VolumeOptions::new(),
+        mount_options: Vec::new(),
+        labels: Labels::new(),
+    };
+    let spec = found.made_as.as_deref().cloned().unwrap_or_else(as_found);
+    VolumeSpec { size: found.size, source: None, ..spec }
+}
+
+/// What it shall be from now on: as its backend says, and where that is silent as it was asked for.
+fn wished(request: &ImportRequest, class: Option<&Class>, seen: VolumeSpec) -> Result<VolumeSpec> {
+    let original = &request.original;
+    let invalid = |message: String| Error::new(ErrorKind::Invalid, message).hint("leave `filesystem` out");
+    let filesystem = match (seen.layout, request.filesystem, seen.filesystem) {
+        (Layout::File, Some(asked), _) => {
+            let message =
+                format!("filesystem is `{asked}`, but `{original}` is files, without one of its own");
+            return Err(invalid(message));
+        }
+        (Layout::Block, Some(asked), Some(said)) if asked != said => {
+            let message = format!("filesystem is `{asked}`, but `{original}` is said to hold `{said}`");
+            return Err(invalid(message));
+        }
+        (Layout::Block, asked, None) => {
+            asked.or_else(|| class.and_then(|class| class.wishes().ok()?.filesystem))
+        }
+        (_, _, said) => said,
+    };
+    let mut labels = seen.labels;
+    labels.extend(request.labels.clone());
+    Ok(VolumeSpec { filesystem, labels, class: request.class.clone().or(seen.class), ..seen })
+}
+
 /// What can be done about a volume that carries another instance's tag.
 pub(crate) fn another_instances(instance: &InstanceId) -> String {
     format!("if that instance is gone for good, `leister run --instance-id {instance}` takes its place")
+}
+
+#[cfg(test)]
+mod tests {
+    use model::{Bytes, ClassName, Filesystem, Provisioning};
+
+    use super::*;
+
+    #[test]
+    fn what_lies_on_a_volume_is_said_by_its_backend_then_by_who_asks_then_by_the_class() {
+        use Filesystem::{Ext4, Xfs};
+        let name = ClassName::new("fast").unwrap();
+        let parameters = BTreeMap::from([("fsType".to_owned(), "xfs".to_owned())]);
+        let class = Class { name, parameters, mount_options: Vec::new() };
+        for (layout, said, asked, of_class, expected) in [
+            (Layout::Block, None, None, false, Ok(None)),
+            (Layout::Block, None, None, true, Ok(Some(Xfs))),
+            (Layout::Block, None, Some(Ext4), true, Ok(Some(Ext4))),
+            (Layout::Block, Some(Ext4), None, true, Ok(Some(Ext4))),
+            (Layout::Block, Some(Ext4), Some(Ext4), false, Ok(Some(Ext4))),
+            (Layout::Block, Some(Ext4), Some(Xfs), false, Err("is said to hold `ext4`")),
+            (Layout::File, None, None, true, Ok(None)),
+            (Layout::File, None, Some(Ext4), false, Err("is files")),
+        ] {
+            let seen = VolumeSpec {
+                size: Bytes::gib(1),
+                layout,
+                filesystem: said,
+                provisioning: Provisioning::Thin,
+                access: AccessMode::ReadWriteOnce,
+                class: None,
+                source: None,
+                options: VolumeOptions::new(),
+                mount_options: Vec::new(),
+                labels: Labels::from([("tier".to_owned(), "gold".to_owned())]),
+            };
+            let request = ImportRequest {
+                volume: VolumeId::new("v").unwrap(),
+                backend: model::BackendName::new("array").unwrap(),
+                original: "old".to_owned(),
+                class: None,
+                filesystem: asked,
+                labels: Labels::from([("own".to_owned(), "yes".to_owned())]),
+            };
+            match (wished(&request, of_class.then_some(&class), seen), expected) {
+                (Ok(spec), Ok(filesystem)) => {
+                    assert_eq!((spec.filesystem, spec.labels.len()), (filesystem, 2))
+                }
+                (Err(error), Err(words)) => assert!(error.to_string().contains(words), "{error}"),
+                (seen, _) => panic!("{layout} {said:?} {asked:?}: {seen:?}"),
+            }
+        }
+    }
 }

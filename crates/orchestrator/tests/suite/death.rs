@@ -234,6 +234,7 @@ fn an_import() {
         backend: backend(),
         original: "old".into(),
         class: None,
+        filesystem: None,
         labels: Labels::new(),
     }));
     let plant =

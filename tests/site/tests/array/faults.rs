@@ -7,6 +7,22 @@ use crate::files::end;
 use crate::on_site;
 
 #[test]
+fn a_writer_on_a_lun_goes_on_when_one_controller_fails_and_comes_back() {
+    on_site(|site| {
+        let host = &site.hosts[0];
+        writes(host, "failover", "san");
+        has_paths(host, 2);
+        fail_over(site, "takeover");
+        has_paths(host, 1);
+        goes_on(host, "failover");
+        fail_over(site, "giveback");
+        has_paths(host, 2);
+        goes_on(host, "failover");
+        nothing_is_lost(site, "failover");
+    });
+}
+
+#[test]
 fn a_writer_on_a_flexvol_goes_on_when_its_interface_was_down_and_when_the_simulator_was_killed() {
     on_site(|site| {
         let host = &site.hosts[0];
@@ -36,6 +52,16 @@ fn goes_on(host: &Host<'_>, volume: &str) {
     let so_far = host.acknowledged(volume);
     wait("the writer goes on", || host.acknowledged(volume) > so_far + 3);
     assert!(!host.failed(volume), "the writer was refused");
+}
+
+fn has_paths(host: &Host<'_>, count: usize) {
+    let paths = format!("[ $(multipath -ll 2>/dev/null | grep -c 'active ready') = {count} ]");
+    host.guest().wait_for(&paths, site::LIMIT).ok("paths");
+}
+
+fn fail_over(site: &ArraySite, what: &str) {
+    let path = format!("/private/cli/storage/failover/{what}");
+    site.array.ask("POST", &path, Some(&json!({"ofnode": "cluster1-01"}))).unwrap();
 }
 
 /// The interface that nodes mount from.

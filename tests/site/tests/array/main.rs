@@ -2,8 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test ends at what it did not expect, aloud")]
 
+mod blocks;
 mod faults;
 mod files;
+mod nvme;
+mod takeover;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
@@ -12,16 +15,25 @@ use site::{ArraySite, Site};
 
 /// Without the vendor's snapshots and queue, so that nothing is left when all is deleted.
 const DEFAULTS: &str = "defaults:\n  snapshotPolicy: none\n  skipRecoveryQueue: \"true\"\n";
+/// Who each side says that it is over iSCSI, and how it proves it.
+const CHAP: [&str; 4] = ["node", "initiator-word", "array", "target-word-2"];
 
 static RIG: LazyLock<Rig> = LazyLock::new(|| ArraySite::boot(Backend::Uml).unwrap());
 static SITE: LazyLock<ArraySite> = LazyLock::new(|| {
     let nas = format!("nfsMountOptions: nfsvers=4.1,hard\n{DEFAULTS}");
+    let [user, word, target, target_word] = CHAP;
+    let san = format!(
+        "useCHAP: true\nchapUsername: {user}\nchapInitiatorSecret: {word}\nchapTargetUsername: {target}\n\
+         chapTargetInitiatorSecret: {target_word}\n{DEFAULTS}"
+    );
     let backends = [
         ("nas", "ontap-nas", nas.as_str()),
         ("group", "ontap-nas-flexgroup", DEFAULTS),
         ("qtrees", "ontap-nas-economy", DEFAULTS),
+        ("san", "ontap-san", san.as_str()),
+        ("luns", "ontap-san-economy", san.as_str()),
     ];
-    ArraySite::up(&RIG, "nfs", &backends).unwrap()
+    ArraySite::up(&RIG, "nfs,iscsi", &backends).unwrap()
 });
 static TURN: Mutex<()> = Mutex::new(());
 

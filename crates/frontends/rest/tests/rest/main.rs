@@ -347,6 +347,7 @@ async fn volumes_are_forgotten_adopted_and_imported() {
         backend: "mem".to_owned(),
         original: "nix".to_owned(),
         class: None,
+        filesystem: None,
         labels: Default::default(),
     };
     assert_eq!(refused(rig.client.preview_import(&wish).await).kind, ErrorKind::NotFound);
