@@ -9,6 +9,7 @@
 mod cluster;
 mod containers;
 mod daemon;
+mod door;
 mod image;
 mod kubelet;
 mod leister;
@@ -19,6 +20,7 @@ mod space;
 
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
+pub use door::Door;
 pub use image::BUSYBOX;
 pub use machine::Machine;
 pub use programs::Programs;
