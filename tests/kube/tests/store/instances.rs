@@ -60,9 +60,10 @@ impl Instances {
     }
 
     fn leader(&self, name: &str) -> Option<String> {
-        let said = self.ask(name, &["version"]).ok()?;
-        let line = said.lines().find(|line| line.starts_with("leader"))?;
-        line.split_whitespace().nth(1).map(str::to_owned)
+        let socket = self.0.path(&format!("{name}.sock"));
+        let ask = format!("curl -sSf --unix-socket {} http://localhost/v1/version", socket.display());
+        let said: serde_json::Value = serde_json::from_str(&self.0.shell(&ask).ok()?.ok().ok()?).ok()?;
+        said["leader"].as_str().map(str::to_owned)
     }
 }
 
