@@ -93,6 +93,8 @@ pub(crate) enum Verb {
     Sim(crate::sim::SimArgs),
     /// Show the versions of this program and of the server
     Version(doctor::VersionArgs),
+    /// Print what a Kubernetes cluster has to know for `--store kubernetes`: for `kubectl apply -f -`
+    Crds,
     /// Print a completion script
     Completion(generate::CompletionArgs),
     /// Write man pages into a directory
@@ -126,6 +128,7 @@ pub(crate) async fn execute(verb: Verb) -> Result<()> {
         Verb::Fence(args) => fence::fence(args).await,
         Verb::Doctor(args) => doctor::doctor(args).await,
         Verb::Version(args) => doctor::version(args).await,
+        Verb::Crds => crate::crds::print(),
         Verb::Completion(args) => generate::completion(&args),
         Verb::Man(args) => generate::man(&args),
         Verb::Reference => generate::reference(),

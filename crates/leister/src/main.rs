@@ -2,6 +2,7 @@
 
 mod cli;
 mod config;
+mod crds;
 mod families;
 mod filer;
 mod instance;

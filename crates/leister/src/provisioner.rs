@@ -1,7 +1,5 @@
 //! `leister provisioner`: the orchestrator with claims of Kubernetes as its users.
 
-use std::path::PathBuf;
-
 use ::provisioner::{Provisioner, ProvisionerError, ProvisionerSettings};
 use clap::Args;
 use model::{NodeIdentity, NodeName};
@@ -17,9 +15,6 @@ use crate::usher::Usher;
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
 pub(crate) struct ProvisionerArgs {
-    /// How to reach the cluster [default: as a pod of it, with its service account]
-    #[arg(long, env = "LEISTER_KUBECONFIG", value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
     /// What StorageClasses call this provisioner; several with commas
     #[arg(
         long = "provisioner-name",
@@ -30,9 +25,6 @@ pub(crate) struct ProvisionerArgs {
         value_parser = provisioner_name
     )]
     names: Vec<String>,
-    /// The namespace of the Lease and of the Secrets with iSCSI accounts [default: the pod's own, or the kubeconfig's]
-    #[arg(long, env = "LEISTER_NAMESPACE", value_name = "NAMESPACE")]
-    namespace: Option<String>,
     /// The Lease of which one replica is the holder [default: NAME-provisioner]
     #[arg(long, env = "LEISTER_LEASE", value_name = "NAME")]
     lease: Option<String>,
@@ -73,8 +65,8 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Code::Failed, format!("cannot make a name for this replica: {e}")))?;
     let settings = ProvisionerSettings {
         names: args.names,
-        kubeconfig: args.kubeconfig,
-        namespace: args.namespace,
+        kubeconfig: args.instance.store.kubeconfig.clone(),
+        namespace: args.instance.store.namespace.clone(),
         lease: args.lease.unwrap_or_else(|| format!("{}-provisioner", args.instance.name)),
         replica: replica.to_string(),
         cluster: args.cluster,

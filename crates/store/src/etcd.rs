@@ -66,7 +66,7 @@ impl EtcdStore {
     pub async fn open(config: &EtcdConfig) -> Result<EtcdStore, StoreError> {
         let client = Arc::new(Client::open(config)?);
         let prefix = config.prefix.trim_end_matches('/').to_owned();
-        let feed = Arc::new(Feed::new());
+        let feed = Arc::new(Feed::new(crate::feed::CAPACITY));
         let kinds = Arc::<Mutex<BTreeSet<Kind>>>::default();
         let range = RangeRequest { key: format!("{prefix}/writer").into_bytes(), ..RangeRequest::default() };
         let now: RangeResponse = client.repeat("reach etcd", RANGE, range).await?;

@@ -17,8 +17,8 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new() -> Feed {
-        Feed { sender: broadcast::Sender::new(CAPACITY) }
+    pub(crate) fn new(capacity: usize) -> Feed {
+        Feed { sender: broadcast::Sender::new(capacity) }
     }
 
     pub(crate) fn tell(&self, changes: impl IntoIterator<Item = Change>) {

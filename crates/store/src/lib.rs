@@ -5,10 +5,11 @@
 
 mod etcd;
 mod feed;
+mod kubernetes;
 mod memory;
 mod sqlite;
-#[cfg(test)]
-mod suite;
+#[cfg(any(test, feature = "suite"))]
+pub mod suite;
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 pub use etcd::{EtcdConfig, EtcdStore, EtcdUser};
+pub use kubernetes::{Column, Definition, KubernetesConfig, KubernetesStore, definitions};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 

@@ -38,7 +38,7 @@ impl MemoryStore {
         MemoryStore {
             records: ArcSwap::from_pointee(Records::new()),
             head: Mutex::new(Head { revision: 0, fence: 0, holder: None }),
-            feed: Feed::new(),
+            feed: Feed::new(crate::feed::CAPACITY),
         }
     }
 
@@ -153,13 +153,13 @@ fn apply(records: &mut Records, write: Write, revision: Revision) -> Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suite::{self, Fixture};
+    use crate::suite::Fixture;
 
     async fn open() -> Fixture {
         Fixture::new(Arc::new(MemoryStore::new()), ())
     }
 
-    suite::run_against!(open);
+    crate::run_against!(open);
 
     #[tokio::test]
     async fn an_expired_lease_can_be_taken_over_and_fences_its_holder() {

@@ -58,7 +58,7 @@ impl SqliteStore {
         schema::make_folder(path)?;
         let lock = ProcessLock::take(path)?;
         let connection = schema::open_or_create(path)?;
-        let feed = Arc::new(Feed::new());
+        let feed = Arc::new(Feed::new(crate::feed::CAPACITY));
         let (jobs, queue) = mpsc::channel(QUEUE);
         let writer = Writer::new(path, connection, lock, Arc::clone(&feed));
         let writer = std::thread::Builder::new()

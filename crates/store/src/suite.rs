@@ -1,4 +1,5 @@
 //! What every store must do, as tests that run against each.
+#![allow(clippy::unwrap_used, reason = "these are tests, also where another crate runs them")]
 
 use std::any::Any;
 use std::collections::BTreeSet;
@@ -13,21 +14,37 @@ const VOLUME: Kind = "volume";
 const NODE: Kind = "node";
 
 /// A fresh store and what must outlive it.
-pub(crate) struct Fixture {
-    pub(crate) store: Arc<dyn Store>,
+pub struct Fixture {
+    pub store: Arc<dyn Store>,
+    pub limits: Limits,
     _keep: Box<dyn Any + Send>,
 }
 
+/// What a store takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of a value.
+    pub largest: usize,
+    /// Changes that a watcher may be behind.
+    pub behind: usize,
+}
+
 impl Fixture {
-    pub(crate) fn new(store: Arc<dyn Store>, keep: impl Any + Send) -> Fixture {
-        Fixture { store, _keep: Box::new(keep) }
+    pub fn new(store: Arc<dyn Store>, keep: impl Any + Send) -> Fixture {
+        let limits = Limits { largest: 3 << 20, behind: crate::feed::CAPACITY };
+        Fixture { store, limits, _keep: Box::new(keep) }
+    }
+
+    pub fn with_limits(self, limits: Limits) -> Fixture {
+        Fixture { limits, ..self }
     }
 }
 
-/// Makes a test of each function of the suite, with the fixture of `$open`.
+/// Makes a test of each function of the suite, with the fixture of `$open`, or `None` where it cannot run.
+#[macro_export]
 macro_rules! run_against {
     ($open:path) => {
-        crate::suite::run_against!($open:
+        $crate::run_against!($open, fixture, (fixture.store.clone()):
             a_record_is_created_found_changed_and_deleted,
             a_record_is_created_only_once,
             a_write_with_an_old_revision_conflicts_and_names_the_record,
@@ -40,35 +57,38 @@ macro_rules! run_against {
             a_lease_has_one_holder_and_its_number_grows,
             releasing_twice_is_harmless_and_releasing_for_another_does_nothing,
             records_are_listed_by_id_and_only_their_kind,
-            values_of_any_bytes_and_ids_of_any_letters_come_back,
             concurrent_commits_each_get_a_revision_of_their_own,
             concurrent_writers_of_one_record_lose_no_update,
             a_dropped_commit_happens_wholly_or_not_at_all,
             a_watcher_sees_its_kind_in_order,
+        );
+        $crate::run_against!($open, fixture, (fixture.store.clone(), fixture.limits):
+            values_of_any_bytes_and_ids_of_any_letters_come_back,
             a_slow_watcher_is_told_and_goes_on,
         );
     };
-    ($open:path: $($name:ident,)*) => {
+    ($open:path, $fixture:ident, $parts:tt: $($name:ident,)*) => {
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $name() {
-                let fixture = $open().await;
-                crate::suite::$name(Arc::clone(&fixture.store)).await;
+                let opened: Option<$crate::suite::Fixture> = $open().await.into();
+                if let Some($fixture) = opened {
+                    $crate::suite::$name $parts.await;
+                }
             }
         )*
     };
 }
-pub(crate) use run_against;
 
-pub(crate) fn put(key: &Key, expected: Option<Revision>, value: &[u8]) -> Write {
+pub fn put(key: &Key, expected: Option<Revision>, value: &[u8]) -> Write {
     Write { key: key.clone(), expected, value: Some(value.into()) }
 }
 
-pub(crate) fn delete(key: &Key, expected: Option<Revision>) -> Write {
+pub fn delete(key: &Key, expected: Option<Revision>) -> Write {
     Write { key: key.clone(), expected, value: None }
 }
 
-pub(crate) async fn an_ordered_commit_is_seen_at_once_and_checked_as_any_other(store: Arc<dyn Store>) {
+pub async fn an_ordered_commit_is_seen_at_once_and_checked_as_any_other(store: Arc<dyn Store>) {
     let lease = store.acquire("a").await.unwrap();
     let key = Key::new(VOLUME, "v");
     let first = store.commit_ordered(lease.fence, vec![put(&key, None, b"1")]).await.unwrap();
@@ -85,7 +105,7 @@ pub(crate) async fn an_ordered_commit_is_seen_at_once_and_checked_as_any_other(s
     assert_eq!(&*store.find(&key).await.unwrap().unwrap().value, b"3");
 }
 
-pub(crate) async fn a_record_is_created_found_changed_and_deleted(store: Arc<dyn Store>) {
+pub async fn a_record_is_created_found_changed_and_deleted(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let key = Key::new(VOLUME, "a");
     assert_eq!(store.find(&key).await.unwrap(), None);
@@ -103,7 +123,7 @@ pub(crate) async fn a_record_is_created_found_changed_and_deleted(store: Arc<dyn
     assert!(fourth > third);
 }
 
-pub(crate) async fn a_record_is_created_only_once(store: Arc<dyn Store>) {
+pub async fn a_record_is_created_only_once(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let key = Key::new(VOLUME, "a");
     let revision = store.commit(fence, vec![put(&key, None, b"1")]).await.unwrap();
@@ -111,7 +131,7 @@ pub(crate) async fn a_record_is_created_only_once(store: Arc<dyn Store>) {
     assert_eq!(&*store.find(&key).await.unwrap().unwrap().value, b"1");
 }
 
-pub(crate) async fn a_write_with_an_old_revision_conflicts_and_names_the_record(store: Arc<dyn Store>) {
+pub async fn a_write_with_an_old_revision_conflicts_and_names_the_record(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let key = Key::new(VOLUME, "a");
     let old = store.commit(fence, vec![put(&key, None, b"1")]).await.unwrap();
@@ -123,7 +143,7 @@ pub(crate) async fn a_write_with_an_old_revision_conflicts_and_names_the_record(
     assert_conflict(store.commit(fence, vec![put(&key, Some(new), b"4")]).await, &key, Some(new), None);
 }
 
-pub(crate) async fn deleting_what_is_absent_is_no_change(store: Arc<dyn Store>) {
+pub async fn deleting_what_is_absent_is_no_change(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let key = Key::new(VOLUME, "a");
     let mut changes = store.watch(VOLUME).await.unwrap();
@@ -132,7 +152,7 @@ pub(crate) async fn deleting_what_is_absent_is_no_change(store: Arc<dyn Store>) 
     assert_eq!(next(&mut changes).await, put_change(&key, b"1", revision));
 }
 
-pub(crate) async fn several_writes_happen_together_or_not_at_all(store: Arc<dyn Store>) {
+pub async fn several_writes_happen_together_or_not_at_all(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let [a, b, c] = ["a", "b", "c"].map(|id| Key::new(VOLUME, id));
     let revision = store.commit(fence, vec![put(&b, None, b"old")]).await.unwrap();
@@ -154,7 +174,7 @@ pub(crate) async fn several_writes_happen_together_or_not_at_all(store: Arc<dyn 
     assert_eq!(next(&mut changes).await, put_change(&c, b"1", together));
 }
 
-pub(crate) async fn a_write_sees_those_before_it_in_the_same_commit(store: Arc<dyn Store>) {
+pub async fn a_write_sees_those_before_it_in_the_same_commit(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let key = Key::new(VOLUME, "a");
     let twice = vec![put(&key, None, b"1"), put(&key, None, b"2")];
@@ -167,14 +187,14 @@ pub(crate) async fn a_write_sees_those_before_it_in_the_same_commit(store: Arc<d
     assert_eq!(store.find(&key).await.unwrap().unwrap().revision, new);
 }
 
-pub(crate) async fn an_empty_commit_changes_nothing(store: Arc<dyn Store>) {
+pub async fn an_empty_commit_changes_nothing(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let revision = store.commit(fence, vec![put(&Key::new(VOLUME, "a"), None, b"1")]).await.unwrap();
     assert_eq!(store.commit(fence, vec![]).await.unwrap(), revision);
     assert!(matches!(store.commit(Fence(fence.0 - 1), vec![]).await, Err(StoreError::Fenced { .. })));
 }
 
-pub(crate) async fn a_stale_fence_is_refused_before_any_conflict(store: Arc<dyn Store>) {
+pub async fn a_stale_fence_is_refused_before_any_conflict(store: Arc<dyn Store>) {
     let old = writer(&store).await;
     let key = Key::new(VOLUME, "a");
     store.commit(old, vec![put(&key, None, b"1")]).await.unwrap();
@@ -190,10 +210,14 @@ pub(crate) async fn a_stale_fence_is_refused_before_any_conflict(store: Arc<dyn 
     assert_eq!(&*store.find(&key).await.unwrap().unwrap().value, b"1");
 }
 
-pub(crate) async fn a_lease_has_one_holder_and_its_number_grows(store: Arc<dyn Store>) {
+pub async fn a_lease_has_one_holder_and_its_number_grows(store: Arc<dyn Store>) {
     let first = store.acquire("a").await.unwrap();
     assert_eq!(first.holder, "a");
     store.renew(&first).await.unwrap();
+    // Who does not ask for it learns of it too, where several share the store.
+    if let Some(post) = store.post() {
+        assert_eq!(post.leader().await.unwrap().as_deref(), Some("a"));
+    }
     match store.acquire("b").await {
         Err(StoreError::Held { holder }) => assert_eq!(holder, "a"),
         other => panic!("{other:?}"),
@@ -204,14 +228,15 @@ pub(crate) async fn a_lease_has_one_holder_and_its_number_grows(store: Arc<dyn S
     store.renew(&again).await.unwrap();
 
     store.release(&again).await.unwrap();
+    if let Some(post) = store.post() {
+        assert_eq!(post.leader().await.unwrap(), None);
+    }
     assert!(matches!(store.commit(again.fence, vec![]).await, Err(StoreError::Fenced { .. })));
     let other = store.acquire("b").await.unwrap();
     assert!(other.fence > again.fence);
 }
 
-pub(crate) async fn releasing_twice_is_harmless_and_releasing_for_another_does_nothing(
-    store: Arc<dyn Store>,
-) {
+pub async fn releasing_twice_is_harmless_and_releasing_for_another_does_nothing(store: Arc<dyn Store>) {
     let old = store.acquire("a").await.unwrap();
     store.release(&old).await.unwrap();
     store.release(&old).await.unwrap();
@@ -221,7 +246,7 @@ pub(crate) async fn releasing_twice_is_harmless_and_releasing_for_another_does_n
     assert!(matches!(store.acquire("a").await, Err(StoreError::Held { .. })));
 }
 
-pub(crate) async fn records_are_listed_by_id_and_only_their_kind(store: Arc<dyn Store>) {
+pub async fn records_are_listed_by_id_and_only_their_kind(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let ids = ["b", "a10", "ä", "", "a", "a2", "Z"];
     let writes = ids.iter().map(|id| put(&Key::new(VOLUME, id), None, b"v"));
@@ -233,9 +258,9 @@ pub(crate) async fn records_are_listed_by_id_and_only_their_kind(store: Arc<dyn 
     assert_eq!(store.list("none").await.unwrap(), []);
 }
 
-pub(crate) async fn values_of_any_bytes_and_ids_of_any_letters_come_back(store: Arc<dyn Store>) {
+pub async fn values_of_any_bytes_and_ids_of_any_letters_come_back(store: Arc<dyn Store>, limits: Limits) {
     let fence = writer(&store).await;
-    let values = [vec![], vec![0; 3], (0..=255).collect(), vec![7; 3 << 20]];
+    let values = [vec![], vec![0; 3], (0..=255).collect(), vec![7; limits.largest]];
     for (id, value) in ["nul\0l", "' OR 1=1 --", "日本", "x"].iter().zip(&values) {
         let key = Key::new(VOLUME, id);
         store.commit(fence, vec![put(&key, None, value)]).await.unwrap();
@@ -243,7 +268,7 @@ pub(crate) async fn values_of_any_bytes_and_ids_of_any_letters_come_back(store: 
     }
 }
 
-pub(crate) async fn concurrent_commits_each_get_a_revision_of_their_own(store: Arc<dyn Store>) {
+pub async fn concurrent_commits_each_get_a_revision_of_their_own(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let tasks = (0..32).map(|task| {
         let store = Arc::clone(&store);
@@ -263,7 +288,7 @@ pub(crate) async fn concurrent_commits_each_get_a_revision_of_their_own(store: A
     assert_eq!(store.list(VOLUME).await.unwrap().len(), 32 * 20);
 }
 
-pub(crate) async fn concurrent_writers_of_one_record_lose_no_update(store: Arc<dyn Store>) {
+pub async fn concurrent_writers_of_one_record_lose_no_update(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let key = Key::new(VOLUME, "counter");
     store.commit(fence, vec![put(&key, None, b"0")]).await.unwrap();
@@ -289,7 +314,7 @@ pub(crate) async fn concurrent_writers_of_one_record_lose_no_update(store: Arc<d
     assert_eq!(&*store.find(&key).await.unwrap().unwrap().value, b"160");
 }
 
-pub(crate) async fn a_dropped_commit_happens_wholly_or_not_at_all(store: Arc<dyn Store>) {
+pub async fn a_dropped_commit_happens_wholly_or_not_at_all(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     for number in 0..200 {
         let pair = ["left", "right"].map(|side| Key::new(VOLUME, format!("{number}-{side}")));
@@ -307,7 +332,7 @@ pub(crate) async fn a_dropped_commit_happens_wholly_or_not_at_all(store: Arc<dyn
     }
 }
 
-pub(crate) async fn a_watcher_sees_its_kind_in_order(store: Arc<dyn Store>) {
+pub async fn a_watcher_sees_its_kind_in_order(store: Arc<dyn Store>) {
     let fence = writer(&store).await;
     let early = Key::new(VOLUME, "early");
     store.commit(fence, vec![put(&early, None, b"v")]).await.unwrap();
@@ -333,12 +358,14 @@ pub(crate) async fn a_watcher_sees_its_kind_in_order(store: Arc<dyn Store>) {
     assert!(changes.next().now_or_never().is_none());
 }
 
-pub(crate) async fn a_slow_watcher_is_told_and_goes_on(store: Arc<dyn Store>) {
+pub async fn a_slow_watcher_is_told_and_goes_on(store: Arc<dyn Store>, limits: Limits) {
+    const PARTS: usize = 4;
     let fence = writer(&store).await;
     let mut changes = store.watch(VOLUME).await.unwrap();
+    let size = limits.behind / PARTS;
     for round in 0..2 {
-        for part in 0..=crate::feed::CAPACITY / 1024 {
-            let keys = (0..1024).map(|number| Key::new(VOLUME, format!("{round}-{part}-{number}")));
+        for part in 0..=PARTS {
+            let keys = (0..size).map(|number| Key::new(VOLUME, format!("{round}-{part}-{number}")));
             store.commit(fence, keys.map(|key| put(&key, None, b"v")).collect()).await.unwrap();
         }
         assert_eq!(next(&mut changes).await, Change::Lagged);

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
+use crate::door::Door;
 use crate::programs::Programs;
 use crate::space::Space;
 use crate::{containers, image, kubelet, leister};
@@ -42,6 +43,14 @@ impl Cluster {
         let cluster = Self::begin(None, &[NODE])?;
         cluster.node()?;
         Ok(cluster)
+    }
+
+    /// Starts a cluster without nodes: what is asked of its apiserver alone.
+    ///
+    /// # Errors
+    /// As [`Cluster::start`].
+    pub fn start_without_nodes() -> Result<Self> {
+        Self::begin(None, &[])
     }
 
     /// Starts a cluster without nodes on the networks of a rig: its machines are to join it, under these names.
@@ -276,6 +285,19 @@ impl Cluster {
     pub fn serve_leister_as(&self, name: &str, words: &[&str]) -> Result<()> {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
         self.serve_program(name, leister::program()?, words)
+    }
+
+    /// A way to the apiserver from outside, and the kubeconfig of an administrator who uses it.
+    ///
+    /// # Errors
+    /// There is no port for it.
+    pub fn door(&self) -> Result<(Door, PathBuf)> {
+        let door = Door::new(self.space.network()?)?;
+        let port = door.address().port();
+        let file = self.path(&format!("door-{port}.kubeconfig"));
+        let inside = kubeconfig("127.0.0.1", ADMIN, ADMIN);
+        fs::write(&file, inside.replace(":6443", &format!(":{port}")))?;
+        Ok((door, file))
     }
 
     /// Starts a program that belongs to the cluster itself, with all rights.

@@ -9,6 +9,7 @@
 mod cluster;
 mod containers;
 mod daemon;
+mod door;
 mod fleet;
 mod image;
 mod kubelet;
@@ -20,6 +21,7 @@ mod space;
 
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
+pub use door::Door;
 pub use fleet::{CONTROLLERS, Fleet};
 pub use image::BUSYBOX;
 pub use machine::{INSTANCE, Machine};

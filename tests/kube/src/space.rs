@@ -69,6 +69,14 @@ impl Space {
         Ok(Self { processes, first, keeper, hold })
     }
 
+    /// The network of it.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub(crate) fn network(&self) -> Result<OwnedFd> {
+        Ok(File::open(format!("/proc/{}/ns/net", self.first))?.into())
+    }
+
     /// A command that is to run inside.
     pub(crate) fn command(&self, program: &Path) -> Command {
         let mut command = Command::new("nsenter");

@@ -97,6 +97,13 @@ const ALLOWED: &[Allowed] = &[
         why: "it brings a node's hands into a guest, and nothing else of the product",
     },
     Allowed {
+        place: "tests/kube",
+        uses: &["rig", "filer-suite", "docker-suite", "go-suite"],
+        // What every store must do needs a real apiserver for one of them.
+        tests_use: &["store"],
+        why: "whole-system tests know the product as a user does",
+    },
+    Allowed {
         place: "tests/",
         uses: &["rig", "filer-suite", "docker-suite", "go-suite"],
         tests_use: &["api"],

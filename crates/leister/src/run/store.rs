@@ -1,4 +1,4 @@
-//! Where the records are: in a file of this machine, or in an etcd cluster that several hosts share.
+//! Where the records are: in a file of this machine, or in an etcd or Kubernetes cluster that several hosts share.
 
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use clap::{Args, ValueEnum};
 use model::{InstanceId, NodeName};
-use store::{EtcdConfig, EtcdStore, EtcdUser, Post, SqliteStore, Store, StoreError};
+use store::{
+    EtcdConfig, EtcdStore, EtcdUser, KubernetesConfig, KubernetesStore, Post, SqliteStore, Store, StoreError,
+};
 
 use super::{InstanceArgs, chain, of_store};
 use crate::cli::{Code, Failure};
@@ -15,7 +17,8 @@ use crate::instance;
 
 #[derive(Debug, Args)]
 pub(crate) struct StoreArgs {
-    /// Where records are kept: `sqlite` in the state directory, `etcd` in a cluster that several hosts share
+    /// Where records are kept: `sqlite` in the state directory; `etcd` or `kubernetes` in a cluster that several hosts
+    /// share
     #[arg(long = "store", env = "LEISTER_STORE", value_enum, default_value_t)]
     kind: Kind,
     /// Members of the etcd cluster, as http://host:port or https://host:port
@@ -45,6 +48,12 @@ pub(crate) struct StoreArgs {
     /// A file with our password
     #[arg(long, env = "LEISTER_ETCD_PASSWORD_FILE", value_name = "FILE", requires = "etcd_user")]
     etcd_password_file: Option<PathBuf>,
+    /// How to reach the Kubernetes cluster [default: as a pod of it, with its service account]
+    #[arg(long, env = "LEISTER_KUBECONFIG", value_name = "FILE")]
+    pub(crate) kubeconfig: Option<PathBuf>,
+    /// What is ours in Kubernetes is in this namespace [default: the pod's own, or the kubeconfig's]
+    #[arg(long, env = "LEISTER_NAMESPACE", value_name = "NAMESPACE")]
+    pub(crate) namespace: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -52,6 +61,7 @@ enum Kind {
     #[default]
     Sqlite,
     Etcd,
+    Kubernetes,
 }
 
 const RECORDS: &str = "leister.db";
@@ -61,6 +71,8 @@ const FORMAT: &str = "1";
 const STARTING: Duration = Duration::from_secs(10);
 /// The name of a host whose instance has died is free after its session has run out.
 const LEAVING: Duration = Duration::from_secs(15);
+/// A lease in Kubernetes, without renewal.
+const LASTS: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Opens the records, and says with which id this instance tags what it makes.
@@ -76,15 +88,19 @@ pub(super) async fn open(
     args.store.check(args, has_pool)?;
     let records = state.join(RECORDS);
     let has_records = records.exists();
-    if args.store.kind == Kind::Etcd {
+    if args.store.is_shared() {
         if has_records {
-            let message = format!("{} has records that would not be seen in etcd", records.display());
+            let place = args.store.kind.word();
+            let message = format!("{} has records that would not be seen in {place}", records.display());
             return Err(Failure::new(Code::Conflict, message).hint(
                 "give another --state-dir; to take the volumes along, give the id in the file `instance` there with \
                  --instance-id and then `leister adopt --all`",
             ));
         }
-        return args.store.open_etcd(args, state, node).await;
+        return match args.store.kind {
+            Kind::Kubernetes => args.store.open_kubernetes(args, state, node).await,
+            _ => args.store.open_etcd(args, state, node).await,
+        };
     }
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(&records))
         .await
@@ -94,10 +110,20 @@ pub(super) async fn open(
     Ok((Arc::new(store), instance))
 }
 
+impl Kind {
+    fn word(self) -> &'static str {
+        match self {
+            Kind::Sqlite => "sqlite",
+            Kind::Etcd => "etcd",
+            Kind::Kubernetes => "kubernetes",
+        }
+    }
+}
+
 impl StoreArgs {
     /// Whether other hosts may use it too.
     pub(crate) fn is_shared(&self) -> bool {
-        matches!(self.kind, Kind::Etcd)
+        matches!(self.kind, Kind::Etcd | Kind::Kubernetes)
     }
 
     fn check(&self, args: &InstanceArgs, has_pool: bool) -> Result<(), Failure> {
@@ -106,15 +132,21 @@ impl StoreArgs {
                 Err(Failure::usage("--etcd-endpoints is given, but the records are kept in sqlite")
                     .hint("add --store etcd, or leave it out"))
             }
-            Kind::Etcd if args.shared_backends => {
-                Err(Failure::usage("--shared-backends is for hosts that share no store, and --store etcd is one")
-                    .hint("leave --shared-backends out"))
+            Kind::Kubernetes if !self.etcd_endpoints.is_empty() => {
+                Err(Failure::usage("--etcd-endpoints is given, but the records are kept in kubernetes")
+                    .hint("choose one: --store etcd or --store kubernetes"))
             }
-            Kind::Etcd if has_pool => {
+            Kind::Etcd | Kind::Kubernetes if args.shared_backends => {
+                let word = self.kind.word();
+                let message =
+                    format!("--shared-backends is for hosts that share no store, and --store {word} is one");
+                Err(Failure::usage(message).hint("leave --shared-backends out"))
+            }
+            Kind::Etcd | Kind::Kubernetes if has_pool => {
                 Err(Failure::usage("--pool is a pool of this machine, which no other host that leads can use")
                     .hint("make it an array with `leister filer serve`, and give all hosts its backend file with --config"))
             }
-            Kind::Sqlite | Kind::Etcd => Ok(()),
+            Kind::Sqlite | Kind::Etcd | Kind::Kubernetes => Ok(()),
         }
     }
 
@@ -135,58 +167,43 @@ impl StoreArgs {
                 reached => break reached.map_err(|e| self.failed(&config, &e))?,
             }
         };
-        let format = store.keep("format", FORMAT).await.map_err(|e| self.failed(&config, &e))?;
-        if format != FORMAT {
-            let message = format!(
-                "the records in etcd below {} have the format {format}; this version of leister knows {FORMAT}",
-                config.prefix
-            );
-            return Err(Failure::new(Code::Conflict, message)
-                .hint("start the version that wrote them, or choose another place with --etcd-prefix"));
-        }
-        let wanted = match &args.instance_id {
-            Some(wanted) => wanted.clone(),
-            None => instance::fresh(args.name.as_str())
-                .map_err(|e| Failure::new(Code::Failed, format!("cannot make an id: {e}")))?,
-        };
-        let kept = store.keep("instance", wanted.as_str()).await.map_err(|e| self.failed(&config, &e))?;
-        if args.instance_id.is_some() && kept != wanted.as_str() {
-            let message = format!("the store says `{kept}`, not `{wanted}`");
-            return Err(Failure::new(Code::Conflict, message)
-                .hint("leave --instance-id out; it is for a store without records"));
-        }
-        let instance = InstanceId::new(&kept).map_err(|e| {
-            Failure::new(Code::Failed, format!("the instance's id below {} is damaged: {e}", config.prefix))
-        })?;
-        self.claim(&store, &config, state, node).await?;
+        let failed = |error: &StoreError| self.failed(&config, error);
+        let kept = async |name: &'static str, value: String| store.keep(name, &value).await;
+        let place = format!("etcd below {}", config.prefix);
+        let way = "choose another place with --etcd-prefix";
+        let instance = settled(args, &place, way, kept, &failed).await?;
+        claim(&store, state, node, &failed).await?;
         Ok((Arc::new(store), instance))
     }
 
-    /// No two hosts may be one node: each would mount what the other has for itself.
-    async fn claim(
+    async fn open_kubernetes(
         &self,
-        store: &EtcdStore,
-        config: &EtcdConfig,
+        args: &InstanceArgs,
         state: &Path,
         node: &NodeName,
-    ) -> Result<(), Failure> {
-        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-        let owner = format!("{} {}", boot.trim(), state.display());
+    ) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
+        let config = KubernetesConfig {
+            kubeconfig: self.kubeconfig.clone(),
+            namespace: self.namespace.clone(),
+            lasts: LASTS,
+            kinds: crate::crds::KINDS.to_vec(),
+        };
         let started = Instant::now();
-        loop {
-            match store.claim(&format!("node/{node}"), &owner).await {
-                Ok(()) => return Ok(()),
-                Err(StoreError::Held { .. }) if started.elapsed() < LEAVING => {
+        let store = loop {
+            match KubernetesStore::open(&config).await {
+                Err(StoreError::Unavailable { .. }) if started.elapsed() < STARTING => {
+                    tracing::warn!("the cluster does not answer yet");
                     tokio::time::sleep(PAUSE).await;
                 }
-                Err(StoreError::Held { .. }) => {
-                    let message = format!("another instance that runs is the node `{node}` already");
-                    return Err(Failure::new(Code::Conflict, message)
-                        .hint("give each host a name of its own with --node"));
-                }
-                Err(error) => return Err(self.failed(config, &error)),
+                reached => break reached.map_err(|e| of_kubernetes(&e))?,
             }
-        }
+        };
+        let kept = async |name: &'static str, value: String| store.keep(name, &value).await;
+        let place = format!("the namespace {} of the cluster", store.namespace());
+        let instance =
+            settled(args, &place, "choose another one with --namespace", kept, &of_kubernetes).await?;
+        claim(&store, state, node, &of_kubernetes).await?;
+        Ok((Arc::new(store), instance))
     }
 
     fn config(&self, args: &InstanceArgs) -> Result<EtcdConfig, Failure> {
@@ -231,6 +248,78 @@ impl StoreArgs {
                 .hint("see --etcd-endpoints, --etcd-ca, --etcd-cert and --etcd-key in `leister run --help`"),
             other => of_store(other),
         }
+    }
+}
+
+/// Which format the records have and under which id volumes are tagged: what was said first holds.
+async fn settled(
+    args: &InstanceArgs,
+    place: &str,
+    way: &str,
+    keep: impl AsyncFn(&'static str, String) -> Result<String, StoreError>,
+    failed: &impl Fn(&StoreError) -> Failure,
+) -> Result<InstanceId, Failure> {
+    let format = keep("format", FORMAT.to_owned()).await.map_err(|e| failed(&e))?;
+    if format != FORMAT {
+        let message = format!(
+            "the records in {place} have the format {format}; this version of leister knows {FORMAT}"
+        );
+        return Err(Failure::new(Code::Conflict, message)
+            .hint(format!("start the version that wrote them, or {way}")));
+    }
+    let wanted = match &args.instance_id {
+        Some(wanted) => wanted.clone(),
+        None => instance::fresh(args.name.as_str())
+            .map_err(|e| Failure::new(Code::Failed, format!("cannot make an id: {e}")))?,
+    };
+    let kept = keep("instance", wanted.to_string()).await.map_err(|e| failed(&e))?;
+    if args.instance_id.is_some() && kept != wanted.as_str() {
+        let message = format!("the store says `{kept}`, not `{wanted}`");
+        return Err(Failure::new(Code::Conflict, message)
+            .hint("leave --instance-id out; it is for a store without records"));
+    }
+    InstanceId::new(&kept)
+        .map_err(|e| Failure::new(Code::Failed, format!("the instance's id in {place} is damaged: {e}")))
+}
+
+/// No two hosts may be one node: each would mount what the other has for itself.
+async fn claim(
+    store: &dyn Post,
+    state: &Path,
+    node: &NodeName,
+    failed: &impl Fn(&StoreError) -> Failure,
+) -> Result<(), Failure> {
+    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let owner = format!("{} {}", boot.trim(), state.display());
+    let started = Instant::now();
+    loop {
+        match store.claim(&format!("node/{node}"), &owner).await {
+            Ok(()) => return Ok(()),
+            Err(StoreError::Held { .. }) if started.elapsed() < LEAVING => {
+                tokio::time::sleep(PAUSE).await;
+            }
+            Err(StoreError::Held { .. }) => {
+                let message = format!("another instance that runs is the node `{node}` already");
+                return Err(Failure::new(Code::Conflict, message)
+                    .hint("give each host a name of its own with --node"));
+            }
+            Err(error) => return Err(failed(&error)),
+        }
+    }
+}
+
+fn of_kubernetes(error: &StoreError) -> Failure {
+    match error {
+        StoreError::Unavailable { .. } => {
+            Failure::new(Code::Unreachable, format!("the cluster cannot be used: {}", chain(error)))
+                .hint("check --kubeconfig, and that the apiserver is up")
+        }
+        StoreError::Denied { .. } => {
+            Failure::new(Code::Failed, format!("the cluster refuses: {}", chain(error)))
+                .hint("deploy/kubernetes/store.yaml has the rights that it needs")
+        }
+        StoreError::Damaged { problem, advice, .. } => Failure::usage(problem.clone()).hint(advice.clone()),
+        other => of_store(other),
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::*;
-use crate::suite::{self, Fixture, delete, put};
+use crate::suite::{Fixture, delete, put};
 use crate::{ANSWER, LETTER, OPENED};
 
 /// One member; killed when it is dropped.
@@ -78,7 +78,7 @@ async fn open() -> Fixture {
     Fixture::new(Arc::new(store), members)
 }
 
-suite::run_against!(open);
+crate::run_against!(open);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_not_renewed_passes_on_and_its_holder_is_fenced() {

@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::schema::beside;
 use super::*;
-use crate::suite::{self, Fixture, put};
+use crate::suite::{Fixture, put};
 
 const VOLUME: Kind = "volume";
 
@@ -57,7 +57,7 @@ async fn open() -> Fixture {
     Fixture::new(Arc::new(SqliteStore::open(&place.path).unwrap()), place)
 }
 
-suite::run_against!(open);
+crate::run_against!(open);
 
 #[tokio::test]
 async fn a_reopened_store_has_its_records_and_no_old_lease() {

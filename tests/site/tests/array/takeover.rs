@@ -25,7 +25,7 @@ fn a_flexvol_of_tridents_and_one_made_by_hand_are_imported_and_read_from_both_ho
             tell(site, "POST", "/storage/volumes", &wanted);
             let written = format!(
                 "mount -t nfs -o nfsvers=4.1 {}:/{volume} /mnt && echo {volume} >/mnt/file && umount /mnt",
-                site.array.data_address()
+                site.array.data_address(0)
             );
             one.guest().exec_within(site::LIMIT, &written).ok("write by hand");
         }
