@@ -77,7 +77,7 @@ impl Described {
         match name {
             // `raw` is none.
             FILESYSTEM => self.filesystem = value.parse().ok(),
-            ENCRYPTED => self.encrypted = value.eq_ignore_ascii_case("true"),
+            ENCRYPTED => self.encrypted = !["", "false"].contains(&value.to_ascii_lowercase().as_str()),
             _ => {}
         }
     }

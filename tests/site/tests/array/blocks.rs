@@ -8,8 +8,8 @@ use crate::on_site;
 #[test]
 fn a_lun_is_grown_while_mounted_cloned_restored_moved_to_the_other_host_and_deleted() {
     on_site(|site| {
-        lives(site, "san", "lun");
-        end(site, "lun", "/storage/volumes");
+        lives(site, "san", "whole");
+        end(site, "whole", "/storage/volumes");
     });
 }
 
