@@ -26,11 +26,12 @@ fn what_was_acknowledged_survives_the_death_of_the_apiserver_and_of_etcd() -> Re
     {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let writer = runtime.spawn(written(store.clone(), fence, round, stopped));
-        std::thread::sleep(Duration::from_millis(500));
+        // It writes before, meanwhile and after.
+        runtime.block_on(tokio::time::sleep(Duration::from_millis(500)));
         for victim in *victims {
             site.kill(victim)?;
         }
-        std::thread::sleep(Duration::from_secs(2));
+        runtime.block_on(tokio::time::sleep(Duration::from_secs(2)));
         for victim in victims.iter().rev() {
             site.start_again(victim)?;
         }
@@ -206,8 +207,8 @@ fn a_commit_whose_process_dies_half_way_is_ended_by_who_leads_next() -> Result<(
         tokio::select! { done = store.commit(fence, writes) => drop(done), () = renewed => {} }
     });
     until("half of the commit", LIMIT, || (place.count("volumes").ok()? > 20).then_some(()))?;
-    dying.shutdown_background();
-    std::thread::sleep(Duration::from_millis(500));
+    // It ends where it waits next.
+    dying.shutdown_timeout(LIMIT);
     let there = place.count("volumes")?;
     println!("{there} of {WRITES} records when its process died");
     ensure!(there < WRITES && place.count("commits")? == 1, "it was too fast: {there}");

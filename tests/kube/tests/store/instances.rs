@@ -1,7 +1,7 @@
 //! `leister run --store kubernetes`: two instances over an array, one killed while it works.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use kube_suite::{needs_the_machine, until};
@@ -153,7 +153,6 @@ fn of_two_instances_one_leads_and_what_was_asked_for_survives_its_death() -> Res
         ensure!(left.is_empty(), "{left}");
     }
     site.stop("one")?;
-    std::thread::sleep(Duration::from_millis(100));
     site.stop("array")
 }
 
