@@ -15,8 +15,10 @@ use crate::layout::{Found, GRANULARITY, Wanted};
 use crate::wire::snapshots::{self, Snapshot};
 
 const CLONE: &str = "clone volume";
-/// Snapshots that are deleted at once.
-const AT_ONCE: usize = 8;
+/// Snapshots that are deleted at once: as many as clones come meanwhile, or they pile up.
+const AT_ONCE: usize = 16;
+/// Snapshots that one clone deletes: its caller waits.
+const MOST: usize = 4 * AT_ONCE;
 
 /// How often a volume has been cloned, and whether somebody sweeps after that now.
 #[derive(Debug, Default)]
@@ -89,7 +91,7 @@ impl OntapDriver {
         let all = snapshots::list(client, volume).await.map_err(&fail)?;
         let is_free =
             |seen: &&Snapshot| is_base(seen) && seen.name.starts_with(&ours) && seen.owners.is_empty();
-        let free: Vec<&Snapshot> = all.iter().filter(is_free).collect();
+        let free: Vec<&Snapshot> = all.iter().filter(is_free).take(MOST).collect();
         for some in free.chunks(AT_ONCE) {
             let mut deletes = JoinSet::new();
             for base in some {
