@@ -37,6 +37,7 @@ const MOUNTS: &str = "mounts";
 pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
     let Parts { instance: args, pool, plugin_dir, csi, hands, leads } = parts;
     args.log.start()?;
+    args.store.check_cluster()?;
     let mut config = Config::read(&args.config)?;
     let pool = pool.and_then(|args| args.pool.map(|pool| (pool, args.pool_size)));
     if let Some((pool, size)) = &pool {

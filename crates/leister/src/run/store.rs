@@ -126,6 +126,21 @@ impl StoreArgs {
         matches!(self.kind, Kind::Etcd | Kind::Kubernetes)
     }
 
+    /// For who asks a Kubernetes cluster for nothing but its records.
+    ///
+    /// # Errors
+    /// A cluster is named, and its records are elsewhere.
+    pub(crate) fn check_cluster(&self) -> Result<(), Failure> {
+        let named = [("--kubeconfig", self.kubeconfig.is_some()), ("--namespace", self.namespace.is_some())];
+        match named.into_iter().find(|(_, is_given)| *is_given) {
+            Some((option, _)) if self.kind != Kind::Kubernetes => {
+                let message = format!("{option} is given, but the records are kept in {}", self.kind.word());
+                Err(Failure::usage(message).hint("add --store kubernetes, or leave it out"))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn check(&self, args: &InstanceArgs, has_pool: bool) -> Result<(), Failure> {
         match self.kind {
             Kind::Sqlite if !self.etcd_endpoints.is_empty() => {

@@ -45,6 +45,10 @@ fn a_role_without_what_it_needs_is_refused_with_the_way_out() {
         ([&["node"], &etcd[..]].concat(), ["where CSI is served", "--kubelet-dir"]),
         (vec!["csi"], ["where CSI is served", "--csi-endpoint"]),
         (vec!["controller", "--kubelet-dir", "/x"], ["--kubelet-dir", "unexpected argument"]),
+        (
+            vec!["csi", "--csi-endpoint", "unix:///run/x.sock", "--kubeconfig", "/x"],
+            ["--kubeconfig is given", "--store kubernetes"],
+        ),
         (vec!["node", "--pool", "/x"], ["--pool", "unexpected argument"]),
     ] {
         let refused = run(&words);
