@@ -118,6 +118,14 @@ impl Client {
         self.read(status, &body)
     }
 
+    async fn text(&self, target: &str) -> Result<String, ClientError> {
+        let (status, body) = self.send(Method::GET, target, None, self.timeout).await?;
+        if status.is_success() {
+            return Ok(String::from_utf8_lossy(&body).into_owned());
+        }
+        self.read(status, &body)
+    }
+
     async fn post<T: DeserializeOwned>(&self, target: &str, body: &impl Serialize) -> Result<T, ClientError> {
         let (status, body) = self.send(Method::POST, target, Some(json(body)), self.timeout).await?;
         self.read(status, &body)

@@ -2,6 +2,7 @@
 
 mod adopt;
 mod change;
+mod collect;
 mod create;
 mod delete;
 mod doctor;
@@ -89,6 +90,8 @@ pub(crate) enum Verb {
     Fence(fence::FenceArgs),
     /// Look for what is not as it should be
     Doctor(doctor::DoctorArgs),
+    /// Write all that a person needs who looks for a fault from afar into one file, without secrets
+    Collect(collect::CollectArgs),
     /// Play an array, to try things on without one
     Sim(crate::sim::SimArgs),
     /// Show the versions of this program and of the server
@@ -127,6 +130,7 @@ pub(crate) async fn execute(verb: Verb) -> Result<()> {
         Verb::Forget(args) => adopt::forget(args).await,
         Verb::Fence(args) => fence::fence(args).await,
         Verb::Doctor(args) => doctor::doctor(args).await,
+        Verb::Collect(args) => collect::collect(args).await,
         Verb::Version(args) => doctor::version(args).await,
         Verb::Crds => crate::crds::print(),
         Verb::Completion(args) => generate::completion(&args),

@@ -208,6 +208,11 @@ impl Client {
         self.all("/v1/doctor").await
     }
 
+    /// In the OpenMetrics text format.
+    pub async fn metrics(&self) -> Result<String> {
+        self.text("/metrics").await
+    }
+
     pub async fn version(&self) -> Result<VersionView> {
         self.get("/v1/version").await
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 #![allow(clippy::print_stdout, reason = "a skip prints its reason")]
 
+mod collect;
 mod pools;
 mod rig;
 mod sim;
