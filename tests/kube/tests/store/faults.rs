@@ -27,11 +27,11 @@ fn what_was_acknowledged_survives_the_death_of_the_apiserver_and_of_etcd() -> Re
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let writer = runtime.spawn(written(store.clone(), fence, round, stopped));
         // It writes before, meanwhile and after.
-        runtime.block_on(tokio::time::sleep(Duration::from_millis(500)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_millis(500)).await });
         for victim in *victims {
             site.kill(victim)?;
         }
-        runtime.block_on(tokio::time::sleep(Duration::from_secs(2)));
+        runtime.block_on(async { tokio::time::sleep(Duration::from_secs(2)).await });
         for victim in victims.iter().rev() {
             site.start_again(victim)?;
         }
