@@ -83,7 +83,7 @@ const KINDS: &[Kind] = &[
             Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
             Wire::Iscsi => on_stock_kernel(plan(
                 [Run(Storage, ALUA_NON_OPTIMIZED)],
-                Until(Node, "grep -q non-optimized /sys/block/sd*/device/access_state"),
+                Until(Node, ALUA_SEEN),
                 [Run(Storage, ALUA_OPTIMIZED)],
                 NoError,
                 SOON,
@@ -279,6 +279,10 @@ const ALUA_STANDBY: &str =
     echo 2 >$state; done";
 const ALUA_NON_OPTIMIZED: &str = "for state in /sys/kernel/config/target/core/fileio_*/*/alua/*/alua_access_state; do echo 1 >$state; done";
 const ALUA_OPTIMIZED: &str = "for state in /sys/kernel/config/target/core/fileio_*/*/alua/*/alua_access_state; do echo 0 >$state; done";
+
+/// A kernel under load may miss the word of its storage, and looks only when it is told to.
+const ALUA_SEEN: &str = "seen() { grep -q non-optimized /sys/block/sd*/device/access_state; }
+    seen || { /run/bb/sleep 5; seen; } || { for unit in /sys/block/sd*/device/rescan; do echo 1 >$unit; done; false; }";
 
 /// Of the first of two ports.
 const ANA_INACCESSIBLE: &str =
