@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio::time::Instant;
 
-use self::client::{Call, Client, Failed, PATIENCE, unusable};
+use self::client::{Call, Client, Failed, unusable};
 pub use self::definitions::{Column, Definition, definitions};
 use self::feeder::Feeders;
 use self::lease::Ballot;
@@ -165,14 +165,7 @@ impl KubernetesStore {
                 "id": name, "record": { "text": value }, "spec": { "value": value },
                 "written": { "fence": 0, "token": self.inner.token() },
             });
-            let call = Call {
-                operation: OPERATION,
-                method: Method::POST,
-                resource: SETTINGS,
-                query: "",
-                body: Some(&body),
-                limit: PATIENCE,
-            };
+            let call = Call { body: Some(&body), ..Call::of(OPERATION, Method::POST, SETTINGS) };
             match self.inner.client.once::<Value>(&call).await {
                 Ok(_) => return Ok(value.to_owned()),
                 // Somebody was faster, or it was us and the answer is lost.

@@ -1,9 +1,9 @@
 //! What of a claim's size is for snapshots.
 
-use model::{AccessMode, Bytes, Layout, VolumeOption};
+use model::{AccessMode, Attribute, Bytes, Layout, VolumeOption};
 use orchestrator::CreateRequest;
 
-const BACKEND: &str = "backendType";
+const BACKEND: &str = Attribute::BackendType.as_str();
 /// Of which volumes consist.
 const BLOCK: Bytes = Bytes::kib(4);
 

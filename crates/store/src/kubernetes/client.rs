@@ -36,6 +36,13 @@ pub(super) struct Call<'a> {
     pub(super) limit: Duration,
 }
 
+impl<'a> Call<'a> {
+    /// Without a query or a body, for as long as a call usually may take.
+    pub(super) fn of(operation: &'static str, method: Method, resource: &'a str) -> Call<'a> {
+        Call { operation, method, resource, query: "", body: None, limit: PATIENCE }
+    }
+}
+
 /// Why there is no answer to use.
 #[derive(Debug)]
 pub(super) enum Failed {
@@ -108,10 +115,17 @@ impl Client {
         operation: &'static str,
         resource: &str,
     ) -> Result<Option<T>, StoreError> {
-        let call = Call { operation, method: Method::GET, resource, query: "", body: None, limit: PATIENCE };
-        match self.repeat(&call).await {
+        match self.repeat(&Call::of(operation, Method::GET, resource)).await {
             Ok(found) => Ok(Some(found)),
             Err(Failed::Refused { code: 404, .. }) => Ok(None),
+            Err(failed) => Err(failed.into_error(operation)),
+        }
+    }
+
+    /// Removes an object, also when it is not there any more.
+    pub(super) async fn delete(&self, operation: &'static str, resource: &str) -> Result<(), StoreError> {
+        match self.repeat::<Value>(&Call::of(operation, Method::DELETE, resource)).await {
+            Ok(_) | Err(Failed::Refused { code: 404, .. }) => Ok(()),
             Err(failed) => Err(failed.into_error(operation)),
         }
     }
@@ -123,14 +137,7 @@ impl Client {
         from: u64,
     ) -> kube::Result<BoxStream<'static, kube::Result<WatchEvent<T>>>> {
         let query = format!("watch=1&allowWatchBookmarks=true&timeoutSeconds=290&resourceVersion={from}");
-        let call = Call {
-            operation: "watch records",
-            method: Method::GET,
-            resource,
-            query: &query,
-            body: None,
-            limit: CONNECT,
-        };
+        let call = Call { query: &query, ..Call::of("watch records", Method::GET, resource) };
         let request = self.request(&call).map_err(kube::Error::HttpError)?;
         self.requests.fetch_add(1, Ordering::Relaxed);
         Ok(self.kube.request_events(request).await?.boxed())

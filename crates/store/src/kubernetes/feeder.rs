@@ -166,14 +166,7 @@ impl Feeder {
 
     /// Where a watch begins: now.
     async fn begin(&mut self) -> Result<u64, String> {
-        let call = Call {
-            operation: "watch records",
-            method: Method::GET,
-            resource: self.resource,
-            query: "limit=1",
-            body: None,
-            limit: PATIENCE,
-        };
+        let call = Call { query: "limit=1", ..Call::of("watch records", Method::GET, self.resource) };
         let list = self.client.once::<List<IgnoredAny>>(&call).await;
         let list = list.map_err(|failed| failed.into_error(call.operation).to_string())?;
         let from = number(&list.metadata.resource_version);

@@ -143,14 +143,8 @@ impl Inner {
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let left = self.ballot.left(&self.client, fence).await?;
-            let call = Call {
-                operation: OPERATION,
-                method: Method::POST,
-                resource: COMMITS,
-                query: "",
-                body: Some(&body),
-                limit: left.min(PATIENCE),
-            };
+            let limit = left.min(PATIENCE);
+            let call = Call { body: Some(&body), limit, ..Call::of(OPERATION, Method::POST, COMMITS) };
             match self.client.once::<Object>(&call).await {
                 Ok(object) => return Ok(object.version()),
                 Err(failed) if is_late(&failed) => return Err(self.ballot.fenced(&self.client, fence).await),
@@ -251,20 +245,9 @@ impl Inner {
     /// Removes a commit that is done.
     async fn forget(&self, token: &str) {
         let resource = format!("{COMMITS}/{}", called(token));
-        let call = Call {
-            operation: OPERATION,
-            method: Method::DELETE,
-            resource: &resource,
-            query: "",
-            body: None,
-            limit: PATIENCE,
-        };
-        match self.client.repeat::<Value>(&call).await {
-            Ok(_) | Err(Failed::Refused { code: 404, .. }) => {}
-            Err(failed) => {
-                tracing::warn!(resource, error = %failed.into_error(OPERATION), "a commit that is done is removed later");
-                self.unfinished.store(true, std::sync::atomic::Ordering::Release);
-            }
+        if let Err(error) = self.client.delete(OPERATION, &resource).await {
+            tracing::warn!(resource, %error, "a commit that is done is removed later");
+            self.unfinished.store(true, std::sync::atomic::Ordering::Release);
         }
     }
 }

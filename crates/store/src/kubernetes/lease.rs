@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::client::{Call, Client, Failed, LEASES, PATIENCE};
+use super::client::{Call, Client, Failed, LEASES};
 use super::object::{Metadata, number};
 use crate::{Fence, Lease, StoreError};
 
@@ -90,14 +90,7 @@ impl Ballot {
             }
             None => (Method::POST, LEASES.to_owned()),
         };
-        let call = Call {
-            operation: OPERATION,
-            method,
-            resource: &resource,
-            query: "",
-            body: Some(&body),
-            limit: PATIENCE,
-        };
+        let call = Call { body: Some(&body), ..Call::of(OPERATION, method, &resource) };
         match client.once::<Value>(&call).await {
             Ok(_) => {}
             Err(Failed::Refused { code: 409, .. }) => {
@@ -214,15 +207,7 @@ impl Ballot {
 
     async fn patch(&self, client: &Client, operation: &'static str, body: &Value) -> Result<(), Failed> {
         let resource = self.resource();
-        let limit = PATIENCE;
-        let call = Call {
-            operation,
-            method: Method::PATCH,
-            resource: &resource,
-            query: "",
-            body: Some(body),
-            limit,
-        };
+        let call = Call { body: Some(body), ..Call::of(operation, Method::PATCH, &resource) };
         client.once::<Value>(&call).await.map(drop)
     }
 }

@@ -6,7 +6,7 @@ use http::Method;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::client::{Call, Failed, PATIENCE, PAUSE, unusable};
+use super::client::{Call, Failed, PAUSE, unusable};
 use super::definitions::POLICY;
 use super::{COMMITS, Inner, intent};
 use crate::{Fence, StoreError};
@@ -44,14 +44,8 @@ impl Inner {
     async fn is_taken(&self, fence: u64) -> Result<bool, StoreError> {
         const OPERATION: &str = "ask for the fencing number";
         let body = intent::object("probe", fence, "probe", "[]");
-        let call = Call {
-            operation: OPERATION,
-            method: Method::POST,
-            resource: COMMITS,
-            query: "dryRun=All",
-            body: Some(&body),
-            limit: PATIENCE,
-        };
+        let call =
+            Call { query: "dryRun=All", body: Some(&body), ..Call::of(OPERATION, Method::POST, COMMITS) };
         match self.client.repeat::<Value>(&call).await {
             Ok(_) => Ok(true),
             Err(failed) if is_late(&failed) => Ok(false),

@@ -7,7 +7,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::client::{Call, Called, Failed, PATIENCE, PAUSE};
+use super::client::{Call, Failed, PATIENCE, PAUSE};
 use super::object::{Content, Metadata, name_of, number};
 use super::policy::is_late;
 use super::session::SESSION;
@@ -93,7 +93,9 @@ impl KubernetesStore {
         loop {
             let left = self.inner.ballot.left(&self.inner.client, fence).await?;
             let limit = left.min(PATIENCE);
-            match self.call(ANSWERED, Method::PATCH, &resource(id), Some(&body), limit).await {
+            let resource = resource(id);
+            let call = Call { body: Some(&body), limit, ..Call::of(ANSWERED, Method::PATCH, &resource) };
+            match self.inner.client.once::<Value>(&call).await {
                 Ok(_) | Err(Failed::Refused { code: 404, .. }) => return Ok(()),
                 Err(failed) if is_late(&failed) => {
                     return Err(self.inner.ballot.fenced(&self.inner.client, fence).await);
@@ -112,17 +114,6 @@ impl KubernetesStore {
                 Err(failed) => return Err(failed.into_error(ANSWERED)),
             }
         }
-    }
-
-    async fn call(
-        &self,
-        operation: &'static str,
-        method: Method,
-        resource: &str,
-        body: Option<&Value>,
-        limit: std::time::Duration,
-    ) -> Called<Value> {
-        self.inner.client.once(&Call { operation, method, resource, query: "", body, limit }).await
     }
 }
 
@@ -145,7 +136,8 @@ impl Post for KubernetesStore {
         });
         let mut attempt = 1;
         loop {
-            match self.call(SEND, Method::POST, LETTERS, Some(&body), PATIENCE).await {
+            let call = Call { body: Some(&body), ..Call::of(SEND, Method::POST, LETTERS) };
+            match self.inner.client.once::<Value>(&call).await {
                 // It was sent, and the answer to that got lost.
                 Ok(_) | Err(Failed::Refused { code: 409, .. }) => return Ok(()),
                 Err(failed) if failed.is_passing() && attempt < ATTEMPTS => {
@@ -170,20 +162,7 @@ impl Post for KubernetesStore {
     }
 
     async fn withdraw(&self, id: &str) -> Result<(), StoreError> {
-        const OPERATION: &str = "take a letter back";
-        let resource = resource(id);
-        let call = Call {
-            operation: OPERATION,
-            method: Method::DELETE,
-            resource: &resource,
-            query: "",
-            body: None,
-            limit: PATIENCE,
-        };
-        match self.inner.client.repeat::<Value>(&call).await {
-            Ok(_) | Err(Failed::Refused { code: 404, .. }) => Ok(()),
-            Err(failed) => Err(failed.into_error(OPERATION)),
-        }
+        self.inner.client.delete("take a letter back", &resource(id)).await
     }
 
     async fn claim(&self, name: &str, owner: &str) -> Result<(), StoreError> {

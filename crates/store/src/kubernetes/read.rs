@@ -39,8 +39,7 @@ impl Inner {
     ) -> Result<List<T>, StoreError> {
         const OPERATION: &str = "read records";
         const LONGER: Duration = Duration::from_secs(30);
-        let call =
-            Call { operation: OPERATION, method: Method::GET, resource, query, body: None, limit: LONGER };
+        let call = Call { query, limit: LONGER, ..Call::of(OPERATION, Method::GET, resource) };
         match self.client.repeat(&call).await {
             Ok(list) => Ok(list),
             Err(Failed::Refused { code: 404, .. }) => Err(unusable(

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::LETTERS;
-use super::client::{Call, Client, Failed, LEASES, PATIENCE};
+use super::client::{Call, Client, Failed, LEASES};
 use super::lease::{Found, now};
 use super::object::{List, name_of, number};
 use crate::StoreError;
@@ -148,7 +148,7 @@ impl Session {
         query: &str,
         body: Option<&Value>,
     ) -> Result<T, Failed> {
-        self.client.once(&Call { operation: OPERATION, method, resource, query, body, limit: PATIENCE }).await
+        self.client.once(&Call { query, body, ..Call::of(OPERATION, method, resource) }).await
     }
 }
 

@@ -135,7 +135,7 @@ impl Inner {
             None => (Method::POST, definition.plural, created(definition, &name, fold, stamp)),
             Some(at) => (Method::PATCH, of_it.as_str(), changed(definition, fold, at, stamp)),
         };
-        let call = Call { operation: OPERATION, method, resource, query: "", body: Some(&body), limit };
+        let call = Call { body: Some(&body), limit, ..Call::of(OPERATION, method, resource) };
         let object: Object = self.client.once(&call).await?;
         Ok(object.version())
     }
@@ -144,14 +144,7 @@ impl Inner {
     pub(super) async fn remove(&self, resource: &str, name: &str, version: u64) {
         let body = json!({ "preconditions": { "resourceVersion": version.to_string() } });
         let resource = format!("{resource}/{name}");
-        let call = Call {
-            operation: OPERATION,
-            method: Method::DELETE,
-            resource: &resource,
-            query: "",
-            body: Some(&body),
-            limit: PATIENCE,
-        };
+        let call = Call { body: Some(&body), ..Call::of(OPERATION, Method::DELETE, &resource) };
         if let Err(failed) = self.client.once::<Value>(&call).await {
             tracing::debug!(resource, error = %failed.into_error(OPERATION), "what is gone is removed later");
         }
