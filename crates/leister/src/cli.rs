@@ -42,8 +42,9 @@ pub(crate) struct Cli {
 const EXIT_CODES: &str = "Exit codes: 0 done; 1 failed, or doctor found something; 2 the request cannot be \
 right; 3 not found; 4 conflict, busy or in use; 5 server or backend unreachable; 6 timed out, the work goes on.";
 
+// They serve until they are told to end. (A doc comment would become that of the program.)
 #[derive(Debug, Subcommand)]
-pub(crate) enum Verb {
+pub(crate) enum Daemon {
     /// Serve: the daemon, in the foreground
     Run(Box<RunArgs>),
     /// Serve container orchestrators alone: CSI with all its services
@@ -64,6 +65,14 @@ pub(crate) enum Verb {
     Provisioner(Box<crate::provisioner::ProvisionerArgs>),
     /// Make this machine a storage array for others
     Filer(FilerArgs),
+    /// Play an array, to try things on without one
+    Sim(crate::sim::SimArgs),
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    #[command(flatten)]
+    Daemon(Daemon),
     /// Show backends, classes, pools, volumes, snapshots, nodes or operations
     Get(get::GetArgs),
     /// Create a volume, snapshot, backend or class, from flags or files
@@ -92,8 +101,6 @@ pub(crate) enum Verb {
     Doctor(doctor::DoctorArgs),
     /// Write all that a person needs who looks for a fault from afar into one file, without secrets
     Collect(collect::CollectArgs),
-    /// Play an array, to try things on without one
-    Sim(crate::sim::SimArgs),
     /// Show the versions of this program and of the server
     Version(doctor::VersionArgs),
     /// Print what a Kubernetes cluster has to know for `--store kubernetes`: for `kubectl apply -f -`
@@ -110,13 +117,7 @@ pub(crate) enum Verb {
 /// Runs one verb that talks to a server, or writes what needs none.
 pub(crate) async fn execute(verb: Verb) -> Result<()> {
     match verb {
-        Verb::Run(_)
-        | Verb::Csi(_)
-        | Verb::Controller(_)
-        | Verb::Node(_)
-        | Verb::Provisioner(_)
-        | Verb::Sim(_)
-        | Verb::Filer(_) => Err(Failure::usage("this is not a verb of a client")),
+        Verb::Daemon(_) => Err(Failure::usage("this is not a verb of a client")),
         Verb::Get(args) => get::execute(args).await,
         Verb::Create(args) => create::execute(*args).await,
         Verb::Delete(args) => delete::execute(args).await,

@@ -16,7 +16,7 @@ mod vault;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser};
-use cli::{Cli, Failure, Verb};
+use cli::{Cli, Daemon, Failure, Verb};
 
 fn main() -> ExitCode {
     let Some(verb) = Cli::parse().verb else {
@@ -24,13 +24,7 @@ fn main() -> ExitCode {
         return end(output::line(help.to_string().trim_end()).map_err(Failure::from));
     };
     let mut builder = match verb {
-        Verb::Run(_)
-        | Verb::Csi(_)
-        | Verb::Controller(_)
-        | Verb::Node(_)
-        | Verb::Provisioner(_)
-        | Verb::Sim(_)
-        | Verb::Filer(_) => tokio::runtime::Builder::new_multi_thread(),
+        Verb::Daemon(_) => tokio::runtime::Builder::new_multi_thread(),
         _ => tokio::runtime::Builder::new_current_thread(),
     };
     let runtime = match builder.enable_all().build() {
@@ -42,17 +36,23 @@ fn main() -> ExitCode {
     };
     let ended = runtime.block_on(async {
         match verb {
-            Verb::Run(args) => run::serve(args.parts()).await,
-            Verb::Csi(args) => run::serve(args.parts()?).await,
-            Verb::Controller(args) => run::serve(args.parts()).await,
-            Verb::Node(args) => run::serve(args.parts()?).await,
-            Verb::Provisioner(args) => provisioner::run(*args).await,
-            Verb::Sim(args) => sim::run(args).await,
-            Verb::Filer(args) => filer::execute(args).await,
+            Verb::Daemon(daemon) => serve(daemon).await,
             verb => cli::execute(verb).await,
         }
     });
     end(ended)
+}
+
+async fn serve(daemon: Daemon) -> Result<(), Failure> {
+    match daemon {
+        Daemon::Run(args) => run::serve(args.parts()).await,
+        Daemon::Csi(args) => run::serve(args.parts()?).await,
+        Daemon::Controller(args) => run::serve(args.parts()).await,
+        Daemon::Node(args) => run::serve(args.parts()?).await,
+        Daemon::Provisioner(args) => provisioner::run(*args).await,
+        Daemon::Filer(args) => filer::execute(args).await,
+        Daemon::Sim(args) => sim::run(args).await,
+    }
 }
 
 fn end(result: Result<(), Failure>) -> ExitCode {

@@ -74,9 +74,8 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
     };
     let provisioner = Provisioner::connect(settings).await.map_err(|e| of_provisioner(&e))?;
     let classes = config.classes();
-    let (orchestrator, server) = ground
-        .start(&args.instance, node, config, |settings| Settings { is_node: false, ..settings })
-        .await?;
+    let settings = Settings { is_node: false, ..ground.settings(&args.instance, node) };
+    let (orchestrator, server) = ground.start(&args.instance, settings, config).await?;
     let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
     let provisioning = tokio::spawn(provisioner.serve(orchestrator.clone(), usher.stopped()));
     let set_up = tokio::select! {

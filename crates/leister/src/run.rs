@@ -64,8 +64,8 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
     };
     let classes = config.classes();
     let is_node = hands.is_some();
-    let settings = |settings| Settings { leads, is_node, ..settings };
-    let (orchestrator, server) = ground.start(&args, node.clone(), config, settings).await?;
+    let settings = Settings { leads, is_node, ..ground.settings(&args, node.clone()) };
+    let (orchestrator, server) = ground.start(&args, settings, config).await?;
 
     let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
     let mounts = host.zip(hands).map(|(host, hands)| {

@@ -25,20 +25,11 @@ use std::path::PathBuf;
 pub use error::CsiError;
 pub use plugin::Plugin;
 
-/// Which of the protocol's services the plugin serves, besides Identity.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part {
-    /// What is asked of the whole storage, by the sidecars of a cluster.
-    Controller,
-    /// What is asked of one machine, by its kubelet.
-    Node,
-    Both,
-}
-
 /// How the plugin serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CsiSettings {
-    pub part: Part,
+    /// What is asked of the whole storage, by the sidecars of a cluster, is answered too.
+    pub controller: bool,
     /// What a StorageClass calls its provisioner.
     pub name: String,
     pub socket: PathBuf,

@@ -20,7 +20,7 @@ use crate::registration::Registration;
 use crate::wire::controller_server::ControllerServer;
 use crate::wire::identity_server::IdentityServer;
 use crate::wire::node_server::NodeServer;
-use crate::{CsiError, CsiSettings, Part, shown, status};
+use crate::{CsiError, CsiSettings, shown, status};
 
 /// The plugin with its socket taken. It answers from [`serve`](Plugin::serve) on.
 #[derive(Debug)]
@@ -95,12 +95,11 @@ impl Plugin {
         here: Option<Arc<Mounts>>,
         shutdown: impl Future<Output = ()> + Send,
     ) -> Result<(), CsiError> {
-        let CsiSettings { name, part, topology, most_volumes, .. } = self.settings;
+        let CsiSettings { name, controller, topology, most_volumes, .. } = self.settings;
         let calls = Arc::default();
         let service = Service { name, topology, most_volumes, orchestrator, here: here.clone(), calls };
-        let controller = matches!(part, Part::Controller | Part::Both).then(|| service.clone());
-        let node = here.filter(|_| matches!(part, Part::Node | Part::Both));
-        let node = node.map(|mounts| OnNode { service: service.clone(), mounts });
+        let controller = controller.then(|| service.clone());
+        let node = here.map(|mounts| OnNode { service: service.clone(), mounts });
         // Told only when calls are answered; it ends when they end.
         let _registered = self.registration.map(Registration::keep);
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();

@@ -2,7 +2,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::Args;
-use csi::{CsiSettings, Part};
+use csi::CsiSettings;
 use model::Topology;
 
 use crate::cli::Failure;
@@ -82,13 +82,13 @@ pub(crate) struct HandsArgs {
 }
 
 impl CsiDoorArgs {
-    /// `None`: nobody asked for it.
-    pub(crate) fn settings(&self, part: Part, hands: &HandsArgs) -> Option<CsiSettings> {
+    /// With the controller's service too, or that of the node alone; `None`: nobody asked for it.
+    pub(crate) fn settings(&self, controller: bool, hands: &HandsArgs) -> Option<CsiSettings> {
         let name = self.name.csi_name.clone();
         let own = |kubelet: &PathBuf| kubelet.join("plugins").join(&name).join("csi.sock");
         let socket = self.csi_endpoint.clone().or_else(|| self.kubelet_dir.as_ref().map(own))?;
         Some(CsiSettings {
-            part,
+            controller,
             socket,
             name,
             kubelet: self.kubelet_dir.clone(),
@@ -99,8 +99,8 @@ impl CsiDoorArgs {
 
     /// # Errors
     /// Nobody said where.
-    pub(crate) fn required(&self, part: Part, hands: &HandsArgs) -> Result<CsiSettings, Failure> {
-        self.settings(part, hands).ok_or_else(|| {
+    pub(crate) fn required(&self, controller: bool, hands: &HandsArgs) -> Result<CsiSettings, Failure> {
+        self.settings(controller, hands).ok_or_else(|| {
             Failure::usage("it is not said where CSI is served")
                 .hint("give --kubelet-dir with what the kubelet has as its --root-dir, or --csi-endpoint")
         })
@@ -110,7 +110,7 @@ impl CsiDoorArgs {
 impl ControllerDoorArgs {
     pub(crate) fn settings(self) -> CsiSettings {
         CsiSettings {
-            part: Part::Controller,
+            controller: true,
             name: self.name.csi_name,
             socket: self.csi_endpoint,
             kubelet: None,

@@ -45,25 +45,26 @@ impl Ground {
         Ok(Ground { state, store, instance, server })
     }
 
-    /// Starts the orchestrator with the backends of files; what is left is to serve. `adjust` has the last word on its
-    /// settings.
+    /// How the orchestrator shall be, unless somebody knows better.
+    pub(crate) fn settings(&self, args: &InstanceArgs, node: NodeIdentity) -> Settings {
+        Settings { sharing: args.shared_backends, ..Settings::new(self.instance.clone(), node) }
+    }
+
+    /// Starts the orchestrator with the backends of files; what is left is to serve.
     ///
     /// # Errors
     /// The records cannot be read.
     pub(crate) async fn start(
         self,
         args: &InstanceArgs,
-        node: NodeIdentity,
+        settings: Settings,
         config: Config,
-        adjust: impl FnOnce(Settings) -> Settings,
     ) -> Result<(Orchestrator, Server), Failure> {
-        let Ground { state, store, instance, server } = self;
+        let Ground { state, store, server, .. } = self;
         let vault = Vault::new(args.backend_secrets.clone());
-        let families = AllFamilies::new(instance.clone(), node.name.clone(), vault);
-        let settings = Settings { sharing: args.shared_backends, ..Settings::new(instance, node) };
-        let orchestrator = Orchestrator::start(adjust(settings), store, Arc::new(families))
-            .await
-            .map_err(of_orchestrator)?;
+        let families = AllFamilies::new(settings.instance.clone(), settings.node.name.clone(), vault);
+        let orchestrator =
+            Orchestrator::start(settings, store, Arc::new(families)).await.map_err(of_orchestrator)?;
         let backends = config.backends.len();
         for (file, path) in config.backends.into_values() {
             for warning in file.warnings() {

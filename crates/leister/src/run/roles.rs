@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use csi::{CsiSettings, Part};
+use csi::CsiSettings;
 
 use super::args::InstanceArgs;
 use super::doors::{ControllerDoorArgs, CsiDoorArgs, HandsArgs, PoolArgs};
@@ -13,16 +13,10 @@ use crate::cli::Failure;
 #[command(args_override_self = true)]
 pub(crate) struct RunArgs {
     #[command(flatten)]
-    instance: InstanceArgs,
-    #[command(flatten)]
-    pool: PoolArgs,
+    beside: CsiArgs,
     /// Where the Docker engine looks for plugins
     #[arg(long, env = "LEISTER_PLUGIN_DIR", value_name = "DIR", default_value = "/run/docker/plugins")]
     plugin_dir: PathBuf,
-    #[command(flatten)]
-    csi: CsiDoorArgs,
-    #[command(flatten)]
-    hands: HandsArgs,
 }
 
 #[derive(Debug, Args)]
@@ -74,12 +68,13 @@ pub(crate) struct Parts {
 
 impl RunArgs {
     pub(crate) fn parts(self) -> Parts {
+        let CsiArgs { instance, pool, csi, hands } = self.beside;
         Parts {
-            csi: self.csi.settings(Part::Both, &self.hands),
-            instance: self.instance,
-            pool: Some(self.pool),
+            csi: csi.settings(true, &hands),
+            instance,
+            pool: Some(pool),
             plugin_dir: Some(self.plugin_dir),
-            hands: Some(self.hands),
+            hands: Some(hands),
             leads: true,
         }
     }
@@ -90,7 +85,7 @@ impl CsiArgs {
     /// It is not said where CSI is served.
     pub(crate) fn parts(self) -> Result<Parts, Failure> {
         Ok(Parts {
-            csi: Some(self.csi.required(Part::Both, &self.hands)?),
+            csi: Some(self.csi.required(true, &self.hands)?),
             instance: self.instance,
             pool: Some(self.pool),
             plugin_dir: None,
@@ -122,7 +117,7 @@ impl NodeArgs {
                 .hint("give the records that a `leister controller` has with --store, or start `leister csi` instead"));
         }
         Ok(Parts {
-            csi: Some(self.csi.required(Part::Node, &self.hands)?),
+            csi: Some(self.csi.required(false, &self.hands)?),
             instance: self.instance,
             pool: None,
             plugin_dir: None,

@@ -88,19 +88,18 @@ pub(super) async fn open(
     args.store.check(args, has_pool)?;
     let records = state.join(RECORDS);
     let has_records = records.exists();
-    if args.store.is_shared() {
-        if has_records {
-            let place = args.store.kind.word();
-            let message = format!("{} has records that would not be seen in {place}", records.display());
-            return Err(Failure::new(Code::Conflict, message).hint(
-                "give another --state-dir; to take the volumes along, give the id in the file `instance` there with \
-                 --instance-id and then `leister adopt --all`",
-            ));
-        }
-        return match args.store.kind {
-            Kind::Kubernetes => args.store.open_kubernetes(args, state, node).await,
-            _ => args.store.open_etcd(args, state, node).await,
-        };
+    if has_records && args.store.is_shared() {
+        let place = args.store.kind.word();
+        let message = format!("{} has records that would not be seen in {place}", records.display());
+        return Err(Failure::new(Code::Conflict, message).hint(
+            "give another --state-dir; to take the volumes along, give the id in the file `instance` there with \
+             --instance-id and then `leister adopt --all`",
+        ));
+    }
+    match args.store.kind {
+        Kind::Kubernetes => return args.store.open_kubernetes(args, state, node).await,
+        Kind::Etcd => return args.store.open_etcd(args, state, node).await,
+        Kind::Sqlite => {}
     }
     let store = tokio::task::spawn_blocking(move || SqliteStore::open(&records))
         .await
@@ -172,17 +171,8 @@ impl StoreArgs {
         node: &NodeName,
     ) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
         let config = self.config(args)?;
-        let started = Instant::now();
-        let store = loop {
-            match EtcdStore::open(&config).await {
-                Err(StoreError::Unavailable { .. }) if started.elapsed() < STARTING => {
-                    tracing::warn!(endpoints = ?config.endpoints, "no member of etcd answers yet");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                reached => break reached.map_err(|e| self.failed(&config, &e))?,
-            }
-        };
         let failed = |error: &StoreError| self.failed(&config, error);
+        let store = reached("etcd", async || EtcdStore::open(&config).await).await.map_err(|e| failed(&e))?;
         let kept = async |name: &'static str, value: String| store.keep(name, &value).await;
         let place = format!("etcd below {}", config.prefix);
         let way = "choose another place with --etcd-prefix";
@@ -203,16 +193,9 @@ impl StoreArgs {
             lasts: LASTS,
             kinds: crate::crds::KINDS.to_vec(),
         };
-        let started = Instant::now();
-        let store = loop {
-            match KubernetesStore::open(&config).await {
-                Err(StoreError::Unavailable { .. }) if started.elapsed() < STARTING => {
-                    tracing::warn!("the cluster does not answer yet");
-                    tokio::time::sleep(PAUSE).await;
-                }
-                reached => break reached.map_err(|e| of_kubernetes(&e))?,
-            }
-        };
+        let store = reached("the Kubernetes cluster", async || KubernetesStore::open(&config).await)
+            .await
+            .map_err(|e| of_kubernetes(&e))?;
         let kept = async |name: &'static str, value: String| store.keep(name, &value).await;
         let place = format!("the namespace {} of the cluster", store.namespace());
         let instance =
@@ -262,6 +245,20 @@ impl StoreArgs {
             StoreError::Damaged { problem, .. } => Failure::usage(problem.clone())
                 .hint("see --etcd-endpoints, --etcd-ca, --etcd-cert and --etcd-key in `leister run --help`"),
             other => of_store(other),
+        }
+    }
+}
+
+/// Opens a store that may still be starting, as this machine is.
+async fn reached<S>(what: &str, open: impl AsyncFn() -> Result<S, StoreError>) -> Result<S, StoreError> {
+    let started = Instant::now();
+    loop {
+        match open().await {
+            Err(StoreError::Unavailable { .. }) if started.elapsed() < STARTING => {
+                tracing::warn!("{what} does not answer yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+            reached => return reached,
         }
     }
 }
