@@ -6,6 +6,7 @@
 //! [`Cluster`], and with the process that started it, in whatever way that dies: processes, mounts, networks,
 //! cgroups, loop devices, files. The machine's own settings are not touched.
 
+mod array;
 mod cluster;
 mod containers;
 mod daemon;
@@ -19,6 +20,7 @@ mod programs;
 mod shared;
 mod space;
 
+pub use array::{ARRAY, array_backend};
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
 pub use door::Door;

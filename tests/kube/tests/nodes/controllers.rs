@@ -59,7 +59,7 @@ fn csi_sanity_passes_with_a_controller_and_a_node_over_nfs_with_files_and_over_i
 #[test]
 fn what_a_killed_controller_had_begun_the_other_one_ends() -> Result<()> {
     needs_the_machines!();
-    const CLAIMS: usize = 100;
+    const CLAIMS: usize = 200;
     let site = Site::shared()?;
     let _turn = site.turn();
     let [leader, _] = CONTROLLERS;

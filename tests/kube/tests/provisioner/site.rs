@@ -5,25 +5,15 @@ use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{Cluster, Peace, Shared, until};
+use kube_suite::{Cluster, Peace, Shared, array_backend, until};
 use serde_json::Value;
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 pub(crate) const PROVISIONER: &str = "provisioner";
-pub(crate) const ARRAY: &str = "array";
 /// Whose rights it has, by `deploy/kubernetes`.
 const ACCOUNT: (&str, &str) = ("leister-provisioner", "leister-provisioner");
-const PASSWORD: &str = "precious-word";
 
-const BLOCKS: &str = "version: 1
-storageDriverName: ontap-san
-backendName: blocks
-managementLIF: 10.99.0.1:8443
-svm: svm1
-username: admin
-password: precious-word
-storagePrefix: blk_
-useCHAP: true
+const CHAP: &str = "useCHAP: true
 chapUsername: nodes
 chapInitiatorSecret: twelve-or-more
 chapTargetUsername: array
@@ -56,16 +46,11 @@ impl Site {
         let took = started.elapsed();
         cluster.apply(include_str!("../../../../deploy/kubernetes/provisioner.yaml"))?;
         let site = Self { cluster, peace: Peace::default() };
-        fs::write(site.path("array.password"), PASSWORD)?;
+        site.serve_array()?;
         let file = |name: &str| site.path(name).display().to_string();
-        let (password, state) = (file("array.password"), file("array.json"));
-        let words =
-            ["sim", "ontap", "--listen=10.99.0.1:8443", "--password-file", &password, "--state", &state];
-        site.serve_leister_as(ARRAY, &words)?;
-        until("the array", LIMIT, || site.array("svm/svms").ok())?;
         fs::create_dir(site.path("backends"))?;
         fs::write(site.path("backends/filer.yaml"), backend("filer", "trident_"))?;
-        fs::write(site.path("backends/blocks.yaml"), BLOCKS)?;
+        fs::write(site.path("backends/blocks.yaml"), array_backend("ontap-san", "blocks", "blk_", CHAP))?;
         let kubeconfig = site.config_of(PROVISIONER, ACCOUNT)?.display().to_string();
         let (config, state) = (file("backends"), file("provisioner"));
         let socket = site.socket().display().to_string();
@@ -113,14 +98,6 @@ impl Site {
     pub(crate) fn ask(&self, words: &[&str]) -> Result<String> {
         let socket = format!("unix://{}", self.socket().display());
         self.leister(&[words, &["--server", &socket]].concat())?.ok()
-    }
-
-    /// What the array says of some of its resources.
-    pub(crate) fn array(&self, path: &str) -> Result<Value> {
-        let url = format!("https://10.99.0.1:8443/api/{path}");
-        let script = format!("curl --silent --show-error --fail --insecure --user admin:{PASSWORD} '{url}'");
-        let text = self.shell(&script)?.ok()?;
-        serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
     }
 
     /// The names of volumes on the array that contain a word.
@@ -224,9 +201,5 @@ pub(crate) fn claim(name: &str, annotations: &str, more: &str) -> String {
 
 /// A backend as the case study has it.
 pub(crate) fn backend(name: &str, prefix: &str) -> String {
-    format!(
-        "version: 1\nstorageDriverName: ontap-nas\nbackendName: {name}\nmanagementLIF: 10.99.0.1:8443\n\
-         dataLIF: 100.1.33.236\nsvm: svm1\nusername: admin\npassword: {PASSWORD}\nstoragePrefix: {prefix}\n\
-         defaults: {{snapshotPolicy: none}}\n"
-    )
+    array_backend("ontap-nas", name, prefix, "dataLIF: 100.1.33.236\ndefaults: {snapshotPolicy: none}\n")
 }

@@ -4,12 +4,13 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{needs_the_machine, until};
+use kube_suite::{ARRAY, array_backend, needs_the_machine, until};
 
 use crate::site::{LIMIT, Site};
 
-const PASSWORD: &str = "precious-word";
-const NAMESPACE: &str = "leister-records";
+/// Whose rights they have, by `deploy/kubernetes`; its namespace has the records.
+const ACCOUNT: (&str, &str) = (NAMESPACE, "leister-store");
+const NAMESPACE: &str = "leister";
 const MANY: usize = 12;
 
 struct Instances(std::sync::Arc<Site>);
@@ -25,7 +26,7 @@ impl Instances {
                 "run",
                 "--store=kubernetes",
                 "--kubeconfig",
-                &file("admin.kubeconfig"),
+                &file("records.kubeconfig"),
                 "--namespace",
                 NAMESPACE,
                 "--node",
@@ -71,29 +72,11 @@ impl Instances {
 fn of_two_instances_one_leads_and_what_was_asked_for_survives_its_death() -> Result<()> {
     needs_the_machine!();
     let site = Site::shared()?;
-    site.kubectl(&["create", "namespace", NAMESPACE])?.ok()?;
-    fs::write(site.path("array.password"), PASSWORD)?;
-    let file = |name: &str| site.path(name).display().to_string();
-    let array = file("array.password");
-    site.serve_leister_as(
-        "array",
-        &[
-            "sim",
-            "ontap",
-            "--listen=10.99.0.1:8443",
-            "--password-file",
-            &array,
-            "--state",
-            &file("array.json"),
-        ],
-    )?;
-    fs::write(
-        site.path("array.yaml"),
-        format!(
-            "version: 1\nstorageDriverName: ontap-nas\nbackendName: array\nmanagementLIF: 10.99.0.1:8443\nsvm: svm1\n\
-             username: admin\npassword: {PASSWORD}\nstoragePrefix: t_\n"
-        ),
-    )?;
+    site.apply(include_str!("../../../../deploy/kubernetes/leister.yaml"))?;
+    site.apply(include_str!("../../../../deploy/kubernetes/store.yaml"))?;
+    site.config_of("records", ACCOUNT)?;
+    site.serve_array()?;
+    fs::write(site.path("array.yaml"), array_backend("ontap-nas", "array", "t_", ""))?;
     let both = Instances(site.clone());
     both.start("one")?;
     both.until("the backend", || {
@@ -130,9 +113,7 @@ fn of_two_instances_one_leads_and_what_was_asked_for_survives_its_death() -> Res
     })?;
     let volumes = both.volumes("two").context("it answers")?;
     ensure!(volumes.len() == MANY + 1, "{volumes:?}");
-    let url = "https://10.99.0.1:8443/api/storage/volumes?name=t_*";
-    let made = site.shell(&format!("curl -sSf --insecure --user admin:{PASSWORD} '{url}'"))?.ok()?;
-    let made: serde_json::Value = serde_json::from_str(&made)?;
+    let made = site.array("storage/volumes?name=t_*")?;
     ensure!(made["num_records"] == MANY + 1, "nothing is lost, nothing is there twice: {made}");
 
     // It comes back with its name, and follows; an orderly end passes the lead on at once.
@@ -153,7 +134,7 @@ fn of_two_instances_one_leads_and_what_was_asked_for_survives_its_death() -> Res
         ensure!(left.is_empty(), "{left}");
     }
     site.stop("one")?;
-    site.stop("array")
+    site.stop(ARRAY)
 }
 
 #[test]
