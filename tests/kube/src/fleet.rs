@@ -1,3 +1,4 @@
+use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::Result;
@@ -87,13 +88,13 @@ impl<'a> Fleet<'a> {
         format!("http://{}:2379", self.rig.address(0))
     }
 
-    /// How many volumes lie in the pool, whoever knows of them.
+    /// The names of the volumes that lie in the pool, whoever knows of them.
     ///
     /// # Panics
     /// When the storage is down.
-    pub fn volumes(&self) -> usize {
+    pub fn volumes(&self) -> BTreeSet<String> {
         let listed = self.filer.exec(&format!("ls {}/volumes", self.filer.pool())).ok("the pool");
-        listed.lines().filter(|name| name.contains("leister_")).count()
+        listed.lines().filter(|name| name.contains("leister_")).map(str::to_owned).collect()
     }
 }
 

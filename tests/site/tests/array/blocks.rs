@@ -1,14 +1,17 @@
-//! LUNs: disks that one host has at a time.
+//! LUNs and namespaces: disks that one host has at a time.
 
 use site::{ArraySite, wait};
 
 use crate::files::end;
 use crate::on_site;
 
+/// Whether a LUN is reached by each of the array's two interfaces.
+const PATHS: &str = "[ $(multipath -ll 2>/dev/null | grep -c 'active ready') = 2 ]";
+
 #[test]
 fn a_lun_is_grown_while_mounted_cloned_restored_moved_to_the_other_host_and_deleted() {
     on_site(|site| {
-        lives(site, "san", "whole");
+        lives(site, "san", "whole", PATHS);
         end(site, "whole", "/storage/volumes");
     });
 }
@@ -16,17 +19,16 @@ fn a_lun_is_grown_while_mounted_cloned_restored_moved_to_the_other_host_and_dele
 #[test]
 fn a_lun_among_others_in_a_flexvol_does_the_same() {
     on_site(|site| {
-        lives(site, "luns", "one-of-many");
+        lives(site, "luns", "one-of-many", PATHS);
         end(site, "one-of-many", "/storage/luns");
     });
 }
 
 /// From its create to its end, with as few mounts as there can be: each costs many seconds.
-fn lives(site: &ArraySite, backend: &str, volume: &str) {
+pub(crate) fn lives(site: &ArraySite, backend: &str, volume: &str, paths: &str) {
     let [one, two] = site.hosts.each_ref();
     one.create(volume, &format!("-o backend={backend}")).ok("create");
     one.hold(volume).ok("mount");
-    let paths = "[ $(multipath -ll 2>/dev/null | grep -c 'active ready') = 2 ]";
     one.guest().wait_for(paths, site::LIMIT).ok("a path by each interface");
     let refused = two.shell(volume, "ls /data");
     assert!(!refused.is_ok() && refused.stderr.contains("node `node1`"), "{refused:?}");
