@@ -30,7 +30,7 @@ pub async fn a_group_snapshot_is_of_one_instant_and_taken_once(trial: &Trial) {
     trial.write(&b, 4).await;
     assert_eq!(unchanged(groups.take_group(&both).await), first);
     for (handle, seen, content) in [(&a, &first[0], 1), (&b, &first[1], 2)] {
-        assert_eq!(snapshots_of(driver.as_ref(), handle).await, [seen.clone()]);
+        assert_eq!(snapshots_of(driver.as_ref(), handle).await, std::slice::from_ref(seen));
         must(snapshots.restore(handle, &both.snapshot).await);
         assert_eq!(trial.read(handle).await, content);
     }

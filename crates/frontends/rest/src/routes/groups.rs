@@ -80,7 +80,7 @@ fn known_group(orchestrator: &Orchestrator, name: &str) -> Result<(SnapshotName,
         _ => {
             let together = catalogue.snapshots().filter(|record| record.group.is_some());
             let names: BTreeSet<&str> = together.map(|record| record.name.as_str()).collect();
-            Err(Refusal::not_found("group snapshot called", name).nearest(name, names.into_iter()))
+            Err(Refusal::not_found("group snapshot called", name).nearest(name, names))
         }
     }
 }
