@@ -250,11 +250,15 @@ impl Driver for OntapDriver {
         }
         let for_good = found.choices().skip_recovery_queue;
         let mut deleted = volumes::delete(&self.array.client, &found.volume.uuid, for_good).await;
-        if deleted.as_ref().is_err_and(|error| error.refusal().is_some() && !error.is(ABSENT))
-            && self.array.config.kind != Kind::NasFlexGroup
-            && self.release(&[handle.as_str()], OPERATION).await?
-        {
-            deleted = volumes::delete(&self.array.client, &found.volume.uuid, for_good).await;
+        // It may lie in a consistency group; of a refusal with another reason, that one is told.
+        if deleted.as_ref().is_err_and(|error| error.kind() == Conflict) && self.can_group() {
+            match self.release(&[handle.as_str()], OPERATION).await {
+                Ok(true) => {
+                    deleted = volumes::delete(&self.array.client, &found.volume.uuid, for_good).await;
+                }
+                Err(error) if error.kind == Conflict => return Err(error),
+                Ok(false) | Err(_) => {}
+            }
         }
         match deleted {
             Err(error) if !error.is(ABSENT) => Err(fail(error)),

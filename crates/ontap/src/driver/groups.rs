@@ -14,7 +14,7 @@ use super::OntapDriver;
 use super::snapshots::mark;
 use crate::error::{ABSENT, CallError};
 use crate::layout::Found;
-use crate::wire::consistency_groups::{self, ConsistencyGroup};
+use crate::wire::consistency_groups::{self, ConsistencyGroup, GroupPicture};
 use crate::wire::snapshots::{self, Snapshot};
 
 const TAKE: &str = "take group snapshot";
@@ -30,7 +30,9 @@ impl Groups for OntapDriver {
         let name = name(&self.array.instance, request);
         let group = self.bind(&name, request).await?;
         let taken = self.take_bound(&group, request, &members).await;
-        if !matches!(&taken, Err(error) if error.kind == ErrorKind::Unreachable) {
+        // While the array may still be at it, the group stays: it tells whose those snapshots are.
+        let may_go_on = |kind| matches!(kind, ErrorKind::Unreachable | ErrorKind::Busy | ErrorKind::Internal);
+        if !taken.as_ref().is_err_and(|error| may_go_on(error.kind)) {
             self.unbind(&group, TAKE).await?;
         }
         taken
@@ -158,10 +160,21 @@ impl OntapDriver {
         let fail = self.array.error(operation);
         let (client, name) = (&self.array.client, request.snapshot.as_str());
         let picture = consistency_groups::find_picture(client, &group.uuid, name).await.map_err(&fail)?;
-        let Some(picture) = picture else { return Ok(false) };
-        match consistency_groups::delete_picture(client, &group.uuid, &picture.uuid).await {
-            Err(error) if !error.is(ABSENT) => Err(fail(error)),
-            _ => Ok(true),
+        match &picture {
+            Some(picture) => self.discard_one(group, picture, operation).await.map(|()| true),
+            None => Ok(false),
+        }
+    }
+
+    async fn discard_one(
+        &self,
+        group: &ConsistencyGroup,
+        picture: &GroupPicture,
+        operation: &'static str,
+    ) -> Result<()> {
+        match consistency_groups::delete_picture(&self.array.client, &group.uuid, &picture.uuid).await {
+            Err(error) if !error.is(ABSENT) => Err(self.array.error(operation)(error)),
+            _ => Ok(()),
         }
     }
 
@@ -172,7 +185,8 @@ impl OntapDriver {
         }
     }
 
-    /// Deletes consistency groups that interrupted work of ours has left around these volumes; says whether there were any.
+    /// Deletes consistency groups that interrupted work of ours has left around these volumes, and what they have taken:
+    /// nobody was told of it yet. Says whether there were any.
     ///
     /// # Errors
     /// `Conflict` for a group that is not ours: it is never dissolved.
@@ -194,6 +208,10 @@ impl OntapDriver {
             return Err(DriverError::new(ErrorKind::Conflict, operation, message));
         }
         for group in &groups {
+            let pictures = consistency_groups::list_pictures(client, &group.uuid).await;
+            for picture in pictures.map_err(self.array.error(operation))? {
+                self.discard_one(group, &picture, operation).await?;
+            }
             self.unbind(group, operation).await?;
         }
         Ok(!groups.is_empty())

@@ -130,6 +130,10 @@ impl Snapshots for OntapDriver {
 }
 
 impl OntapDriver {
+    pub(super) fn can_group(&self) -> bool {
+        self.groups().is_ok()
+    }
+
     pub(super) async fn snapshot(
         &self,
         found: &Found,

@@ -77,6 +77,10 @@ pub(crate) async fn find_picture(client: &Client, uuid: &str, name: &str) -> Res
     client.find(&pictures(uuid), &[("name", name), ("fields", "uuid")]).await
 }
 
+pub(crate) async fn list_pictures(client: &Client, uuid: &str) -> Result<Vec<GroupPicture>> {
+    client.list(&pictures(uuid), &[("fields", "uuid")]).await
+}
+
 /// Deletes the snapshots of all its volumes.
 pub(crate) async fn delete_picture(client: &Client, uuid: &str, picture: &str) -> Result<()> {
     client.delete(&format!("{}/{picture}", pictures(uuid)), &[]).await.map(drop)

@@ -120,27 +120,34 @@ async fn what_a_death_of_ours_has_left_bound_is_bound_anew_and_deleted() {
     let driver = array.driver();
     let [a, b] = volumes(driver.as_ref(), ["a", "b"]).await;
     let groups = groups(driver.as_ref());
-    // A process that dies when its group is made: the next call never comes.
-    let die = async |request: &GroupSnapshot| {
-        let fault = Fault {
-            calls: "POST *".to_owned(),
-            containing: None,
-            after: 1,
-            times: None,
-            effect: Effect::Drop,
-        };
+    // A process that dies when its group is made, or when all are taken: the next call never comes.
+    let die = async |request: &GroupSnapshot, calls: &str, after: usize| {
+        let fault =
+            Fault { calls: calls.to_owned(), containing: None, after, times: None, effect: Effect::Drop };
         array.sim.faults().add(fault);
         groups.take_group(request).await.unwrap_err();
         array.sim.faults().clear();
         assert_eq!(bound(&array).len(), 1);
     };
-    die(&group(&[a.clone(), b.clone()], "first")).await;
-    groups.take_group(&group(&[a.clone(), b.clone()], "second")).await.unwrap();
-    assert_eq!(bound(&array), [""; 0]);
-    assert_eq!(names(driver.as_ref(), &a).await, ["second"]);
-    die(&group(&[a.clone(), b.clone()], "third")).await;
+    let of = |name: &str| group(&[a.clone(), b.clone()], name);
+    for (n, (calls, after)) in [("POST *", 1), ("PATCH *", 0), ("PATCH *", 1)].into_iter().enumerate() {
+        die(&of("first"), calls, after).await;
+        let second = format!("second{n}");
+        groups.take_group(&of(&second)).await.unwrap();
+        assert_eq!(bound(&array), [""; 0]);
+        assert_eq!(names(driver.as_ref(), &a).await, [second.as_str()]);
+        assert_eq!(array.sim.state().list("snapshots").count(), 2, "{calls}: something is left of the first");
+        groups.delete_group(&of(&second)).await.unwrap();
+        die(&of("first"), calls, after).await;
+        groups.take_group(&of("first")).await.unwrap();
+        groups.delete_group(&of("first")).await.unwrap();
+        assert_eq!(array.sim.state().list("snapshots").count(), 0);
+    }
+    die(&of("third"), "PATCH *", 1).await;
     driver.delete(&a).await.unwrap();
     assert_eq!(bound(&array), [""; 0]);
+    groups.delete_group(&of("third")).await.unwrap();
+    assert_eq!(array.sim.state().list("snapshots").count(), 0);
 }
 
 #[tokio::test]
