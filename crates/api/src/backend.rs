@@ -48,6 +48,9 @@ pub struct CapabilitiesView {
     pub modify: bool,
     pub snapshots: bool,
     pub clones: bool,
+    /// Snapshots of several volumes at one instant.
+    #[serde(default)]
+    pub groups: bool,
     pub import: bool,
     /// Remembers that a volume was put to use, for instances that share it without a store.
     pub staging: bool,

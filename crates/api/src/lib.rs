@@ -25,7 +25,7 @@ pub use node::NodeView;
 pub use operation::{OperationState, OperationView};
 pub use page::{List, PageQuery};
 pub use quantity::Quantity;
-pub use snapshot::{SnapshotCreate, SnapshotView};
+pub use snapshot::{GroupCreate, GroupView, SnapshotCreate, SnapshotView};
 pub use status::{FindingView, Severity, VersionView};
 pub use volume::{
     AdoptFailure, AdoptRequest, AdoptResult, FenceRequest, FoundVolume, ImportRequest, RestoreRequest,

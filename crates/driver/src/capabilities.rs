@@ -10,6 +10,9 @@ pub struct Capabilities {
     pub modify: bool,
     pub snapshots: bool,
     pub clones: bool,
+    /// Snapshots of several volumes at one instant.
+    #[serde(default)]
+    pub groups: bool,
     pub import: bool,
     pub staging: bool,
 }
@@ -22,6 +25,7 @@ impl Capabilities {
             modify: driver.modify().is_some(),
             snapshots: driver.snapshots().is_some(),
             clones: driver.snapshots().is_some_and(|s| s.clones().is_some()),
+            groups: driver.snapshots().is_some_and(|s| s.groups().is_ok()),
             import: driver.import().is_some(),
             staging: driver.staging().is_some(),
         }

@@ -6,6 +6,7 @@
 
 pub mod claims;
 pub mod clones;
+pub mod groups;
 pub mod growth;
 pub mod imports;
 pub mod interruptions;
@@ -143,6 +144,11 @@ macro_rules! conformance {
                 a_permitted_volume_is_not_restored,
                 a_snapshot_goes_with_its_volume,
                 what_is_absent_has_no_snapshots;
+            groups:
+                a_group_snapshot_is_of_one_instant_and_taken_once,
+                each_member_of_a_group_is_a_snapshot_as_any_other,
+                a_group_snapshot_is_of_all_members_or_of_none,
+                a_deleted_group_leaves_nothing_and_the_volumes_alone;
             clones:
                 a_clone_of_a_snapshot_has_its_content_and_lives_alone,
                 a_clone_of_the_live_volume_has_its_content_and_lives_alone,
@@ -165,6 +171,8 @@ macro_rules! conformance {
                 an_interrupted_modification_can_be_repeated,
                 an_interrupted_snapshot_can_be_repeated,
                 an_interrupted_snapshot_deletion_can_be_repeated,
+                an_interrupted_group_snapshot_can_be_repeated,
+                an_interrupted_group_snapshot_can_be_taken_back,
                 an_interrupted_restore_can_be_repeated,
                 an_interrupted_clone_can_be_repeated,
                 an_interrupted_import_can_be_repeated;

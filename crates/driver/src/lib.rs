@@ -80,6 +80,14 @@ pub struct ModifyVolume {
     pub spec: VolumeSpec,
 }
 
+/// A snapshot of several volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupSnapshot {
+    /// Each once, in the order of their names; not empty.
+    pub members: BTreeSet<Handle>,
+    pub snapshot: SnapshotName,
+}
+
 /// A backend that has been opened.
 ///
 /// # Behavior
@@ -228,9 +236,37 @@ pub trait Snapshots: Send + Sync {
         true
     }
 
+    /// Snapshots of several volumes at one instant.
+    ///
+    /// # Errors
+    /// Why it cannot take them, to be read after "because".
+    fn groups(&self) -> Result<&dyn Groups, &'static str> {
+        Err("its snapshots are taken one after the other")
+    }
+
     fn clones(&self) -> Option<&dyn Clones> {
         None
     }
+}
+
+/// Snapshots of several volumes at one instant: one of the same name beside each of them.
+#[async_trait]
+pub trait Groups: Send + Sync {
+    /// # Behavior
+    /// All members get their snapshot or none does. Taken already, of just these members: `Unchanged`, with the content
+    /// of its first instant. The answer is in the order of the members. Each can be listed, restored, cloned and deleted
+    /// as any other.
+    ///
+    /// # Errors
+    /// Before anything changes: `NotFound` for a member that is not there, `Conflict` when one has such a snapshot that was
+    /// not taken with those of the others, or when the backend has bound it to what is not ours.
+    async fn take_group(&self, request: &GroupSnapshot) -> Result<Outcome<Vec<SnapshotState>>>;
+
+    /// Deletes the members' snapshots of this group, and whatever an interrupted [`take_group`](Groups::take_group) left.
+    ///
+    /// # Behavior
+    /// A snapshot of that name that was not taken with those of the others stays. What is absent, member or snapshot, is done. Repeating it is harmless.
+    async fn delete_group(&self, request: &GroupSnapshot) -> Result<Outcome<()>>;
 }
 
 /// New volumes with the content of others.

@@ -2,6 +2,7 @@
 
 mod clones;
 mod economy;
+mod groups;
 mod growth;
 mod import;
 mod modify;
@@ -248,7 +249,14 @@ impl Driver for OntapDriver {
             self.array.unmount(&found.volume).await.map_err(&fail)?;
         }
         let for_good = found.choices().skip_recovery_queue;
-        match volumes::delete(&self.array.client, &found.volume.uuid, for_good).await {
+        let mut deleted = volumes::delete(&self.array.client, &found.volume.uuid, for_good).await;
+        if deleted.as_ref().is_err_and(|error| error.refusal().is_some() && !error.is(ABSENT))
+            && self.array.config.kind != Kind::NasFlexGroup
+            && self.release(&[handle.as_str()], OPERATION).await?
+        {
+            deleted = volumes::delete(&self.array.client, &found.volume.uuid, for_good).await;
+        }
+        match deleted {
             Err(error) if !error.is(ABSENT) => Err(fail(error)),
             _ => {
                 self.array.known.forget(handle);

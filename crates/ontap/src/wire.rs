@@ -2,6 +2,7 @@
 
 pub(crate) mod aggregates;
 pub(crate) mod cluster;
+pub(crate) mod consistency_groups;
 pub(crate) mod exports;
 pub(crate) mod igroups;
 pub(crate) mod interfaces;

@@ -51,10 +51,13 @@ impl Queue {
             | Verb::Grow
             | Verb::Modify
             | Verb::Take
+            | Verb::TakeGroup
             | Verb::Restore => Queue::Create,
             Verb::Publish | Verb::Unpublish | Verb::Fence | Verb::MarkStaged => Queue::Publish,
             Verb::Find => Queue::Read,
-            Verb::Delete | Verb::DeleteSnapshot | Verb::Forget | Verb::Reconcile => Queue::Delete,
+            Verb::Delete | Verb::DeleteSnapshot | Verb::DeleteGroup | Verb::Forget | Verb::Reconcile => {
+                Queue::Delete
+            }
         }
     }
 }

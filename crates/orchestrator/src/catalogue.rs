@@ -103,6 +103,11 @@ impl Catalogue {
         self.snapshots.get(&(volume.clone(), name.clone())).map(|stored| stored.value.clone())
     }
 
+    /// The snapshots that were taken together by this name.
+    pub fn group(&self, name: &SnapshotName) -> Vec<Arc<SnapshotRecord>> {
+        self.snapshots().filter(|record| record.name == *name && record.group.is_some()).cloned().collect()
+    }
+
     pub fn classes(&self) -> impl Iterator<Item = &Arc<Class>> {
         self.classes.values().map(|stored| &stored.value)
     }

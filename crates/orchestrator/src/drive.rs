@@ -1,6 +1,7 @@
 //! The loop: look, ask what comes next, do that one thing, again. Everything that happens to a volume
 //! happens here: first try, retry, restart and repair.
 
+mod group;
 mod snapshot;
 mod way;
 
@@ -13,7 +14,7 @@ use model::{NodeIdentity, NodeName, Route, SnapshotName, VolumeId, VolumeState};
 use crate::admission::Queue;
 use crate::catalogue::Edit;
 use crate::orchestrator::Inner;
-use crate::record::{Goal, SnapshotRecord, VolumeRecord};
+use crate::record::{Goal, Group, SnapshotRecord, VolumeRecord};
 use crate::running::Operation;
 use crate::volume::in_use;
 use crate::volume::next::{Step, next};
@@ -49,6 +50,16 @@ impl Inner {
         operation: &Operation,
     ) -> Result<Option<Arc<SnapshotRecord>>> {
         self.patiently(operation, || self.drive_snapshot_once(id, name, operation)).await
+    }
+
+    /// Brings the snapshots of a group to what their records say, all of them. Empty: they are gone.
+    pub(crate) async fn drive_group(
+        &self,
+        group: &Group,
+        name: &SnapshotName,
+        operation: &Operation,
+    ) -> Result<Vec<Arc<SnapshotRecord>>> {
+        self.patiently(operation, || self.drive_group_once(group, name, operation)).await
     }
 
     async fn patiently<T, F: Future<Output = Result<T>>>(

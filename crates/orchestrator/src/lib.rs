@@ -34,7 +34,7 @@ pub use operation::{OperationState, OperationView, Verb};
 pub use orchestrator::{Elsewhere, Limits, Orchestrator, Periods, Room, Settings};
 pub use placement::Refusal;
 pub use record::{
-    Goal, NodeRecord, Origin, Publication, SnapshotRecord, SnapshotStatus, VolumeRecord, VolumeStatus,
+    Goal, Group, NodeRecord, Origin, Publication, SnapshotRecord, SnapshotStatus, VolumeRecord, VolumeStatus,
 };
 pub use request::{Answer, CreateRequest, ImportRequest, Request, without_prefix};
 pub use running::Ticket;

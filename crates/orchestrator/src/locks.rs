@@ -1,11 +1,11 @@
 //! One lock per volume, with a label that says who has it. Snapshots share their volume's.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
-use model::{BackendName, Handle, VolumeId};
+use model::{BackendName, Handle, SnapshotName, VolumeId};
 use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 
 use crate::operation::Verb;
@@ -14,6 +14,8 @@ use crate::operation::Verb;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Lockable {
     Volume(VolumeId),
+    /// A snapshot's name, while several volumes are snapshotted together.
+    Group(SnapshotName),
     /// A name on a backend, while it is being claimed.
     Handle(BackendName, Handle),
 }
@@ -71,6 +73,15 @@ impl Locks {
             }
             _ => vec![exclusive(changed).await],
         }
+    }
+
+    /// Several volumes to change, in the order of their names.
+    pub(crate) async fn all(&self, volumes: &BTreeSet<VolumeId>, verb: Verb) -> Vec<Guard> {
+        let mut guards = Vec::new();
+        for id in volumes {
+            guards.push(self.exclusive(Lockable::Volume(id.clone()), verb).await);
+        }
+        guards
     }
 
     fn find(&self, name: &Lockable) -> Arc<RwLock<()>> {

@@ -20,7 +20,7 @@ use crate::backend::{Backend, BackendHealth, BackendOrigin, BackendView, Familie
 use crate::catalogue::Catalogue;
 use crate::doctor::Inspect;
 use crate::leadership::{self, Answers, Ask, Leadership};
-use crate::locks::Locks;
+use crate::locks::{Lockable, Locks};
 use crate::metrics::Metrics;
 use crate::operation::{OperationView, Verb};
 use crate::request::{Answer, ImportRequest, Request};
@@ -427,7 +427,18 @@ impl Inner {
             let _source = self.locks.volumes(source, None, request.verb()).await;
             self.catch_up(source, true, operation).await?;
         }
-        let _locks = self.locks.volumes(request.volume(), source, request.verb()).await;
+        // The name before the volumes, as everybody does.
+        let _name = match request {
+            Request::TakeGroup { snapshot, .. } | Request::DeleteGroup { snapshot, .. } => {
+                Some(self.locks.exclusive(Lockable::Group(snapshot.clone()), request.verb()).await)
+            }
+            _ => None,
+        };
+        let volumes = self.changed_by(request);
+        let _locks = match source {
+            None => self.locks.all(&volumes, request.verb()).await,
+            some => self.locks.volumes(request.volume(), some, request.verb()).await,
+        };
         self.catch_up_for(request, operation).await?;
         match request {
             Request::Create(create) => self.create(create, operation).await,
@@ -443,6 +454,8 @@ impl Inner {
             Request::DeleteSnapshot { volume, snapshot } => {
                 self.delete_snapshot(volume, snapshot, operation).await
             }
+            Request::TakeGroup { snapshot, .. } => self.take_group(&volumes, snapshot, operation).await,
+            Request::DeleteGroup { snapshot, .. } => self.delete_group(&volumes, snapshot, operation).await,
             Request::Restore { volume, snapshot } => self.restore(volume, snapshot, operation).await,
             Request::Publish { volume, node, read_only, force, kept } => {
                 let wish = Wish { read_only: *read_only, force: *force, kept: *kept };
@@ -452,7 +465,9 @@ impl Inner {
             Request::Find { volume } => self.volume(volume).map(Answer::Volume),
             Request::Unpublish { volume, node } => self.unpublish(volume, node, operation).await,
             Request::MarkStaged { volume } => self.mark_staged(volume, operation).await,
-            Request::Reconcile { volume, strays } => self.reconcile(volume, strays, operation).await,
+            Request::Reconcile { volume, strays } => {
+                self.reconcile(volume, strays, &volumes, operation).await
+            }
         }
     }
 

@@ -110,6 +110,17 @@ pub struct SnapshotRecord {
     pub staged: bool,
     /// When it was taken, as the backend says, once it has been.
     pub created: Timestamp,
+    /// Whose snapshots were taken with it, at one instant and by the same name; it is deleted with them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<Group>,
+}
+
+/// Volumes of one backend that are snapshotted together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Group {
+    /// All of them, also those that have been deleted since, by their names on the backend.
+    pub members: BTreeMap<VolumeId, Handle>,
 }
 
 /// One node.

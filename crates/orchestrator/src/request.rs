@@ -2,6 +2,7 @@
 
 mod parameters;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::{
@@ -45,8 +46,21 @@ pub enum Request {
         volume: VolumeId,
         snapshot: SnapshotName,
     },
+    /// Takes snapshots of several volumes at one instant: [`take_group`](Request::take_group).
+    TakeGroup {
+        volume: VolumeId,
+        others: BTreeSet<VolumeId>,
+        snapshot: SnapshotName,
+    },
+    /// Refused for one that was taken with those of other volumes.
     DeleteSnapshot {
         volume: VolumeId,
+        snapshot: SnapshotName,
+    },
+    /// Deletes snapshots that were taken together: [`delete_group`](Request::delete_group).
+    DeleteGroup {
+        volume: VolumeId,
+        others: BTreeSet<VolumeId>,
         snapshot: SnapshotName,
     },
     Restore {
@@ -129,6 +143,8 @@ pub struct ImportRequest {
 pub enum Answer {
     Volume(Arc<VolumeRecord>),
     Snapshot(Arc<SnapshotRecord>),
+    /// One of each volume, in the order of their names.
+    Group(Vec<Arc<SnapshotRecord>>),
     Route(Route),
     Gone,
 }
@@ -156,6 +172,23 @@ impl CreateRequest {
 }
 
 impl Request {
+    /// # Errors
+    /// `Invalid` without volumes.
+    pub fn take_group(volumes: BTreeSet<VolumeId>, snapshot: SnapshotName) -> Result<Request> {
+        let (volume, others) = first(volumes)?;
+        Ok(Request::TakeGroup { volume, others, snapshot })
+    }
+
+    /// Of these volumes, all that the group has.
+    ///
+    /// # Errors
+    /// `Invalid` without volumes.
+    pub fn delete_group(volumes: BTreeSet<VolumeId>, snapshot: SnapshotName) -> Result<Request> {
+        let (volume, others) = first(volumes)?;
+        Ok(Request::DeleteGroup { volume, others, snapshot })
+    }
+
+    /// The first one, where there are several.
     pub fn volume(&self) -> &VolumeId {
         match self {
             Request::Create(request) => &request.volume,
@@ -166,7 +199,9 @@ impl Request {
             | Request::Delete { volume, .. }
             | Request::Forget { volume }
             | Request::Take { volume, .. }
+            | Request::TakeGroup { volume, .. }
             | Request::DeleteSnapshot { volume, .. }
+            | Request::DeleteGroup { volume, .. }
             | Request::Restore { volume, .. }
             | Request::Publish { volume, .. }
             | Request::Unpublish { volume, .. }
@@ -180,7 +215,9 @@ impl Request {
     pub fn snapshot(&self) -> Option<&SnapshotName> {
         match self {
             Request::Take { snapshot, .. }
+            | Request::TakeGroup { snapshot, .. }
             | Request::DeleteSnapshot { snapshot, .. }
+            | Request::DeleteGroup { snapshot, .. }
             | Request::Restore { snapshot, .. } => Some(snapshot),
             _ => None,
         }
@@ -197,7 +234,9 @@ impl Request {
             Request::Delete { .. } => Verb::Delete,
             Request::Forget { .. } => Verb::Forget,
             Request::Take { .. } => Verb::Take,
+            Request::TakeGroup { .. } => Verb::TakeGroup,
             Request::DeleteSnapshot { .. } => Verb::DeleteSnapshot,
+            Request::DeleteGroup { .. } => Verb::DeleteGroup,
             Request::Restore { .. } => Verb::Restore,
             Request::Publish { .. } => Verb::Publish,
             Request::Unpublish { .. } => Verb::Unpublish,
@@ -228,6 +267,13 @@ impl Answer {
         }
     }
 
+    pub fn group(self) -> Result<Vec<Arc<SnapshotRecord>>> {
+        match self {
+            Answer::Group(snapshots) => Ok(snapshots),
+            other => Err(other.unexpected("snapshots of a group")),
+        }
+    }
+
     pub fn route(self) -> Result<Route> {
         match self {
             Answer::Route(route) => Ok(route),
@@ -237,5 +283,12 @@ impl Answer {
 
     fn unexpected(self, wanted: &str) -> crate::Error {
         crate::Error::new(driver::ErrorKind::Internal, format!("expected {wanted}, got {self:?}"))
+    }
+}
+
+fn first(mut volumes: BTreeSet<VolumeId>) -> Result<(VolumeId, BTreeSet<VolumeId>)> {
+    match volumes.pop_first() {
+        Some(first) => Ok((first, volumes)),
+        None => Err(crate::Error::invalid("a group snapshot is of one volume at least")),
     }
 }

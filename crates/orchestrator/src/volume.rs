@@ -3,6 +3,7 @@
 mod create;
 mod delete;
 mod fence;
+mod group;
 mod grow;
 mod import;
 mod modify;

@@ -304,8 +304,10 @@ impl Cluster {
     ///
     /// # Errors
     /// It does not start.
-    pub fn serve_controller(&self, name: &str) -> Result<()> {
-        self.serve(name, vec![format!("--kubeconfig={}", self.path("admin.kubeconfig").display())])
+    pub fn serve_controller(&self, name: &str, words: &[&str]) -> Result<()> {
+        let mut all = vec![format!("--kubeconfig={}", self.path("admin.kubeconfig").display())];
+        all.extend(words.iter().map(|word| (*word).to_owned()));
+        self.serve(name, all)
     }
 
     /// Lets somebody do something with one of the programs: see the methods of the same names.
@@ -384,6 +386,14 @@ impl Cluster {
     /// The definitions of resources that snapshots need.
     pub fn definitions(&self) -> PathBuf {
         self.programs.definitions()
+    }
+
+    /// Those that snapshots of several volumes need besides.
+    ///
+    /// # Errors
+    /// They cannot be had.
+    pub fn group_definitions(&self) -> Result<PathBuf> {
+        self.programs.group_definitions()
     }
 
     /// The ends of the logs.

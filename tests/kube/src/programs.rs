@@ -49,16 +49,8 @@ impl Programs {
         let flags = format!("-s -w -X k8s.io/component-base/version.gitVersion={version}");
         go.build(&cluster, &flags, &fresh, &CLUSTER)?;
         go.build(&provisioner, "-s -w", &fresh, &PROVISIONER)?;
-        let definitions = go.folder_of(&cluster, SNAPSHOTS)?.join("config/crd");
-        let into = fresh.join("definitions");
-        fs::create_dir_all(&into)?;
-        for entry in fs::read_dir(&definitions)? {
-            let path = entry?.path();
-            let name = path.file_name().context("a folder's entry has a name")?.to_string_lossy();
-            if name.starts_with("snapshot.storage") {
-                fs::write(into.join(&*name), fs::read(&path)?)?;
-            }
-        }
+        let snapshots = go.folder_of(&cluster, SNAPSHOTS)?;
+        copy_definitions(&snapshots, "snapshot.storage", &fresh.join("definitions"))?;
         fs::rename(&fresh, &folder)?;
         Ok(Self(folder))
     }
@@ -67,10 +59,40 @@ impl Programs {
         self.0.join(name)
     }
 
+    /// A folder with the definitions of snapshots of several volumes, which are not among the others: most clusters have
+    /// none.
+    pub(crate) fn group_definitions(&self) -> Result<PathBuf> {
+        let name = self.0.file_name().context("a folder has a name")?.to_string_lossy().into_owned();
+        let cache = cache()?;
+        let folder = cache.join(name.replacen("kube", "groups", 1));
+        let _alone = lock(&cache, "kube")?;
+        if folder.exists() {
+            return Ok(folder);
+        }
+        let module = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/cluster");
+        let fresh = folder.with_extension("new");
+        copy_definitions(&Go::find(&cache)?.folder_of(&module, SNAPSHOTS)?, "groupsnapshot.storage", &fresh)?;
+        fs::rename(&fresh, &folder)?;
+        Ok(folder)
+    }
+
     /// The folder with the definitions of snapshots.
     pub(crate) fn definitions(&self) -> PathBuf {
         self.0.join("definitions")
     }
+}
+
+/// Those of a module whose names begin so.
+fn copy_definitions(module: &Path, beginning: &str, into: &Path) -> Result<()> {
+    fs::create_dir_all(into)?;
+    for entry in fs::read_dir(module.join("config/crd"))? {
+        let path = entry?.path();
+        let name = path.file_name().context("a folder's entry has a name")?.to_string_lossy();
+        if name.starts_with(beginning) {
+            fs::write(into.join(&*name), fs::read(&path)?)?;
+        }
+    }
+    Ok(())
 }
 
 /// Changes with any version.

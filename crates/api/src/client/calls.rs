@@ -8,9 +8,9 @@ use serde::de::DeserializeOwned;
 
 use super::{Client, ClientError, Started, VolumeFilter, Wait, json, text};
 use crate::{
-    AdoptRequest, AdoptResult, BackendView, ClassView, FenceRequest, FindingView, FoundVolume, ImportRequest,
-    List, NodeView, OperationView, PoolView, RestoreRequest, SnapshotCreate, SnapshotView, VersionView,
-    VolumeCreate, VolumeGrow, VolumeModify, VolumeView,
+    AdoptRequest, AdoptResult, BackendView, ClassView, FenceRequest, FindingView, FoundVolume, GroupCreate,
+    GroupView, ImportRequest, List, NodeView, OperationView, PoolView, RestoreRequest, SnapshotCreate,
+    SnapshotView, VersionView, VolumeCreate, VolumeGrow, VolumeModify, VolumeView,
 };
 
 type Result<T> = std::result::Result<T, ClientError>;
@@ -130,6 +130,19 @@ impl Client {
 
     pub async fn delete_snapshot(&self, of: &str, name: &str, wait: Wait) -> Result<Started<()>> {
         self.start(Method::DELETE, &snapshot(of, name), None, wait).await
+    }
+
+    /// Of several volumes at one instant.
+    pub async fn take_group(&self, wanted: &GroupCreate, wait: Wait) -> Result<Started<GroupView>> {
+        self.start(Method::POST, "/v1/groups", Some(json(wanted)), wait).await
+    }
+
+    pub async fn group(&self, name: &str) -> Result<GroupView> {
+        self.get(&group(name)).await
+    }
+
+    pub async fn delete_group(&self, name: &str, wait: Wait) -> Result<Started<()>> {
+        self.start(Method::DELETE, &group(name), None, wait).await
     }
 }
 
@@ -262,6 +275,10 @@ fn volume(name: &str) -> String {
 
 fn snapshot(volume: &str, name: &str) -> String {
     format!("/v1/volumes/{}/snapshots/{}", escape(volume), escape(name))
+}
+
+fn group(name: &str) -> String {
+    format!("/v1/groups/{}", escape(name))
 }
 
 fn target(path: &str, query: &[(&str, Option<&str>)]) -> String {

@@ -8,7 +8,10 @@ use std::task::Poll;
 use model::{Handle, Permit};
 
 use super::Trial;
-use super::trial::{changed, clones, import, must, resize, skip, snapshot, snapshots, snapshots_of};
+use super::groups::group;
+use super::trial::{
+    changed, clones, groups, import, must, resize, skip, snapshot, snapshots, snapshots_of, unchanged,
+};
 use crate::{CloneVolume, ImportVolume, Outcome, Result};
 
 /// More polls than any operation needs.
@@ -181,6 +184,46 @@ pub async fn an_interrupted_snapshot_deletion_can_be_repeated(trial: &Trial) {
         },
     )
     .await;
+}
+
+pub async fn an_interrupted_group_snapshot_can_be_repeated(trial: &Trial) {
+    let driver = trial.driver();
+    let Some(groups) = groups(driver.as_ref()) else { return };
+    let other = trial.fill("other", 5).await;
+    let request = |handle: &Handle| group([handle, &other], handle.as_str());
+    at_every_poll(
+        trial,
+        async |name| trial.fill(name, 1).await,
+        async |handle| groups.take_group(&request(handle)).await,
+        async |handle| {
+            assert_eq!(snapshots_of(driver.as_ref(), handle).await.len(), 1);
+            assert_eq!(snapshots_of(driver.as_ref(), &other).await.len(), 1);
+            unchanged(groups.take_group(&request(handle)).await);
+            changed(groups.delete_group(&request(handle)).await);
+        },
+    )
+    .await;
+}
+
+pub async fn an_interrupted_group_snapshot_can_be_taken_back(trial: &Trial) {
+    let driver = trial.driver();
+    let Some(groups) = groups(driver.as_ref()) else { return };
+    let other = trial.fill("other", 5).await;
+    for n in 1..=MOST {
+        let handle = trial.fill(&format!("v{n}"), 1).await;
+        let request = group([&handle, &other], "g");
+        let through = polled(groups.take_group(&request), n).await.map(must).is_some();
+        must(groups.delete_group(&request).await);
+        for member in [&handle, &other] {
+            assert_eq!(snapshots_of(driver.as_ref(), member).await, [], "dropped at poll {n}");
+        }
+        must(driver.delete(&handle).await);
+        trial.gone(&handle).await;
+        if through {
+            return;
+        }
+    }
+    panic!("not through after {MOST} polls");
 }
 
 pub async fn an_interrupted_restore_can_be_repeated(trial: &Trial) {

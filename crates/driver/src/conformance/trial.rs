@@ -8,8 +8,8 @@ use model::{
 
 use super::Fixture;
 use crate::{
-    Clones, CreateVolume, Driver, DriverError, ErrorKind, Import, Modify, ModifyVolume, Outcome, Resize,
-    Result, Snapshots, Staging,
+    Clones, CreateVolume, Driver, DriverError, ErrorKind, Groups, Import, Modify, ModifyVolume, Outcome,
+    Resize, Result, Snapshots, Staging,
 };
 
 /// One proof's array, with short words for what proofs do.
@@ -175,6 +175,21 @@ ability!(snapshots, Snapshots, "take snapshots", driver => driver.snapshots());
 ability!(clones, Clones, "clone", driver => driver.snapshots().and_then(|s| s.clones()));
 ability!(staging, Staging, "remember what was put to use", driver => driver.staging());
 ability!(import, Import, "import", driver => driver.import());
+
+/// The ability to snapshot several volumes at one instant, or says that it is skipped.
+pub(super) fn groups(driver: &dyn Driver) -> Option<&dyn Groups> {
+    match snapshots(driver)?.groups() {
+        Ok(groups) => Some(groups),
+        Err(reason) => {
+            assert!(!reason.is_empty(), "it does not say why");
+            skip(&format!(
+                "driver `{}` takes no snapshots of several volumes at one instant, because {reason}",
+                driver.info().driver
+            ));
+            None
+        }
+    }
+}
 
 #[allow(clippy::print_stderr, reason = "a skipped proof says why, to the person who runs the tests")]
 pub(super) fn skip(reason: &str) {

@@ -10,8 +10,8 @@ use super::array::{Picture, Volume};
 use super::driver::POOL;
 use super::{Call, MemoryDriver};
 use crate::{
-    CloneVolume, Clones, DriverError, ErrorKind, Import, ImportVolume, Modify, ModifyVolume, Outcome, Resize,
-    Result, Snapshots, Staging,
+    CloneVolume, Clones, DriverError, ErrorKind, GroupSnapshot, Groups, Import, ImportVolume, Modify,
+    ModifyVolume, Outcome, Resize, Result, Snapshots, Staging,
 };
 
 #[async_trait]
@@ -69,12 +69,7 @@ impl Snapshots for MemoryDriver {
             if let Some(picture) = volume.snapshots.get(snapshot) {
                 return Ok(Outcome::Unchanged(shown(handle, snapshot, picture)));
             }
-            let picture = Picture {
-                content: volume.content,
-                size: volume.size,
-                staged: volume.staged,
-                created: Timestamp::UNIX_EPOCH,
-            };
+            let picture = picture(volume, None);
             volume.snapshots.insert(snapshot.clone(), picture.clone());
             Ok(Outcome::Changed(shown(handle, snapshot, &picture)))
         })
@@ -122,8 +117,62 @@ impl Snapshots for MemoryDriver {
         .await
     }
 
+    fn groups(&self) -> Result<&dyn Groups, &'static str> {
+        Ok(self)
+    }
+
     fn clones(&self) -> Option<&dyn Clones> {
         Some(self)
+    }
+}
+
+#[async_trait]
+impl Groups for MemoryDriver {
+    async fn take_group(&self, request: &GroupSnapshot) -> Result<Outcome<Vec<SnapshotState>>> {
+        const OPERATION: &str = "take group snapshot";
+        let GroupSnapshot { members, snapshot } = request;
+        self.call(Call::TakeGroup, OPERATION, |state| {
+            let mut taken = Vec::new();
+            for handle in members {
+                let Some(picture) = self.ours(state, handle, OPERATION)?.snapshots.get(snapshot) else {
+                    continue;
+                };
+                if picture.group.as_ref() != Some(members) {
+                    let message = format!("`{handle}` has a snapshot `{snapshot}` that is not of this group");
+                    return Err(DriverError::new(ErrorKind::Conflict, OPERATION, message));
+                }
+                taken.push(shown(handle, snapshot, picture));
+            }
+            if taken.len() == members.len() {
+                return Ok(Outcome::Unchanged(taken));
+            }
+            let mut all = Vec::new();
+            for handle in members {
+                let volume = self.ours(state, handle, OPERATION)?;
+                let picture = picture(volume, Some(members.clone()));
+                all.push(shown(handle, snapshot, &picture));
+                volume.snapshots.insert(snapshot.clone(), picture);
+            }
+            Ok(Outcome::Changed(all))
+        })
+        .await
+    }
+
+    async fn delete_group(&self, request: &GroupSnapshot) -> Result<Outcome<()>> {
+        self.call(Call::DeleteGroup, "delete group snapshot", |state| {
+            let mut changed = false;
+            for handle in &request.members {
+                if state.volumes.contains_key(handle) {
+                    let volume = self.ours(state, handle, "delete group snapshot")?;
+                    let is_of = |picture: &Picture| picture.group.as_ref() == Some(&request.members);
+                    if volume.snapshots.get(&request.snapshot).is_some_and(is_of) {
+                        changed |= volume.snapshots.remove(&request.snapshot).is_some();
+                    }
+                }
+            }
+            Ok(if changed { Outcome::Changed(()) } else { Outcome::Unchanged(()) })
+        })
+        .await
     }
 }
 
@@ -212,6 +261,17 @@ impl Staging for MemoryDriver {
             })
         })
         .await
+    }
+}
+
+/// What the volume holds now.
+fn picture(volume: &Volume, group: Option<BTreeSet<Handle>>) -> Picture {
+    Picture {
+        content: volume.content,
+        size: volume.size,
+        staged: volume.staged,
+        created: Timestamp::UNIX_EPOCH,
+        group,
     }
 }
 

@@ -49,6 +49,8 @@ pub(super) struct Picture {
     pub(super) size: Bytes,
     pub(super) staged: bool,
     pub(super) created: Timestamp,
+    /// Whose pictures were taken with it.
+    pub(super) group: Option<BTreeSet<Handle>>,
 }
 
 impl MemoryArray {

@@ -19,6 +19,8 @@ pub enum Call {
     Grow,
     Modify,
     Take,
+    TakeGroup,
+    DeleteGroup,
     DeleteSnapshot,
     ListSnapshots,
     Restore,

@@ -31,7 +31,11 @@ impl Identity for Service {
             |r#type: service::Type| Type::Service(plugin_capability::Service { r#type: r#type.into() });
         let growth = VolumeExpansion { r#type: volume_expansion::Type::Online.into() };
         // Those of the plugin as a whole, whichever part of it is asked.
-        let mut types = vec![service(service::Type::ControllerService), Type::VolumeExpansion(growth)];
+        let mut types = vec![
+            service(service::Type::ControllerService),
+            service(service::Type::GroupControllerService),
+            Type::VolumeExpansion(growth),
+        ];
         if self.topology {
             types.push(service(service::Type::VolumeAccessibilityConstraints));
         }

@@ -6,6 +6,7 @@
 mod capability;
 mod controller;
 mod error;
+mod groups;
 mod health;
 mod identity;
 mod names;
@@ -40,6 +41,9 @@ pub struct CsiSettings {
     /// So many volumes a node may have; `None`: as many as there are.
     pub most_volumes: Option<NonZeroU32>,
 }
+
+/// What sidecars add to parameters by themselves begins so.
+pub(crate) const ADDED: &str = "csi.storage.k8s.io/";
 
 /// The name of the plugin where nobody chose one.
 pub const DEFAULT_NAME: &str = "csi.leister.io";

@@ -18,6 +18,7 @@ use tracing::{Instrument, Level};
 
 use crate::registration::Registration;
 use crate::wire::controller_server::ControllerServer;
+use crate::wire::group_controller_server::GroupControllerServer;
 use crate::wire::identity_server::IdentityServer;
 use crate::wire::node_server::NodeServer;
 use crate::{CsiError, CsiSettings, shown, status};
@@ -105,7 +106,8 @@ impl Plugin {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let serving = tonic::transport::Server::builder()
             .add_service(IdentityServer::new(service))
-            .add_optional_service(controller.map(ControllerServer::new))
+            .add_optional_service(controller.clone().map(ControllerServer::new))
+            .add_optional_service(controller.map(GroupControllerServer::new))
             .add_optional_service(node.map(NodeServer::new))
             .serve_with_incoming_shutdown(connections(self.listener), async {
                 let _ = stopped.await;

@@ -1,11 +1,14 @@
 //! Volumes and snapshots in the protocol's words.
 
+use std::sync::Arc;
+
+use jiff::Timestamp;
 use model::{Bytes, SnapshotName, Source, VolumeId};
 use orchestrator::{SnapshotRecord, SnapshotStatus, VolumeRecord, VolumeStatus};
 
 use crate::places::Places;
 use crate::wire::volume_content_source::{self, SnapshotSource, VolumeSource};
-use crate::wire::{Snapshot, Volume, VolumeContentSource};
+use crate::wire::{Snapshot, Volume, VolumeContentSource, VolumeGroupSnapshot};
 
 /// Between the parts of a snapshot's id, none of which can have it.
 const SEPARATOR: char = '/';
@@ -21,23 +24,36 @@ pub(crate) fn volume(record: &VolumeRecord, places: &Places) -> Volume {
 }
 
 pub(crate) fn snapshot(record: &SnapshotRecord) -> Snapshot {
-    let since = record.created;
     Snapshot {
         size_bytes: number(record.size),
         snapshot_id: snapshot_id(record),
         source_volume_id: record.volume.to_string(),
-        creation_time: Some(prost_types::Timestamp {
-            seconds: since.as_second(),
-            nanos: since.subsec_nanosecond(),
-        }),
+        creation_time: Some(time(record.created)),
         ready_to_use: record.status() == SnapshotStatus::Ready,
+        // A group's id is its name.
+        group_snapshot_id: record.group.as_ref().map(|_| record.name.to_string()).unwrap_or_default(),
         ..Snapshot::default()
+    }
+}
+
+/// As ready as the least of them, and as old as the first.
+pub(crate) fn group(records: &[Arc<SnapshotRecord>]) -> VolumeGroupSnapshot {
+    VolumeGroupSnapshot {
+        group_snapshot_id: records.first().map(|record| record.name.to_string()).unwrap_or_default(),
+        snapshots: records.iter().map(|record| snapshot(record)).collect(),
+        creation_time: records.iter().map(|record| record.created).min().map(time),
+        ready_to_use: records.iter().all(|record| record.status() == SnapshotStatus::Ready),
     }
 }
 
 /// `volume/snapshot`.
 pub(crate) fn snapshot_id(record: &SnapshotRecord) -> String {
-    format!("{}{SEPARATOR}{}", record.volume, record.name)
+    member_id(&record.volume, &record.name)
+}
+
+/// That of a volume's snapshot of this name.
+pub(crate) fn member_id(volume: &VolumeId, name: &SnapshotName) -> String {
+    format!("{volume}{SEPARATOR}{name}")
 }
 
 /// The parts of a snapshot's id; `None` for what can be no snapshot of ours.
@@ -57,6 +73,10 @@ pub(crate) fn is_there(record: &VolumeRecord) -> bool {
 /// Sizes are signed on the wire.
 pub(crate) fn number(size: Bytes) -> i64 {
     i64::try_from(size.get()).unwrap_or(i64::MAX)
+}
+
+fn time(at: Timestamp) -> prost_types::Timestamp {
+    prost_types::Timestamp { seconds: at.as_second(), nanos: at.subsec_nanosecond() }
 }
 
 fn source(source: &Source) -> VolumeContentSource {

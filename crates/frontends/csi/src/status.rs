@@ -17,6 +17,14 @@ pub(crate) fn unsupported(error: Error) -> Status {
     }
 }
 
+/// The same, for volumes that may not be such as can be handled together.
+pub(crate) fn apart(error: Error) -> Status {
+    match error.kind {
+        ErrorKind::Unsupported => Status::failed_precondition(error.sentence()),
+        _ => refused(error),
+    }
+}
+
 pub(crate) const fn code(kind: ErrorKind) -> Code {
     match kind {
         ErrorKind::Invalid | ErrorKind::Unsupported => Code::InvalidArgument,

@@ -2,6 +2,7 @@
 
 mod backends;
 mod classes;
+mod groups;
 mod nodes;
 mod operations;
 mod probes;
@@ -68,6 +69,8 @@ fn described() -> OpenApiRouter<Orchestrator> {
         .routes(routes!(snapshots::list))
         .routes(routes!(snapshots::list_of, snapshots::take))
         .routes(routes!(snapshots::find, snapshots::delete))
+        .routes(routes!(groups::take))
+        .routes(routes!(groups::find, groups::delete))
         .routes(routes!(backends::list, backends::create))
         .routes(routes!(backends::find, backends::delete))
         .routes(routes!(backends::pools))

@@ -1,12 +1,13 @@
 //! The orchestrator's values as the interface shows them.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use api::{
-    BackendHealth, BackendView, CapabilitiesView, ClassView, FindingView, FoundVolume, NodeView,
+    BackendHealth, BackendView, CapabilitiesView, ClassView, FindingView, FoundVolume, GroupView, NodeView,
     OperationState, OperationView, PoolView, Severity, SnapshotView, SourceView, VolumeView,
 };
-use model::{BackendName, Bytes, Class, Owner, Pool, VolumeState};
+use model::{BackendName, Bytes, Class, Owner, Pool, SnapshotName, VolumeState};
 use orchestrator::{Catalogue, Finding, NodeRecord, Origin, SnapshotRecord, VolumeRecord};
 
 use crate::status;
@@ -75,7 +76,13 @@ pub(crate) fn snapshot(record: &SnapshotRecord) -> SnapshotView {
         status: record.status().as_str().to_owned(),
         size: record.size.get(),
         created: record.created,
+        group: record.group.iter().flat_map(|group| group.members.keys()).map(ToString::to_string).collect(),
     }
+}
+
+pub(crate) fn group(name: &SnapshotName, records: &[Arc<SnapshotRecord>]) -> GroupView {
+    let snapshots = records.iter().map(|record| snapshot(record)).collect();
+    GroupView { name: name.to_string(), snapshots }
 }
 
 pub(crate) fn backend(view: &orchestrator::BackendView) -> BackendView {
@@ -99,6 +106,7 @@ pub(crate) fn backend(view: &orchestrator::BackendView) -> BackendView {
             modify: able.modify,
             snapshots: able.snapshots,
             clones: able.clones,
+            groups: able.groups,
             import: able.import,
             staging: able.staging,
         },

@@ -1,6 +1,6 @@
 //! Verbs on one volume: grow, modify, snapshot, restore, clone.
 
-use api::{Quantity, SourceView, VolumeCreate, VolumeGrow, VolumeModify};
+use api::{Client, GroupCreate, Quantity, SourceView, VolumeCreate, VolumeGrow, VolumeModify};
 use clap::Args;
 
 use super::create::{self, pair, size, snapshot_name};
@@ -34,6 +34,9 @@ pub(crate) struct SnapshotArgs {
     volume: String,
     /// Named after the time if left out
     name: Option<String>,
+    /// Of this volume too, at the same instant; all of them or none
+    #[arg(long, value_name = "VOLUME", value_delimiter = ',')]
+    with: Vec<String>,
     #[command(flatten)]
     follow: Follow,
 }
@@ -96,9 +99,22 @@ pub(crate) async fn modify(args: ModifyArgs) -> Result<()> {
 pub(crate) async fn snapshot(args: SnapshotArgs) -> Result<()> {
     let client = args.follow.client()?;
     let wanted = snapshot_name(args.name);
+    if !args.with.is_empty() {
+        let volumes = std::iter::once(args.volume).chain(args.with).collect();
+        return group(&client, GroupCreate { name: wanted.name, volumes }, &args.follow).await;
+    }
     let what = format!("snapshot/{}/{}", args.volume, wanted.name);
     let started = client.take_snapshot(&args.volume, &wanted, args.follow.first()).await?;
     match work::follow(&client, started, &args.follow, &what).await? {
+        Ended::Going(operation) => work::report(&what, "created", Some(&operation)),
+        Ended::Done(_) | Ended::Later => work::report(&what, "created", None),
+    }
+}
+
+async fn group(client: &Client, wanted: GroupCreate, follow: &Follow) -> Result<()> {
+    let what = format!("group/{}", wanted.name);
+    let started = client.take_group(&wanted, follow.first()).await?;
+    match work::follow(client, started, follow, &what).await? {
         Ended::Going(operation) => work::report(&what, "created", Some(&operation)),
         Ended::Done(_) | Ended::Later => work::report(&what, "created", None),
     }

@@ -30,7 +30,7 @@ pub(crate) struct DeleteArgs {
 /// Goes on after an error, so that one volume in use does not keep the others.
 pub(crate) async fn execute(args: DeleteArgs) -> Result<()> {
     let client = args.follow.client()?;
-    if matches!(args.kind, Deletable::Volume | Deletable::Snapshot) {
+    if matches!(args.kind, Deletable::Volume | Deletable::Snapshot | Deletable::Group) {
         let question = format!("delete {} {} and the data?", args.kind.as_str(), args.names.join(", "));
         work::confirm(&question, args.yes)?;
     }
@@ -56,6 +56,7 @@ async fn delete(client: &Client, args: &DeleteArgs, name: &str) -> Result<()> {
             })?;
             client.delete_snapshot(volume, snapshot, args.follow.first()).await?
         }
+        Deletable::Group => client.delete_group(name, args.follow.first()).await?,
         Deletable::Backend => api::Started::Done(client.delete_backend(name).await?),
         Deletable::Class => api::Started::Done(client.delete_class(name).await?),
         Deletable::Node => api::Started::Done(client.delete_node(name).await?),

@@ -27,6 +27,9 @@ pub(crate) enum Deletable {
     /// Named VOLUME/SNAPSHOT
     #[value(alias = "snapshots", alias = "s", alias = "snap", alias = "snaps")]
     Snapshot,
+    /// Snapshots that were taken together, by their name
+    #[value(alias = "groups", alias = "g")]
+    Group,
     #[value(alias = "backends", alias = "b", alias = "be")]
     Backend,
     #[value(alias = "classes", alias = "c", alias = "sc", alias = "storageclass")]
@@ -40,6 +43,7 @@ impl Deletable {
         match self {
             Deletable::Volume => "volume",
             Deletable::Snapshot => "snapshot",
+            Deletable::Group => "group",
             Deletable::Backend => "backend",
             Deletable::Class => "class",
             Deletable::Node => "node",

@@ -59,11 +59,18 @@ impl Shown for SnapshotView {
     }
 
     fn header(_: bool) -> Vec<&'static str> {
-        vec!["VOLUME", "NAME", "STATUS", "SIZE", "AGE"]
+        vec!["VOLUME", "NAME", "STATUS", "SIZE", "GROUP", "AGE"]
     }
 
     fn row(&self, _: bool) -> Vec<String> {
-        vec![self.volume.clone(), self.name.clone(), self.status.clone(), size(self.size), age(self.created)]
+        vec![
+            self.volume.clone(),
+            self.name.clone(),
+            self.status.clone(),
+            size(self.size),
+            list(self.group.iter()),
+            age(self.created),
+        ]
     }
 }
 
@@ -98,6 +105,7 @@ impl Shown for BackendView {
                 (able.modify, "modify"),
                 (able.snapshots, "snapshot"),
                 (able.clones, "clone"),
+                (able.groups, "group"),
                 (able.import, "import"),
             ];
             cells.extend([

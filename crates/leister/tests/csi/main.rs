@@ -5,6 +5,7 @@
 
 mod client;
 mod crashes;
+mod groups;
 mod pending;
 mod places;
 #[path = "../cli/pools.rs"]

@@ -1,10 +1,11 @@
 //! Snapshots of a FlexVol, and what their comments say.
 
 use async_trait::async_trait;
-use driver::{Clones, DriverError, ErrorKind, Outcome, Result, Snapshots};
+use driver::{Clones, DriverError, ErrorKind, Groups, Outcome, Result, Snapshots};
 use model::{Bytes, Handle, Layout, SnapshotName, SnapshotState, VolumeState};
 
 use super::OntapDriver;
+use crate::config::Kind;
 use crate::error::{ABSENT, EXISTS, SNAPSHOT_BUSY};
 use crate::layout::Found;
 use crate::wire::snapshots::{self, Snapshot};
@@ -24,8 +25,7 @@ impl Snapshots for OntapDriver {
         if self.array.config.kind.is_economy() {
             return self.take_beside(&found, snapshot, TAKE).await;
         }
-        let staged = found.tag.as_ref().is_none_or(|tag| tag.staged);
-        let comment = format!("{}; size {}", if staged { STAGED } else { BLANK }, found.size().get());
+        let comment = mark(&found, None);
         let (client, volume) = (&self.array.client, &found.volume.uuid);
         let fresh = match snapshots::create(client, volume, snapshot.as_str(), &comment).await {
             Ok(()) => true,
@@ -53,21 +53,8 @@ impl Snapshots for OntapDriver {
         let Some(seen) = snapshots::find(client, volume, snapshot.as_str()).await.map_err(&fail)? else {
             return Ok(Outcome::Unchanged(()));
         };
-        match snapshots::delete(client, volume, &seen.uuid).await {
-            Ok(()) => Ok(Outcome::Changed(())),
-            Err(error) if error.is(ABSENT) => Ok(Outcome::Changed(())),
-            Err(error) if error.is(&[SNAPSHOT_BUSY]) => {
-                let children = volumes::children(client, &self.array.svm, handle.as_str(), snapshot.as_str());
-                let children = children.await.map_err(&fail)?;
-                let names = children.iter().map(|child| format!("`{}`", child.name)).collect::<Vec<_>>();
-                let message = format!(
-                    "clones of it are still being split from it: {}; try again when they are done",
-                    names.join(", ")
-                );
-                Err(DriverError::new(ErrorKind::Busy, OPERATION, message).because(error))
-            }
-            Err(error) => Err(fail(error)),
-        }
+        self.delete_seen(&found, &seen, OPERATION).await?;
+        Ok(Outcome::Changed(()))
     }
 
     async fn list_snapshots(&self, handle: &Handle) -> Result<Vec<SnapshotState>> {
@@ -127,6 +114,16 @@ impl Snapshots for OntapDriver {
         self.array.config.kind.is_economy()
     }
 
+    fn groups(&self) -> Result<&dyn Groups, &'static str> {
+        match self.array.config.kind {
+            Kind::Nas | Kind::San => Ok(self),
+            Kind::NasFlexGroup => Err("ONTAP's consistency groups take FlexVols and no FlexGroups"),
+            Kind::NasEconomy | Kind::SanEconomy => {
+                Err("its volumes share FlexVols, and a snapshot of one of them is a copy made on its own")
+            }
+        }
+    }
+
     fn clones(&self) -> Option<&dyn Clones> {
         Some(self)
     }
@@ -146,8 +143,34 @@ impl OntapDriver {
         })
     }
 
+    pub(super) async fn delete_seen(
+        &self,
+        found: &Found,
+        seen: &Snapshot,
+        operation: &'static str,
+    ) -> Result<()> {
+        let fail = self.array.error(operation);
+        let client = &self.array.client;
+        match snapshots::delete(client, &found.volume.uuid, &seen.uuid).await {
+            Ok(()) => Ok(()),
+            Err(error) if error.is(ABSENT) => Ok(()),
+            Err(error) if error.is(&[SNAPSHOT_BUSY]) => {
+                let volume = found.handle.as_str();
+                let children = volumes::children(client, &self.array.svm, volume, &seen.name);
+                let children = children.await.map_err(&fail)?;
+                let names = children.iter().map(|child| format!("`{}`", child.name)).collect::<Vec<_>>();
+                let message = format!(
+                    "clones of it are still being split from it: {}; try again when they are done",
+                    names.join(", ")
+                );
+                Err(DriverError::new(ErrorKind::Busy, operation, message).because(error))
+            }
+            Err(error) => Err(fail(error)),
+        }
+    }
+
     /// Its size at that time is kept in its comment, as the array does not tell it.
-    fn shown(&self, found: &Found, snapshot: &Snapshot) -> Option<SnapshotState> {
+    pub(super) fn shown(&self, found: &Found, snapshot: &Snapshot) -> Option<SnapshotState> {
         Some(SnapshotState {
             volume: found.handle.clone(),
             name: SnapshotName::new(&snapshot.name).ok()?,
@@ -155,6 +178,13 @@ impl OntapDriver {
             size: kept_size(snapshot).unwrap_or_else(|| found.size()),
         })
     }
+}
+
+/// What the comment of a snapshot taken now says, by the consistency group that takes it if one does.
+pub(super) fn mark(found: &Found, group: Option<&str>) -> String {
+    let staged = found.tag.as_ref().is_none_or(|tag| tag.staged);
+    let group = group.map(|group| format!("; group {group}")).unwrap_or_default();
+    format!("{}{group}; size {}", if staged { STAGED } else { BLANK }, found.size().get())
 }
 
 pub(super) fn is_mark(comment: &str) -> bool {

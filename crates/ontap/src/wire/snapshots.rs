@@ -20,6 +20,11 @@ struct NewSnapshot<'a> {
     comment: &'a str,
 }
 
+#[derive(Debug, Serialize)]
+struct Remark<'a> {
+    comment: &'a str,
+}
+
 const FIELDS: &str = "name,uuid,create_time,comment,owners";
 
 /// The oldest first.
@@ -35,6 +40,11 @@ pub(crate) async fn find(client: &Client, volume: &str, name: &str) -> Result<Op
 
 pub(crate) async fn create(client: &Client, volume: &str, name: &str, comment: &str) -> Result<()> {
     client.post(&path(volume), &NewSnapshot { name, comment }).await
+}
+
+/// Changes what its comment says.
+pub(crate) async fn remark(client: &Client, volume: &str, uuid: &str, comment: &str) -> Result<()> {
+    client.patch(&format!("{}/{uuid}", path(volume)), &[], &Remark { comment }).await.map(drop)
 }
 
 pub(crate) async fn delete(client: &Client, volume: &str, uuid: &str) -> Result<()> {

@@ -1,7 +1,7 @@
 //! What each operation costs in calls of the array; the table is in `NOTES.md`.
 
 use driver::conformance::Fixture;
-use driver::{CloneVolume, CreateVolume, ModifyVolume};
+use driver::{CloneVolume, CreateVolume, GroupSnapshot, ModifyVolume};
 use model::{Bytes, Permit, SnapshotName};
 
 use crate::array::{Array, request};
@@ -44,6 +44,14 @@ async fn costs(array: &Array) -> Vec<(&'static str, usize)> {
             ("restore", cost(array, snapshots.restore(&handle, &snapshot)).await),
             ("clone, a volume's first", cost(array, snapshots.clones().unwrap().clone_volume(&clone)).await),
             ("delete snapshot", cost(array, snapshots.delete_snapshot(&handle, &snapshot)).await),
+        ]);
+    }
+    if let Some(groups) = pictures.and_then(|snapshots| snapshots.groups().ok()) {
+        let members = [handle.clone(), other.handle.clone()].into();
+        let group = GroupSnapshot { members, snapshot: SnapshotName::new("g").unwrap() };
+        costs.extend([
+            ("take group, of two", cost(array, groups.take_group(&group)).await),
+            ("delete group, of two", cost(array, groups.delete_group(&group)).await),
         ]);
     }
     costs.push(("delete", cost(array, driver.delete(&handle)).await));

@@ -7,6 +7,7 @@ mod array;
 mod calls;
 mod conformance;
 mod faults;
+mod groups;
 mod inputs;
 mod modify;
 mod opening;

@@ -94,6 +94,7 @@ impl Request {
             | Request::Grow { .. }
             | Request::Modify { .. }
             | Request::Take { .. }
+            | Request::TakeGroup { .. }
             | Request::Find { .. }
             | Request::Unpublish { .. }
             | Request::MarkStaged { .. } => true,
@@ -101,6 +102,7 @@ impl Request {
             Request::Delete { .. }
             | Request::Forget { .. }
             | Request::DeleteSnapshot { .. }
+            | Request::DeleteGroup { .. }
             | Request::Restore { .. }
             | Request::Fence { .. }
             | Request::Reconcile { .. } => false,

@@ -193,6 +193,7 @@ impl Inner {
                 size: seen.size,
                 staged: true,
                 created: seen.created,
+                group: None,
             }))
         }));
         if edits.is_empty() { Ok(()) } else { self.writer.commit(edits).await }

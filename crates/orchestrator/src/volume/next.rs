@@ -1,8 +1,10 @@
 //! What comes next. Pure: the record and what the backend shows decide, nothing else.
 
+use std::sync::Arc;
+
 use model::{Bytes, NodeName, Owner, SnapshotName, SnapshotState, VolumeState};
 
-use crate::record::{Goal, Origin, SnapshotRecord, VolumeRecord};
+use crate::record::{Goal, Group, Origin, SnapshotRecord, VolumeRecord};
 
 /// The one thing to do now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,6 +187,33 @@ pub(crate) fn next_snapshot(record: &SnapshotRecord, seen: Option<&SnapshotState
         (Goal::Exist, Some(_)) => SnapshotStep::Settle,
         (Goal::Gone, Some(_)) => SnapshotStep::Delete,
         (Goal::Gone, None) => SnapshotStep::Drop,
+    }
+}
+
+/// What comes next for snapshots that are taken together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum GroupStep {
+    /// All of them, and then the records say so.
+    Take,
+    /// None of them shall be any more: the records first.
+    Revoke,
+    /// All of them, and then the records.
+    Delete,
+    Done,
+}
+
+/// What the backend has is asked for by doing: to take and to delete a group is idempotent, and ends what a death left.
+pub(crate) fn next_group(group: &Group, records: &[Arc<SnapshotRecord>]) -> GroupStep {
+    let gone = records.iter().filter(|record| record.goal == Goal::Gone).count();
+    let is_whole = records.len() == group.members.len();
+    let is_settled = records.iter().all(|record| record.settled);
+    match gone {
+        0 if is_settled => GroupStep::Done,
+        0 if is_whole => GroupStep::Take,
+        // A volume has gone before it was snapshotted with the others.
+        0 => GroupStep::Revoke,
+        some if some < records.len() => GroupStep::Revoke,
+        _ => GroupStep::Delete,
     }
 }
 

@@ -1,3 +1,5 @@
+use std::collections::BTreeSet;
+
 use driver::Retry;
 use model::{NodeName, VolumeId};
 
@@ -13,6 +15,7 @@ impl Inner {
         &self,
         id: &VolumeId,
         strays: &[NodeName],
+        locked: &BTreeSet<VolumeId>,
         operation: &Operation,
     ) -> Result<Answer> {
         let driven = match self.drive(id, operation).await {
@@ -39,7 +42,7 @@ impl Inner {
             .writer
             .catalogue()
             .snapshots_of(id)
-            .filter(|s| s.is_unfinished())
+            .filter(|s| s.is_unfinished() && s.group.is_none())
             .map(|s| s.name.clone())
             .collect();
         for name in names {
@@ -50,6 +53,7 @@ impl Inner {
                 return Err(error);
             }
         }
+        self.reconcile_groups(id, locked, operation).await?;
         Ok(Answer::Volume(record))
     }
 

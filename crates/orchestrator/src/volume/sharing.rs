@@ -36,6 +36,8 @@ impl Inner {
             | Request::Forget { .. }
             | Request::Unpublish { .. }
             | Request::MarkStaged { .. }
+            | Request::TakeGroup { .. }
+            | Request::DeleteGroup { .. }
             | Request::Reconcile { .. } => return Ok(()),
         };
         self.catch_up(request.volume(), with_snapshots, operation).await

@@ -24,6 +24,13 @@ impl Inner {
             return Err(Error::new(ErrorKind::Busy, message));
         }
         let found = self.writer.catalogue().snapshot(id, name);
+        if let Some(snapshot) = found.as_ref().filter(|s| s.group.is_some() && s.is_unfinished()) {
+            let message = format!(
+                "snapshot `{name}` of volume `{id}` is {}, with those of other volumes",
+                snapshot.status().as_str()
+            );
+            return Err(Error::new(ErrorKind::Busy, message));
+        }
         if let Some(snapshot) = &found
             && snapshot.goal == Goal::Gone
         {
@@ -39,6 +46,7 @@ impl Inner {
                 size: volume.spec.size,
                 staged: volume.staged,
                 created: Timestamp::now(),
+                group: None,
             };
             self.writer.commit(vec![Edit::PutSnapshot(Arc::new(snapshot))]).await?;
         }
@@ -62,6 +70,19 @@ impl Inner {
         operation: &Operation,
     ) -> Result<Answer> {
         let snapshot = self.snapshot(id, name)?;
+        if let Some(group) = &snapshot.group {
+            let others = group.members.keys().filter(|other| *other != id).map(|other| format!("`{other}`"));
+            let others: Vec<String> = others.collect();
+            let message = format!(
+                "snapshot `{name}` of volume `{id}` was taken as a group{}, and is deleted only as that",
+                if others.is_empty() {
+                    String::new()
+                } else {
+                    format!(" with those of {}", others.join(", "))
+                }
+            );
+            return Err(Error::invalid(message).hint(format!("`leister delete group {name}`")));
+        }
         if self.volume(id)?.restoring.as_ref() == Some(name) {
             let message = format!("snapshot `{name}` is being restored to volume `{id}`");
             return Err(Error::new(ErrorKind::InUse, message));

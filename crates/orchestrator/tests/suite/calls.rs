@@ -30,6 +30,9 @@ fn each_operation_makes_the_calls_it_states() {
                 Request::DeleteSnapshot { volume: id("v"), snapshot: snap("s") },
                 vec![Call::ListSnapshots, Call::DeleteSnapshot],
             ),
+            (take_group(&["v", "c"], "g"), vec![Call::TakeGroup]),
+            (take_group(&["v", "c"], "g"), vec![]),
+            (delete_group(&["v", "c"], "g"), vec![Call::DeleteGroup]),
             (delete("v"), vec![Call::Observe, Call::Delete]),
             (Request::Forget { volume: id("c") }, vec![]),
             (

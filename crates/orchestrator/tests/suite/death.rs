@@ -158,6 +158,60 @@ fn a_snapshots_deletion() {
     dies_at_every_point(Bytes::gib(10), one_snapshot, &request, no_faults, no_verdict);
 }
 
+async fn two_volumes(house: &House, o: &Orchestrator) {
+    for name in ["v", "w"] {
+        run(o, create(name, Bytes::gib(1))).await.unwrap();
+        house.array.write(&handle(name), 7);
+    }
+}
+
+/// Whether both volumes have it, on the array and in the records; half a group is neither.
+fn has_group(house: &House, o: &Orchestrator, name: &str) -> bool {
+    let there = |volume| house.array.snapshots(&handle(volume)).contains(&snap(name));
+    assert_eq!(there("v"), there("w"), "half a group is left");
+    let group = o.catalogue().group(&snap(name));
+    assert_eq!(group.len(), if there("v") { 2 } else { 0 });
+    there("v")
+}
+
+#[test]
+fn a_group_snapshot() {
+    let request = take_group(&["w", "v"], "g");
+    dies_at_every_point(Bytes::gib(10), two_volumes, &request, no_faults, |house, o, died| {
+        assert!(has_group(house, o, "g") || died);
+    });
+}
+
+#[test]
+fn a_group_snapshot_that_the_array_refuses() {
+    let refuse = |house: &House| house.faults().always(Call::TakeGroup, Fault::Refuse(Kind::Internal));
+    let request = take_group(&["v", "w"], "g");
+    dies_at_every_point(Bytes::gib(10), two_volumes, &request, refuse, |house, o, died| {
+        assert!(!has_group(house, o, "g") || died);
+    });
+}
+
+#[test]
+fn a_group_snapshot_whose_reply_is_lost_for_good() {
+    let lose = |house: &House| house.faults().always(Call::TakeGroup, Fault::LoseReply);
+    let request = take_group(&["v", "w"], "g");
+    dies_at_every_point(Bytes::gib(10), two_volumes, &request, lose, |house, o, died| {
+        assert!(!has_group(house, o, "g") || died);
+    });
+}
+
+#[test]
+fn a_group_snapshots_deletion() {
+    let prepare = async |house: &House, o: &Orchestrator| {
+        two_volumes(house, o).await;
+        run(o, take_group(&["v", "w"], "g")).await.unwrap();
+    };
+    let request = delete_group(&["v", "w"], "g");
+    dies_at_every_point(Bytes::gib(10), prepare, &request, no_faults, |house, o, died| {
+        assert!(!has_group(house, o, "g") || died);
+    });
+}
+
 #[test]
 fn a_clone_of_a_snapshot() {
     let request = clone("c", "v", Some("s"));

@@ -214,6 +214,14 @@ pub fn take(name: &str, snapshot: &str) -> Request {
     Request::Take { volume: id(name), snapshot: snap(snapshot) }
 }
 
+pub fn take_group(names: &[&str], snapshot: &str) -> Request {
+    Request::take_group(names.iter().map(|name| id(name)).collect(), snap(snapshot)).unwrap()
+}
+
+pub fn delete_group(names: &[&str], snapshot: &str) -> Request {
+    Request::delete_group(names.iter().map(|name| id(name)).collect(), snap(snapshot)).unwrap()
+}
+
 pub fn restore(name: &str, snapshot: &str) -> Request {
     Request::Restore { volume: id(name), snapshot: snap(snapshot) }
 }

@@ -5,6 +5,7 @@ mod access;
 mod admin;
 mod calls;
 mod death;
+mod groups;
 mod house;
 mod incidents;
 mod lifecycle;

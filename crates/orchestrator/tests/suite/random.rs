@@ -17,7 +17,8 @@ struct Believed {
     content: u64,
     options: model::VolumeOptions,
     published: bool,
-    snapshots: BTreeMap<String, (u64, u64)>,
+    /// Content, size, and whether it was taken with those of others.
+    snapshots: BTreeMap<String, (u64, u64, bool)>,
 }
 
 type World = BTreeMap<String, Believed>;
@@ -40,7 +41,7 @@ impl Dice {
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const SNAPSHOTS: [&str; 3] = ["s", "t", "u"];
-const CALLS: [Call; 12] = [
+const CALLS: [Call; 14] = [
     Call::Observe,
     Call::Create,
     Call::Delete,
@@ -49,6 +50,8 @@ const CALLS: [Call; 12] = [
     Call::Grow,
     Call::Modify,
     Call::Take,
+    Call::TakeGroup,
+    Call::DeleteGroup,
     Call::DeleteSnapshot,
     Call::ListSnapshots,
     Call::Restore,
@@ -132,7 +135,7 @@ fn roll(dice: &mut Dice) -> Request {
     let name = dice.pick(&NAMES);
     let snapshot = dice.pick(&SNAPSHOTS);
     let size = Bytes::gib(1 + dice.roll(8));
-    match dice.roll(11) {
+    match dice.roll(13) {
         0 | 1 => create(name, size),
         2 => delete(name),
         3 => grow(name, size),
@@ -142,6 +145,8 @@ fn roll(dice: &mut Dice) -> Request {
         7 => clone(name, dice.pick(&NAMES), (dice.roll(2) == 0).then_some(snapshot)),
         8 => modify(name, dice.pick(&["0700", "0750", "0777"])),
         9 => publish(name, "n1"),
+        10 => take_group(&[name, dice.pick(&NAMES)], snapshot),
+        11 => delete_group(&[name, dice.pick(&NAMES), dice.pick(&NAMES)], snapshot),
         _ => unpublish(name, "n1"),
     }
 }
@@ -224,7 +229,7 @@ fn apply(world: &mut World, request: &Request) {
                         Some(snapshot) => origin
                             .snapshots
                             .get(snapshot.as_str())
-                            .map(|(content, size)| (origin, *content, *size)),
+                            .map(|(content, size, _)| (origin, *content, *size)),
                     })
                     .map(|(origin, content, size)| {
                         let options = origin.options.clone();
@@ -250,8 +255,23 @@ fn apply(world: &mut World, request: &Request) {
         }
         Request::Take { snapshot, .. } => {
             if let Some(volume) = world.get_mut(&name) {
-                let picture = (volume.content, volume.size);
+                let picture = (volume.content, volume.size, false);
                 volume.snapshots.entry(snapshot.to_string()).or_insert(picture);
+            }
+        }
+        Request::TakeGroup { volume, others, snapshot } => {
+            for member in others.iter().chain([volume]) {
+                if let Some(volume) = world.get_mut(member.as_str()) {
+                    let picture = (volume.content, volume.size, true);
+                    volume.snapshots.entry(snapshot.to_string()).or_insert(picture);
+                }
+            }
+        }
+        Request::DeleteGroup { volume, others, snapshot } => {
+            for member in others.iter().chain([volume]) {
+                if let Some(volume) = world.get_mut(member.as_str()) {
+                    volume.snapshots.retain(|name, (_, _, together)| name != snapshot.as_str() || !*together);
+                }
             }
         }
         Request::DeleteSnapshot { snapshot, .. } => {
@@ -261,7 +281,7 @@ fn apply(world: &mut World, request: &Request) {
         }
         Request::Restore { snapshot, .. } => {
             if let Some(volume) = world.get_mut(&name)
-                && let Some((content, _)) = volume.snapshots.get(snapshot.as_str())
+                && let Some((content, _, _)) = volume.snapshots.get(snapshot.as_str())
             {
                 volume.content = *content;
             }
@@ -291,7 +311,7 @@ fn agree(house: &House, o: &Orchestrator, world: &mut World, failed: Option<(Req
             .snapshots_of(&record.id)
             .map(|s| {
                 let content = house.array.read_snapshot(&record.handle, &s.name).unwrap();
-                (s.name.to_string(), (content, s.size.get()))
+                (s.name.to_string(), (content, s.size.get(), s.group.is_some()))
             })
             .collect();
         let volume = Believed {

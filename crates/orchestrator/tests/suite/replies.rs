@@ -13,6 +13,7 @@ async fn prepared(house: &House) -> Orchestrator {
     run(&o, take("v", "s")).await.unwrap();
     run(&o, create("p", Bytes::gib(1))).await.unwrap();
     run(&o, publish("p", "n1")).await.unwrap();
+    run(&o, take_group(&["p", "v"], "together")).await.unwrap();
     o
 }
 
@@ -27,6 +28,8 @@ fn requests() -> Vec<(Request, Vec<Call>)> {
             Request::DeleteSnapshot { volume: id("v"), snapshot: snap("s") },
             vec![Call::ListSnapshots, Call::DeleteSnapshot],
         ),
+        (take_group(&["p", "v"], "g"), vec![Call::TakeGroup]),
+        (delete_group(&["p", "v"], "together"), vec![Call::DeleteGroup]),
         (restore("v", "s"), vec![Call::Observe, Call::Restore]),
         (publish("v", "n1"), vec![Call::Observe, Call::Permit]),
         (unpublish("p", "n1"), vec![Call::Observe, Call::Forbid]),

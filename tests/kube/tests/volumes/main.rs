@@ -3,5 +3,6 @@
 
 mod claims;
 mod faults;
+mod groups;
 mod site;
 mod snapshots;

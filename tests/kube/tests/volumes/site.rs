@@ -11,6 +11,9 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Whose rights the sidecars have, by `deploy/kubernetes`.
 const ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
 
+/// Snapshots of several volumes at one instant are not for every cluster yet.
+const GROUPS: &str = "--feature-gates=CSIVolumeGroupSnapshot=true";
+
 pub(crate) struct Site {
     cluster: Cluster,
     peace: Peace,
@@ -35,25 +38,34 @@ impl Site {
         let started = Instant::now();
         let cluster = Cluster::start()?;
         let took = started.elapsed();
-        let definitions = cluster.definitions().display().to_string();
-        cluster.kubectl(&["apply", "-f", &definitions])?.ok()?;
+        for folder in [cluster.definitions(), cluster.group_definitions()?] {
+            cluster.kubectl(&["apply", "-f", &folder.display().to_string()])?.ok()?;
+        }
         cluster.apply(include_str!("../../../../deploy/kubernetes/leister.yaml"))?;
         cluster.apply(include_str!("../../../../deploy/kubernetes/classes.yaml"))?;
         for definition in ["volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses"] {
             cluster.wait(&format!("crd/{definition}.snapshot.storage.k8s.io"), "condition=Established")?;
         }
+        for definition in
+            ["volumegroupsnapshots", "volumegroupsnapshotcontents", "volumegroupsnapshotclasses"]
+        {
+            let definition = format!("crd/{definition}.groupsnapshot.storage.k8s.io");
+            cluster.wait(&definition, "condition=Established")?;
+        }
         cluster.apply(include_str!("../../../../deploy/kubernetes/snapshots.yaml"))?;
+        cluster.apply(include_str!("../../../../deploy/kubernetes/groups.yaml"))?;
         cluster.serve_leister(&[])?;
         let socket = cluster.path("kubelet/plugins/csi.leister.io/csi.sock");
         let address = format!("--csi-address={}", socket.display());
         // What was refused once is asked again sooner than it usually is.
         let words = [&address, "--timeout=60s", "--retry-interval-start=250ms", "--retry-interval-max=4s"];
-        for sidecar in ["csi-attacher", "csi-resizer", "csi-snapshotter"] {
+        for sidecar in ["csi-attacher", "csi-resizer"] {
             cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
         }
+        cluster.serve_sidecar("csi-snapshotter", ACCOUNT, &[&words[..], &[GROUPS]].concat())?;
         let provisioner = [&words[..], &["--extra-create-metadata"]].concat();
         cluster.serve_sidecar("csi-provisioner", ACCOUNT, &provisioner)?;
-        cluster.serve_controller("snapshot-controller")?;
+        cluster.serve_controller("snapshot-controller", &[GROUPS])?;
         println!("cluster up in {took:.1?}, with Leister and sidecars in {:.1?}", started.elapsed());
         Ok(Self { cluster, peace: Peace::default() })
     }

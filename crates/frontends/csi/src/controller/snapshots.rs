@@ -12,10 +12,7 @@ use crate::wire::{
     CreateSnapshotRequest, CreateSnapshotResponse, GetSnapshotResponse, ListSnapshotsRequest,
     ListSnapshotsResponse,
 };
-use crate::{names, shown, status};
-
-/// What a snapshotter adds by itself.
-const ADDED: &str = "csi.storage.k8s.io/";
+use crate::{ADDED, names, shown, status};
 
 /// # Behavior
 /// One that exists is answered with itself.

@@ -281,6 +281,10 @@ pub(super) async fn answer(
             (status, Json(view::volume(&record, &orchestrator.catalogue(), None))).into_response()
         }
         Ok(Answer::Snapshot(record)) => (status, Json(view::snapshot(&record))).into_response(),
+        Ok(Answer::Group(records)) => match records.first() {
+            Some(first) => (status, Json(view::group(&first.name, &records))).into_response(),
+            None => StatusCode::NO_CONTENT.into_response(),
+        },
         Ok(Answer::Gone | Answer::Route(_)) => StatusCode::NO_CONTENT.into_response(),
     })
 }

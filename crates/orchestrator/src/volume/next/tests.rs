@@ -267,6 +267,7 @@ fn every_snapshot_state_has_one_next_step() {
         size: Bytes::gib(1),
         staged: false,
         created: Timestamp::UNIX_EPOCH,
+        group: None,
     };
     let seen = SnapshotState {
         volume: Handle::new("h").unwrap(),
@@ -284,5 +285,38 @@ fn every_snapshot_state_has_one_next_step() {
         (Goal::Gone, true, false, SnapshotStep::Drop),
     ] {
         assert_eq!(next_snapshot(&record(goal, settled), there.then_some(&seen)), expected);
+    }
+}
+
+#[test]
+fn snapshots_of_a_group_are_taken_and_deleted_together() {
+    let id = |name| VolumeId::new(name).unwrap();
+    let members = ["a", "b"].map(|name| (id(name), Handle::new(name).unwrap())).into();
+    let group = crate::record::Group { members };
+    let record = |volume, goal, settled| {
+        Arc::new(SnapshotRecord {
+            format: 1,
+            volume: id(volume),
+            name: SnapshotName::new("s").unwrap(),
+            goal,
+            settled,
+            size: Bytes::gib(1),
+            staged: false,
+            created: Timestamp::UNIX_EPOCH,
+            group: Some(group.clone()),
+        })
+    };
+    let (exist, gone) = (Goal::Exist, Goal::Gone);
+    for (records, expected) in [
+        (vec![record("a", exist, false), record("b", exist, false)], GroupStep::Take),
+        (vec![record("a", exist, true), record("b", exist, false)], GroupStep::Take),
+        (vec![record("a", exist, true), record("b", exist, true)], GroupStep::Done),
+        (vec![record("a", exist, true)], GroupStep::Done),
+        (vec![record("a", exist, false)], GroupStep::Revoke),
+        (vec![record("a", gone, false), record("b", exist, true)], GroupStep::Revoke),
+        (vec![record("a", gone, false), record("b", gone, true)], GroupStep::Delete),
+        (vec![record("b", gone, true)], GroupStep::Delete),
+    ] {
+        assert_eq!(next_group(&group, &records), expected, "{records:?}");
     }
 }

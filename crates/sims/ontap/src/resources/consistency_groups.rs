@@ -94,12 +94,18 @@ fn change_member(change: &mut Change, group: &str, wanted: &Value) -> Result<()>
     match text(wanted, "provisioning_options.action") {
         Some("remove") => kept.retain(|own| *own != volume),
         Some("add") => {
-            let other =
-                change.state.list("consistency_groups").find(|own| members(own).any(|own| own == volume));
-            if let Some(other) = other {
+            if let Some(other) = group_of(change.state, &volume) {
                 let message =
                     format!("Volume {} is already in consistency group {}.", wanted["name"], other["name"]);
                 return Err(Refusal::new(409, 53_411_844, message).at("volumes"));
+            }
+            let record = change.state.find("volumes", &volume);
+            if record.is_some_and(|record| record["style"] == "flexgroup") {
+                let message = format!(
+                    "Volume {} is a FlexGroup volume, which no consistency group takes.",
+                    wanted["name"]
+                );
+                return Err(Refusal::new(400, 53_411_919, message).at("volumes"));
             }
             kept.push(volume);
         }
@@ -119,7 +125,7 @@ fn take(change: &mut Change, parents: &[String], body: Value) -> Result<String> 
     let name = text(&body, "name").ok_or_else(|| refusal::missing("name"))?.to_owned();
     let mut taken = Vec::new();
     for volume in members(&record) {
-        let wanted = json!({"name": name, "comment": text(&body, "comment").unwrap_or_default()});
+        let wanted = json!({"name": name});
         let key = snapshots::take(change, volume, &wanted).map_err(|inner| {
             let message = format!("The snapshot of the group failed: {}", inner.message);
             Refusal::new(inner.status, if inner.code == 1 { 53_411_921 } else { inner.code }, message)
@@ -154,6 +160,11 @@ fn delete_snapshot(change: &mut Change, key: &str) -> Result<()> {
     }
     change.state.remove("group_snapshots", key);
     Ok(())
+}
+
+/// The group that a volume is in.
+pub(crate) fn group_of<'a>(state: &'a State, volume: &str) -> Option<&'a Value> {
+    state.list("consistency_groups").find(|group| members(group).any(|own| own == volume))
 }
 
 fn members(group: &Value) -> impl Iterator<Item = &str> {

@@ -95,6 +95,14 @@ async fn a_group_snapshot_is_of_all_volumes_or_of_none() {
     assert_eq!(rest.get(&both).await["snapshot_volumes"].as_array().unwrap().len(), 2);
     let other = json!({"name": "other", "svm.name": "svm1", "volumes": [member("g1")]});
     assert_eq!(rest.bad("POST", "/application/consistency-groups", other).await.0, 409);
+    rest.good("PATCH", &first, json!({"nas": {"path": ""}})).await;
+    assert_eq!(rest.bad("DELETE", &first, Value::Null).await.0, 409, "it is in a group");
+    let body = json!({"name": "fg", "svm.name": "svm1", "size": 1 << 30, "style": "flexgroup", "aggregates": [{"name": "aggr1"}]});
+    rest.make("/storage/volumes", body).await;
+    let groups = "/application/consistency-groups";
+    let other = json!({"name": "other", "svm.name": "svm1", "volumes": [member("fg")]});
+    assert_eq!(rest.bad("POST", groups, other).await.0, 400, "no FlexGroups");
     rest.good("DELETE", &group, Value::Null).await;
     assert_eq!(rest.get(&format!("{first}/snapshots")).await["num_records"], 1, "snapshots stay");
+    rest.good("DELETE", &first, Value::Null).await;
 }

@@ -6,6 +6,7 @@ use super::content;
 use crate::record::{get, text};
 use crate::refusal::{Refusal, Result};
 use crate::resource::Change;
+use crate::resources::consistency_groups;
 use crate::state::State;
 
 pub(super) fn delete(change: &mut Change, key: &str) -> Result<()> {
@@ -17,6 +18,13 @@ pub(super) fn delete(change: &mut Change, key: &str) -> Result<()> {
     if !change.manner.deletes_mounted && get(&volume, "nas.path").is_some() {
         let message = format!("Volume {} is mounted: unmount it before it is deleted.", volume["name"]);
         return Err(Refusal::new(409, 917_863, message));
+    }
+    if let Some(group) = consistency_groups::group_of(change.state, key) {
+        let message = format!(
+            "Volume {} is in consistency group {}: take it out first.",
+            volume["name"], group["name"]
+        );
+        return Err(Refusal::new(409, 53_411_870, message));
     }
     let below = change
         .state
