@@ -81,12 +81,12 @@ pub(crate) struct CrdsArgs {
 /// # Errors
 /// Nobody reads them.
 pub(crate) fn print(args: &CrdsArgs) -> Result<()> {
-    let text = if args.trident { declared::TRIDENT_DEFINITION.to_owned() } else { definitions() };
+    let text = if args.trident { cluster::TRIDENT_DEFINITION.to_owned() } else { definitions() };
     Ok(output::raw(text.as_bytes())?)
 }
 
 fn definitions() -> String {
-    ::store::definitions(&KINDS) + declared::DEFINITION
+    ::store::definitions(&KINDS) + cluster::DEFINITION
 }
 
 const fn column(title: &'static str, path: &'static str, form: &'static str) -> Column {
@@ -108,7 +108,7 @@ mod tests {
         let file = include_str!("../../../deploy/kubernetes/trident.yaml");
         assert_eq!(
             file,
-            declared::TRIDENT_DEFINITION,
+            cluster::TRIDENT_DEFINITION,
             "`leister crds --trident >deploy/kubernetes/trident.yaml`"
         );
     }

@@ -75,7 +75,7 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
     let provisioner = Provisioner::connect(settings).await.map_err(|e| of_provisioner(&e))?;
     let classes = config.classes();
     let settings = Settings { is_node: false, ..ground.settings(&args.instance, node) };
-    let at_work = ground.start(&args.instance, settings, config, &usher).await?;
+    let at_work = ground.start(&args.instance, settings, config, None, &usher).await?;
     let orchestrator = at_work.orchestrator.clone();
     let provisioning = tokio::spawn(provisioner.serve(orchestrator.clone(), usher.stopped()));
     let set_up = tokio::select! {

@@ -54,6 +54,7 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
         }
         None => None,
     };
+    let driver = csi.as_ref().map(|settings| settings.name.clone());
     let csi = match csi {
         Some(settings) => Some(csi::Plugin::claim(&settings).await.map_err(|e| of_csi(&e))?),
         None => None,
@@ -65,7 +66,7 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
     let classes = config.classes();
     let is_node = hands.is_some();
     let settings = Settings { leads, is_node, ..ground.settings(&args, node.clone()) };
-    let at_work = ground.start(&args, settings, config, &usher).await?;
+    let at_work = ground.start(&args, settings, config, driver.as_deref(), &usher).await?;
     let orchestrator = at_work.orchestrator.clone();
 
     let mounts = host.zip(hands).map(|(host, hands)| {

@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use declared::{SecretError, Secrets};
+use cluster::{SecretError, Secrets};
 use driver::{DriverError, ErrorKind};
 use orchestrator::BackendFile;
 

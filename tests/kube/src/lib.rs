@@ -7,6 +7,7 @@
 //! cgroups, loop devices, files. The machine's own settings are not touched.
 
 mod array;
+mod case_study;
 mod cluster;
 mod containers;
 mod daemon;
@@ -21,6 +22,7 @@ mod shared;
 mod space;
 
 pub use array::{ARRAY, array_backend};
+pub use case_study::{CLASS_AND_CLAIM, replicas};
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
 pub use door::Door;

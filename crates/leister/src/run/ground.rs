@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use declared::{Keeper, Secrets};
+use cluster::{ClusterInspector, Keeper, Secrets};
 use model::{Class, NodeIdentity, NodeName};
 use orchestrator::{BackendOrigin, ErrorKind, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
@@ -60,7 +60,7 @@ impl Ground {
     }
 
     /// Starts the orchestrator with the backends of files and, where the records are in a cluster, with those that are
-    /// declared in it; and lets its operators in.
+    /// declared in it; and lets its operators in. The doctor looks at what the cluster has of a CSI `driver`.
     ///
     /// # Errors
     /// The records cannot be read.
@@ -69,6 +69,7 @@ impl Ground {
         args: &InstanceArgs,
         settings: Settings,
         config: Config,
+        driver: Option<&str>,
         usher: &Usher,
     ) -> Result<Served, Failure> {
         let Ground { state, records: Opened { store, cluster, .. }, server } = self;
@@ -96,6 +97,10 @@ impl Ground {
             backends,
             "leister serves"
         );
+        if let Some((cluster, driver)) = cluster.as_ref().zip(driver) {
+            let inspector = ClusterInspector::new(cluster.client.clone(), driver);
+            orchestrator.add_inspector(Arc::new(inspector));
+        }
         let keeper = cluster.map(|Cluster { client, namespace, trident }| {
             let keeper = Keeper::new(client, &namespace, trident, families::check);
             tokio::spawn(keeper.serve(orchestrator.clone(), usher.stopped()))

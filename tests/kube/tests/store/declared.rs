@@ -12,6 +12,42 @@ use crate::site::{LIMIT, Site};
 const NAMESPACE: &str = "declared";
 const INSTANCE: &str = "keeper";
 
+/// What `leister doctor` shall find, and one class that is well.
+const WRONG: &str = "apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: good}
+provisioner: csi.leister.io
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: typo}
+provisioner: csi.leister.io
+parameters: {medai: ssd}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: nothing-fits}
+provisioner: csi.leister.io
+parameters: {selector: tier=unheard-of}
+---
+apiVersion: v1
+kind: PersistentVolume
+metadata: {name: lost}
+spec:
+  capacity: {storage: 1Gi}
+  accessModes: [ReadWriteOnce]
+  storageClassName: ''
+  csi: {driver: csi.leister.io, volumeHandle: nobody}
+---
+apiVersion: storage.k8s.io/v1
+kind: VolumeAttachment
+metadata: {name: stale}
+spec:
+  attacher: csi.leister.io
+  nodeName: nowhere
+  source: {persistentVolumeName: gone}
+";
+
 /// An instance, and the namespace that it looks at.
 struct House(Arc<Site>);
 
@@ -34,6 +70,7 @@ impl House {
                 "run",
                 "--store=kubernetes",
                 "--trident-configs",
+                &format!("--csi-endpoint=unix://{}", file(".csi.sock")),
                 "--listen=none",
                 "--node=keeper",
                 &format!("--kubeconfig={}", site.path(&format!("{NAMESPACE}.kubeconfig")).display()),
@@ -90,6 +127,15 @@ impl House {
             let status = self.status(object).ok()?;
             status[member].as_str().is_some_and(|said| said.contains(word)).then_some(status)
         })
+    }
+
+    /// A line for each.
+    fn ask_for_findings(&self) -> Result<String> {
+        let socket = format!("unix://{}", self.0.path(&format!("{INSTANCE}.sock")).display());
+        let said = self.0.leister(&["doctor", "-o", "json", "--server", &socket])?;
+        let findings: Value = serde_json::from_str(&said.out).with_context(|| format!("{said:?}"))?;
+        let line = |finding: &Value| format!("{}: {}\n", finding["subject"], finding["problem"]);
+        Ok(findings["items"].as_array().into_iter().flatten().map(line).collect())
     }
 
     /// What the apiserver says no to.
@@ -176,6 +222,27 @@ fn a_declared_backend_is_opened_shown_changed_and_held_while_it_has_volumes() ->
     house.until("the backend is gone", || {
         house.ask(&["get", "backends"]).ok().filter(|s| !s.contains("gold"))
     })?;
+
+    // What is wrong in the cluster.
+    house.0.apply(WRONG)?;
+    let found = house.ask_for_findings()?;
+    println!("{found}");
+    for words in [
+        &["StorageClass typo", "did you mean `media`"],
+        &["StorageClass nothing-fits", "no pool"],
+        &["PersistentVolume lost", "`nobody` is not known"],
+        &["VolumeAttachment stale", "no PersistentVolume `gone`"],
+        &["VolumeSnapshot", "does not know snapshots"],
+    ] {
+        ensure!(
+            found.lines().any(|line| words.iter().all(|word| line.contains(word))),
+            "no {words:?}: {found}"
+        );
+    }
+    ensure!(!found.contains("StorageClass good"), "{found}");
+    for object in ["sc/good", "sc/typo", "sc/nothing-fits", "pv/lost", "volumeattachment/stale"] {
+        house.0.kubectl(&["delete", object, "--wait=false"])?.ok()?;
+    }
 
     // A namespace goes whole, whatever is in it.
     house.0.kubectl(&["delete", "namespace", NAMESPACE, "--timeout=120s"])?.ok()?;

@@ -15,9 +15,9 @@ use orchestrator::{BackendFile, Orchestrator};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::declaration::Declaration;
-use crate::definitions::Kind;
-use crate::status::{Outcome, POOLS};
+use super::declaration::Declaration;
+use super::definitions::Kind;
+use super::status::{Outcome, POOLS};
 use crate::within;
 
 /// Reads the objects of a namespace, and keeps backends and `status` as they ask.

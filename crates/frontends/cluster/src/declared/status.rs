@@ -4,8 +4,8 @@ use jiff::Timestamp;
 use orchestrator::BackendView;
 use serde_json::{Value, json};
 
-use crate::declaration::Declaration;
-use crate::definitions::Kind;
+use super::declaration::Declaration;
+use super::definitions::Kind;
 
 /// What came of an object.
 #[derive(Debug)]
@@ -17,7 +17,7 @@ pub(crate) struct Outcome<'a> {
 
 /// The space of pools changes all the time; it alone is no reason to write at once.
 pub(crate) const POOLS: &str = "pools";
-/// While there are some, the policy of [`crate::DEFINITION`] lets nobody delete the object.
+/// While there are some, the policy of [`super::DEFINITION`] lets nobody delete the object.
 const VOLUMES: &str = "volumes";
 
 impl Outcome<'_> {

@@ -6,7 +6,7 @@ use model::BackendName;
 use orchestrator::BackendFile;
 use serde_json::{Map, Value};
 
-use crate::definitions::Kind;
+use super::definitions::Kind;
 
 /// One object, read.
 #[derive(Debug)]
