@@ -68,11 +68,11 @@ pub(crate) fn write(folder: &Path, archive: &Path, images: &[Image]) -> Result<(
     run_within(&mut tar, LIMIT)?.ok().context("cannot write the archive").map(drop)
 }
 
-/// Makes a layer of what is in a folder: the same one for the same files, whoever owns them here.
-fn layer(root: &Path, archive: &Path) -> Result<()> {
+/// Makes a layer of something in a folder: the same one for the same files, whoever owns them here.
+fn layer(folder: &Path, what: &str, archive: &Path) -> Result<()> {
     let mut tar = Command::new("tar");
     tar.args(["--owner=0", "--group=0", "--numeric-owner", "--mtime=@0", "--sort=name"]);
-    run_within(tar.arg("-C").arg(root).arg("-cf").arg(archive).arg("."), LIMIT)?.ok().map(drop)
+    run_within(tar.arg("-C").arg(folder).arg("-cf").arg(archive).arg(what), LIMIT)?.ok().map(drop)
 }
 
 fn sum(file: &Path) -> Result<String> {

@@ -31,7 +31,7 @@
 - --node=$(NODE_NAME)
 - --csi-name={{ .Values.csiName }}
 - --kubelet-dir={{ .Values.kubeletDir }}
-- --state-dir={{ .Values.stateDir }}
+- --state-dir={{ .Values.stateDir }}/leister
 - --listen=none
 {{- with .Values.node.topology }}
 - --topology={{ join "," . }}

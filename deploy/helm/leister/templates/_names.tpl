@@ -40,7 +40,7 @@ labels:
 {{- with .Values.proxy.https }}
 - {name: HTTPS_PROXY, value: {{ . | quote }}}
 {{- end }}
-{{- with .Values.proxy.no }}
+{{- with .Values.proxy.exceptions }}
 - {name: NO_PROXY, value: {{ . | quote }}}
 {{- end }}
 {{- end }}

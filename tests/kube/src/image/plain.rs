@@ -29,7 +29,7 @@ pub(crate) fn for_pods(folder: &Path) -> Result<Vec<Image>> {
     }
     fs::create_dir_all(root.join("tmp"))?;
     let archive = folder.join("busybox.tar");
-    layer(&root, &archive)?;
+    layer(&root, ".", &archive)?;
     let image = |name: &str, command: &[&str]| Image {
         name: name.to_owned(),
         layers: vec![archive.clone()],
@@ -42,12 +42,8 @@ pub(crate) fn for_pods(folder: &Path) -> Result<Vec<Image>> {
 pub(crate) fn sidecars(folder: &Path, programs: &Programs, names: &[String]) -> Result<Vec<Image>> {
     let image = |name: &String| -> Result<Image> {
         let program = name.rsplit('/').next().and_then(|last| last.split(':').next()).unwrap_or_default();
-        let root = folder.join(program);
-        fs::create_dir_all(&root)?;
-        fs::copy(programs.path(program), root.join(program))?;
         let archive = folder.join(format!("{program}.tar"));
-        layer(&root, &archive)?;
-        fs::remove_dir_all(&root)?;
+        layer(programs.folder(), program, &archive)?;
         let config = json!({ "Entrypoint": [format!("/{program}")] });
         Ok(Image { name: name.clone(), layers: vec![archive], config })
     };

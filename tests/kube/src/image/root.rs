@@ -53,7 +53,7 @@ impl Product {
         run_within(strip.arg("-o").arg(&program).arg(&self.program), LIMIT)?.ok()?;
         fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
         let archive = folder.join("leister.tar");
-        layer(&root, &archive)?;
+        layer(&root, ".", &archive)?;
         Ok(Image {
             name: self.name.clone(),
             layers: vec![debian()?, archive],
@@ -81,4 +81,42 @@ fn debian() -> Result<PathBuf> {
         fs::rename(&fresh, &archive)?;
     }
     Ok(archive)
+}
+
+#[cfg(test)]
+#[allow(clippy::print_stdout, reason = "skips are printed")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_has_what_a_node_runs_and_no_name_of_a_machine() -> Result<()> {
+        if find("mmdebstrap").is_none() {
+            println!("skipped: mmdebstrap is not installed");
+            return Ok(());
+        }
+        let listed = run_within(Command::new("tar").arg("-tf").arg(debian()?), LIMIT)?.ok()?;
+        let has = |file: &str| listed.lines().any(|line| line.trim_start_matches("./") == file);
+        for tool in [
+            "sbin/mount.nfs",
+            "sbin/iscsiadm",
+            "sbin/multipath",
+            "sbin/multipathd",
+            "sbin/cryptsetup",
+            "sbin/blkid",
+            "sbin/mkfs.ext4",
+            "sbin/resize2fs",
+            "sbin/mkfs.xfs",
+            "sbin/xfs_growfs",
+            "bin/btrfs",
+            "sbin/losetup",
+            "bin/mount",
+        ] {
+            anyhow::ensure!(has(tool) || has(&format!("usr/{tool}")), "{tool} is not in the root");
+        }
+        for name in ["etc/iscsi/initiatorname.iscsi", "etc/nvme/hostnqn", "etc/nvme/hostid", "etc/machine-id"]
+        {
+            anyhow::ensure!(!has(name), "{name} would be the same on all nodes");
+        }
+        Ok(())
+    }
 }

@@ -29,10 +29,18 @@ fn controllers_and_a_node(site: &Site) -> Result<()> {
     site.kubectl(&["create", "namespace", NAMESPACE])?.ok()?;
     let label = "pod-security.kubernetes.io/enforce=privileged";
     site.kubectl(&["label", "namespace", NAMESPACE, label])?.ok()?;
-    // The file of the backend as it is.
+    // The file of the backend as it is, but for the account, which a Secret has.
     let backend = site.path("ontap.yaml");
-    std::fs::write(&backend, array_backend("ontap-nas", "array", "k_", ""))?;
-    let values = site.values("cluster", "controller: {hostNetwork: true}\n")?.display().to_string();
+    let text = array_backend("ontap-nas", "array", "k_", "credentials: {name: svm1}\n");
+    let (account, rest): (Vec<_>, Vec<_>) =
+        text.lines().partition(|line| line.starts_with("username:") || line.starts_with("password:"));
+    std::fs::write(&backend, rest.join("\n"))?;
+    site.apply(&format!(
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: svm1, namespace: {NAMESPACE}}}\nstringData:\n  {}\n",
+        account.join("\n  ")
+    ))?;
+    let more = "controller: {hostNetwork: true}\nbackends: {credentials: [svm1]}\n";
+    let values = site.values("cluster", more)?.display().to_string();
     let from_file = format!(r"backends.files.ontap\.yaml={}", backend.display());
     let chart = chart();
     let common = [&chart, "--namespace", NAMESPACE, "--values", &values, "--set-file", &from_file];
