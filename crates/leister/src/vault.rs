@@ -17,7 +17,7 @@ use crate::run::chain;
 ///
 /// # Behavior
 /// Read each time that a backend is opened. One newline at the end of a file does not count. A directory comes before the
-/// cluster.
+/// cluster, as far as it has the secret.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Vault {
     directory: Option<PathBuf>,
@@ -41,13 +41,13 @@ impl Vault {
         let Some(credentials) = file.credentials() else { return Ok(file.clone()) };
         let name = credentials.name.clone();
         let secret = match (&self.directory, &self.cluster) {
-            (Some(directory), _) => {
+            (Some(directory), cluster) if cluster.is_none() || directory.join(&name).exists() => {
                 let directory = directory.clone();
                 let read = tokio::task::spawn_blocking(move || read(&directory, &name)).await;
                 read.map_err(|e| DriverError::new(ErrorKind::Internal, OPEN, e.to_string()))??
             }
-            (None, Some(cluster)) => cluster.read(&name).await.map_err(|e| of_cluster(&e))?,
-            (None, None) => {
+            (_, Some(cluster)) => cluster.read(&name).await.map_err(|e| of_cluster(&e))?,
+            (_, None) => {
                 let problem = format!(
                     "`credentials` name the secret `{name}`, and this instance has none; start it with \
                      `--backend-secrets DIR`"
