@@ -15,8 +15,8 @@ use crate::wire::group_controller_service_capability::{Rpc, Type, rpc};
 use crate::wire::*;
 use crate::{ADDED, names, shown, status};
 
-/// A group's name, and what is there of it.
-type Known = (SnapshotName, Vec<Arc<SnapshotRecord>>);
+/// Its name, and what there is of it.
+type Group = (SnapshotName, Vec<Arc<SnapshotRecord>>);
 
 #[tonic::async_trait]
 impl GroupController for Service {
@@ -113,7 +113,7 @@ async fn delete(
 
 /// # Errors
 /// `INVALID_ARGUMENT` without an id, or when it has snapshots that the caller does not name, or the caller names others.
-fn known(service: &Service, id: &str, snapshots: &[String]) -> Result<Option<Known>, Status> {
+fn known(service: &Service, id: &str, snapshots: &[String]) -> Result<Option<Group>, Status> {
     if id.is_empty() {
         return Err(Status::invalid_argument("group_snapshot_id is missing"));
     }
@@ -128,8 +128,8 @@ fn known(service: &Service, id: &str, snapshots: &[String]) -> Result<Option<Kno
     let members =
         records.iter().flat_map(|record| record.group.iter()).flat_map(|group| group.members.keys());
     let all: BTreeSet<String> = members.map(|volume| shown::member_id(volume, &name)).collect();
-    let is_it = named.is_superset(&there) && named.is_subset(&all);
-    if !named.is_empty() && !is_it {
+    let agrees = named.is_superset(&there) && named.is_subset(&all);
+    if !named.is_empty() && !agrees {
         let list = |ids: &BTreeSet<String>| ids.iter().cloned().collect::<Vec<_>>().join(", ");
         let problem =
             format!("group snapshot `{id}` is made of {}, and not of {}", list(&there), list(&named));
