@@ -172,6 +172,7 @@ fn metrics_tell_of_operations_calls_volumes_and_pools() {
             "leister_queue_depth{backend=\"array\",queue=\"create\"} 0",
             "leister_pool_capacity_bytes{backend=\"array\",pool=\"memory\",kind=\"total\"} 1073741824000",
             "leister_volume_info{volume=\"v\",backend=\"array\"",
+            "leister_volume_size_bytes{volume=\"v\"} 1073741824",
             "# EOF",
         ] {
             assert!(text.contains(line), "no `{line}` in:\n{text}");
