@@ -57,15 +57,17 @@ capabilities: {drop: [ALL]}
 readOnlyRootFilesystem: true
 {{- end }}
 
-{{- /* Whether it answers at all: one that waits for an array or for the apiserver is neither dead nor of no use. */}}
+{{- /* Whether it answers at all: one that waits for an array or for the apiserver is neither dead nor of no use. Seldom, as
+each time a program starts in the container. */}}
 {{- define "leister.probes" -}}
-readinessProbe:
+startupProbe:
   exec: {command: [leister, version]}
-  periodSeconds: 5
-  timeoutSeconds: 15
+  periodSeconds: 2
+  timeoutSeconds: 30
+  failureThreshold: 100
 livenessProbe:
   exec: {command: [leister, version]}
-  periodSeconds: 20
-  timeoutSeconds: 15
-  failureThreshold: 6
+  periodSeconds: 60
+  timeoutSeconds: 30
+  failureThreshold: 3
 {{- end }}

@@ -17,7 +17,7 @@ const RECIPE: &str = include_str!("root.sh");
 /// Where pods of a cluster find it, and what the chart says.
 const REPOSITORY: &str = "leister.io/leister";
 /// Nobody's on a Debian; the chart has it too.
-const USER: &str = "65532";
+const USER: &str = "65532:65532";
 
 /// The image of one program.
 pub struct Product {

@@ -88,6 +88,35 @@ fn the_chart_names_the_versions_that_are_tested() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn processes_outside_of_the_cluster_have_the_same_rights() -> Result<()> {
+    let words = ["leister", &chart(), "--namespace", NAMESPACE, "--set=snapshots.enabled=true"];
+    let rendered = Helm::get()?.template(&words)?;
+    for (file, theirs, ours) in [
+        (
+            "leister.yaml",
+            "kind: ClusterRole\nmetadata:\n  name: leister-sidecars\n",
+            "leister-leister-sidecars\n",
+        ),
+        ("store.yaml", "kind: Role\nmetadata:\n  name: leister-store\n", "leister-controller\n"),
+    ] {
+        let text = fs::read_to_string(root().join("deploy/kubernetes").join(file))?;
+        let ours = format!("Role\nmetadata:\n  name: {ours}");
+        let (theirs, ours) = (rules(&text, theirs)?, rules(&rendered, &ours)?);
+        ensure!(theirs == ours, "{file} and the chart differ:\n{theirs:#?}\n{ours:#?}");
+    }
+    Ok(())
+}
+
+/// The lines of the rules of a role, which begins like this.
+fn rules<'a>(manifests: &'a str, role: &str) -> Result<Vec<&'a str>> {
+    let (_, role) = manifests.split_once(role).with_context(|| format!("no role `{role}`"))?;
+    let (_, rules) = role.split_once("rules:\n").context("no rules")?;
+    let (rules, _) = rules.split_once("\n---").context("it is the last one")?;
+    let lines = rules.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.collect())
+}
+
 /// As Helm reads them.
 fn values() -> Result<Value> {
     let folder = tempfile::tempdir()?;
