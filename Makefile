@@ -9,7 +9,7 @@ export CARGO_INCREMENTAL := 0
 
 XTASK := cargo run --quiet --locked --package xtask --
 
-.PHONY: help test demo run bench faults cluster cluster-down clean packages
+.PHONY: help test demo run bench faults cluster cluster-down image clean packages
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
@@ -34,6 +34,9 @@ cluster: packages ## a Kubernetes cluster of two machines with storage, to try t
 
 cluster-down: ## end it
 	@$(XTASK) cluster-down
+
+image: packages ## write the image for containers to ./var/image, without Docker
+	@$(XTASK) image
 
 clean: ## remove ./var (with the data of `make run`) and the cache
 	@$(XTASK) clean

@@ -40,6 +40,8 @@ enum Command {
     Cluster,
     /// End it
     ClusterDown,
+    /// Write the image for containers
+    Image,
     /// List mounts, loop devices and processes that are still here
     Leftovers,
     /// Undo mounts and loop devices under ./var, and remove it
@@ -57,6 +59,7 @@ fn main() -> anyhow::Result<()> {
         Command::Faults { arguments } => run::faults(&checkout, &arguments),
         Command::Cluster => run::cluster(&checkout),
         Command::ClusterDown => run::cluster_down(&checkout),
+        Command::Image => run::image(&checkout),
         Command::Leftovers => leftovers::command(&checkout),
         Command::Clean => leftovers::clean(&checkout),
     }

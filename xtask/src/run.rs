@@ -1,4 +1,4 @@
-//! `make demo`, `make run`, `make bench`, `make faults`, `make cluster`: builds what they need and hands over.
+//! `make demo`, `make run`, `make bench`, `make faults`, `make cluster`, `make image`: builds what they need and hands over.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -84,6 +84,20 @@ pub(crate) fn cluster_down(checkout: &Checkout) -> Result<()> {
         }
         _ => Ok(()),
     }
+}
+
+/// Writes the image of a released program to `var/image`.
+pub(crate) fn image(checkout: &Checkout) -> Result<()> {
+    build::programs(checkout, Profile::Dev, &["image"])?;
+    build::programs(checkout, Profile::Release, &["leister"])?;
+    let folder = checkout.var().join("image");
+    std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let archive = folder.join(format!("leister-{}.tar", env!("CARGO_PKG_VERSION")));
+    let mut image = Command::new(checkout.bin("image"));
+    image.arg(checkout.bin("leister")).arg(archive);
+    let status = image.status().context("the program did not start")?;
+    ensure!(status.success(), "the image was not made");
+    Ok(())
 }
 
 fn cluster_folder(checkout: &Checkout) -> PathBuf {

@@ -245,6 +245,11 @@ impl BackendFile {
         &self.original
     }
 
+    /// The first key with a secret in the file itself, if there is one.
+    pub fn bare_secret(&self) -> Option<&str> {
+        redact::bare(&self.original)
+    }
+
     /// The file as a value that can be shown to anybody.
     pub fn redacted(&self) -> Value {
         redact::redacted(&self.original)

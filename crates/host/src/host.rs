@@ -19,6 +19,7 @@ use crate::wire::Wire;
 
 mod attachment;
 mod doctor;
+mod group;
 mod show;
 
 pub use attachment::{Attached, Attachment, Usage};

@@ -104,7 +104,7 @@ pub(crate) enum Verb {
     /// Show the versions of this program and of the server
     Version(doctor::VersionArgs),
     /// Print what a Kubernetes cluster has to know for `--store kubernetes`: for `kubectl apply -f -`
-    Crds,
+    Crds(crate::crds::CrdsArgs),
     /// Print a completion script
     Completion(generate::CompletionArgs),
     /// Write man pages into a directory
@@ -133,7 +133,7 @@ pub(crate) async fn execute(verb: Verb) -> Result<()> {
         Verb::Doctor(args) => doctor::doctor(args).await,
         Verb::Collect(args) => collect::collect(args).await,
         Verb::Version(args) => doctor::version(args).await,
-        Verb::Crds => crate::crds::print(),
+        Verb::Crds(args) => crate::crds::print(&args),
         Verb::Completion(args) => generate::completion(&args),
         Verb::Man(args) => generate::man(&args),
         Verb::Reference => generate::reference(),

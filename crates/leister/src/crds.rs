@@ -1,6 +1,7 @@
 //! What a Kubernetes cluster has to know of our records: `leister crds` prints it.
 
 use ::store::{Column, Definition};
+use clap::Args;
 
 use crate::cli::Result;
 use crate::output;
@@ -60,20 +61,32 @@ pub(crate) const KINDS: [Definition; 5] = [
     },
     Definition {
         kind: "backend",
-        name: "Backend",
-        plural: "backends",
+        name: "BackendRecord",
+        plural: "backendrecords",
         about: "A backend that was made through the API. It may hold a password.",
         columns: &[],
         is_private: true,
     },
 ];
 
+#[derive(Debug, Args)]
+pub(crate) struct CrdsArgs {
+    /// Print Trident's TridentBackendConfig, for a cluster that does not have it from Trident
+    #[arg(long)]
+    trident: bool,
+}
+
 /// Prints the definitions.
 ///
 /// # Errors
 /// Nobody reads them.
-pub(crate) fn print() -> Result<()> {
-    Ok(output::raw(::store::definitions(&KINDS).as_bytes())?)
+pub(crate) fn print(args: &CrdsArgs) -> Result<()> {
+    let text = if args.trident { cluster::TRIDENT_DEFINITION.to_owned() } else { definitions() };
+    Ok(output::raw(text.as_bytes())?)
+}
+
+fn definitions() -> String {
+    ::store::definitions(&KINDS) + cluster::DEFINITION
 }
 
 const fn column(title: &'static str, path: &'static str, form: &'static str) -> Column {
@@ -91,6 +104,12 @@ mod tests {
     #[test]
     fn the_file_for_clusters_is_what_the_verb_prints() {
         let file = include_str!("../../../deploy/kubernetes/crds.yaml");
-        assert_eq!(file, ::store::definitions(&KINDS), "`leister crds >deploy/kubernetes/crds.yaml`");
+        assert_eq!(file, definitions(), "`leister crds >deploy/kubernetes/crds.yaml`");
+        let file = include_str!("../../../deploy/kubernetes/trident.yaml");
+        assert_eq!(
+            file,
+            cluster::TRIDENT_DEFINITION,
+            "`leister crds --trident >deploy/kubernetes/trident.yaml`"
+        );
     }
 }

@@ -75,8 +75,8 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
     let provisioner = Provisioner::connect(settings).await.map_err(|e| of_provisioner(&e))?;
     let classes = config.classes();
     let settings = Settings { is_node: false, ..ground.settings(&args.instance, node) };
-    let (orchestrator, server) = ground.start(&args.instance, settings, config).await?;
-    let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
+    let at_work = ground.start(&args.instance, settings, config, None, &usher).await?;
+    let orchestrator = at_work.orchestrator.clone();
     let provisioning = tokio::spawn(provisioner.serve(orchestrator.clone(), usher.stopped()));
     let set_up = tokio::select! {
         set_up = set_up(&orchestrator, classes, None, args.instance.store.is_shared()) => set_up,
@@ -89,11 +89,7 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
     if let Err(e) = provisioning.await {
         tracing::error!(error = %e, "the provisioner ended badly");
     }
-    if let Err(e) = rest.await {
-        tracing::error!(error = %e, "the REST server ended badly");
-    }
-    orchestrator.stop().await;
-    tracing::info!("stopped");
+    at_work.end().await;
     set_up
 }
 

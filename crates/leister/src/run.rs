@@ -54,6 +54,7 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
         }
         None => None,
     };
+    let driver = csi.as_ref().map(|settings| settings.name.clone());
     let csi = match csi {
         Some(settings) => Some(csi::Plugin::claim(&settings).await.map_err(|e| of_csi(&e))?),
         None => None,
@@ -65,9 +66,9 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
     let classes = config.classes();
     let is_node = hands.is_some();
     let settings = Settings { leads, is_node, ..ground.settings(&args, node.clone()) };
-    let (orchestrator, server) = ground.start(&args, settings, config).await?;
+    let at_work = ground.start(&args, settings, config, driver.as_deref(), &usher).await?;
+    let orchestrator = at_work.orchestrator.clone();
 
-    let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
     let mounts = host.zip(hands).map(|(host, hands)| {
         Arc::new(Mounts::new(orchestrator.clone(), host).with_secrets(Secrets::new(hands.luks_secrets)))
     });
@@ -90,11 +91,7 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
     usher.stopped().await;
     let served = [ended(docker, "docker", of_docker).await, ended(csi, "CSI", of_csi).await];
     drop(upkeep);
-    if let Err(e) = rest.await {
-        tracing::error!(error = %e, "the REST server ended badly");
-    }
-    orchestrator.stop().await;
-    tracing::info!("stopped");
+    at_work.end().await;
     set_up?;
     served.into_iter().collect()
 }

@@ -6,24 +6,31 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use cluster::{SecretError, Secrets};
 use driver::{DriverError, ErrorKind};
 use orchestrator::BackendFile;
 
+use crate::run::chain;
+
 /// A directory with a directory for each secret, by its name, with a file for each of its keys: as Kubernetes and others
-/// mount them.
+/// mount them. Or the Secrets of a cluster.
 ///
 /// # Behavior
-/// Read each time that a backend is opened. One newline at the end of a file does not count.
+/// Read each time that a backend is opened. One newline at the end of a file does not count. A directory comes before the
+/// cluster, as far as it has the secret.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Vault(Option<PathBuf>);
+pub(crate) struct Vault {
+    directory: Option<PathBuf>,
+    cluster: Option<Secrets>,
+}
 
 const OPEN: &str = "open backend";
 /// Nobody but its owner and group may read a secret.
 const OTHERS: u32 = 0o007;
 
 impl Vault {
-    pub(crate) fn new(directory: Option<PathBuf>) -> Vault {
-        Vault(directory)
+    pub(crate) fn new(directory: Option<PathBuf>, cluster: Option<Secrets>) -> Vault {
+        Vault { directory, cluster }
     }
 
     /// The file with the keys of the secret that its `credentials` name, if they name one.
@@ -33,14 +40,21 @@ impl Vault {
     pub(crate) async fn complete(&self, file: &BackendFile) -> Result<BackendFile, DriverError> {
         let Some(credentials) = file.credentials() else { return Ok(file.clone()) };
         let name = credentials.name.clone();
-        let Some(directory) = self.0.clone() else {
-            let problem = format!(
-                "`credentials` name the secret `{name}`, and this instance has none; start it with `--backend-secrets DIR`"
-            );
-            return Err(invalid(problem));
+        let secret = match (&self.directory, &self.cluster) {
+            (Some(directory), cluster) if cluster.is_none() || directory.join(&name).exists() => {
+                let directory = directory.clone();
+                let read = tokio::task::spawn_blocking(move || read(&directory, &name)).await;
+                read.map_err(|e| DriverError::new(ErrorKind::Internal, OPEN, e.to_string()))??
+            }
+            (_, Some(cluster)) => cluster.read(&name).await.map_err(|e| of_cluster(&e))?,
+            (_, None) => {
+                let problem = format!(
+                    "`credentials` name the secret `{name}`, and this instance has none; start it with \
+                     `--backend-secrets DIR`"
+                );
+                return Err(invalid(problem));
+            }
         };
-        let read = tokio::task::spawn_blocking(move || read(&directory, &name)).await;
-        let secret = read.map_err(|e| DriverError::new(ErrorKind::Internal, OPEN, e.to_string()))??;
         file.with_secret(secret).map_err(|e| invalid(e.to_string()))
     }
 }
@@ -76,6 +90,14 @@ fn read(directory: &Path, name: &str) -> Result<BTreeMap<String, String>, Driver
     Ok(secret)
 }
 
+fn of_cluster(error: &SecretError) -> DriverError {
+    let problem = format!("`credentials`: {}", chain(error));
+    match error {
+        SecretError::Cluster { .. } => DriverError::new(ErrorKind::Unreachable, OPEN, problem),
+        SecretError::Missing { .. } | SecretError::NoText { .. } => invalid(problem),
+    }
+}
+
 fn invalid(problem: String) -> DriverError {
     DriverError::new(ErrorKind::Invalid, OPEN, problem)
 }
@@ -100,7 +122,7 @@ mod tests {
     #[tokio::test]
     async fn a_secret_is_read_as_it_is_now_and_its_refusals_name_the_way_out() {
         let home = tempfile::tempdir().unwrap();
-        let vault = Vault::new(Some(home.path().to_owned()));
+        let vault = Vault::new(Some(home.path().to_owned()), None);
         let refused =
             async |vault: &Vault, name: &str| vault.complete(&file(name)).await.unwrap_err().to_string();
         assert!(refused(&Vault::default(), "svm1").await.contains("--backend-secrets"));

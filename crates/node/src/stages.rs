@@ -97,6 +97,15 @@ impl Mounts {
         })
     }
 
+    /// Lets a group read and write all files of a staged volume.
+    ///
+    /// # Errors
+    /// The storage does not let this node do so.
+    pub async fn give(&self, volume: &VolumeId, group: u32) -> Result<()> {
+        let _held = self.hold(volume).await;
+        self.host.give(volume, group).await.map_err(|e| on_node("give to a group", volume, e))
+    }
+
     /// Ends what [`Mounts::show`] did. The volume stays staged.
     ///
     /// # Errors

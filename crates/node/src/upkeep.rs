@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use host::{HostError, Wire};
 use model::{Bytes, Layout, Offer, VolumeId};
-use orchestrator::{BackendView, Catalogue, Finding, Goal, Inspect, Severity};
+use orchestrator::{BackendView, Catalogue, Finding, Goal, Inspect, Orchestrator, Severity};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::Level;
@@ -171,12 +171,13 @@ struct NodeInspector(Weak<Mounts>);
 
 #[async_trait]
 impl Inspect for NodeInspector {
-    async fn inspect(&self, catalogue: &Catalogue) -> Vec<Finding> {
+    async fn inspect(&self, orchestrator: &Orchestrator) -> Vec<Finding> {
         let Some(mounts) = self.0.upgrade() else { return Vec::new() };
-        let mut findings = compare(&mounts, catalogue);
-        findings.extend(twins(catalogue));
+        let catalogue = orchestrator.catalogue();
+        let mut findings = compare(&mounts, &catalogue);
+        findings.extend(twins(&catalogue));
         // That backends could not be asked for is told by the orchestrator's own findings.
-        let wires = wires(&mounts.orchestrator.backends().await.unwrap_or_default());
+        let wires = wires(&orchestrator.backends().await.unwrap_or_default());
         findings.extend(mounts.host.doctor(&wires).await.into_iter().map(|finding| Finding {
             severity: Severity::Warning,
             subject: finding.subject,

@@ -2,8 +2,8 @@
 
 mod breaker;
 mod registry;
+mod shown;
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -23,6 +23,7 @@ use crate::orchestrator::{Limits, Periods};
 use crate::{Error, Result};
 use breaker::Breaker;
 pub(crate) use registry::Registry;
+pub use shown::{BackendHealth, BackendOrigin, BackendView};
 
 /// Opens backends: the only place that knows the families.
 #[async_trait]
@@ -30,48 +31,8 @@ pub trait Families: Send + Sync + 'static {
     async fn open(&self, file: &BackendFile) -> Result<Arc<dyn Driver>, DriverError>;
 }
 
-/// Where a backend's config comes from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum BackendOrigin {
-    /// Given over the API, kept in the store.
-    Stored,
-    /// A file read at start: change it there.
-    File(PathBuf),
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub enum BackendHealth {
-    Opening,
-    Online,
-    /// It answered once and does not now.
-    Unreachable {
-        since: Timestamp,
-        reason: String,
-    },
-    /// It could not be opened; tried again with each probe.
-    Failed {
-        reason: String,
-    },
-}
-
-/// A backend as shown.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BackendView {
-    pub name: BackendName,
-    pub driver: String,
-    pub origin: BackendOrigin,
-    pub health: BackendHealth,
-    /// Its user said: no new volumes.
-    pub suspended: bool,
-    pub capabilities: Capabilities,
-    pub pools: Vec<Pool>,
-    pub volumes: usize,
-    /// Its config, without secrets.
-    pub config: serde_json::Value,
-}
+/// A backend as somebody has written it, and where.
+pub(crate) type Standing = (BackendFile, BackendOrigin);
 
 /// A backend as stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -148,6 +109,10 @@ impl Backend {
             .as_ref()
             .map(|driver| Capabilities::of(driver.as_ref().as_ref()))
             .unwrap_or_default()
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.driver.load().is_some()
     }
 
     /// Opens it, or sees why not. Whoever comes while that goes on waits for its end.
@@ -352,23 +317,5 @@ impl Backend {
     fn silent(&self, call: &'static str) -> DriverError {
         let message = format!("no answer within {} s", self.call_limit.as_secs());
         DriverError::new(ErrorKind::Unreachable, call, message).with("backend", &self.name)
-    }
-}
-
-impl BackendHealth {
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            BackendHealth::Opening => "opening",
-            BackendHealth::Online => "online",
-            BackendHealth::Unreachable { .. } => "unreachable",
-            BackendHealth::Failed { .. } => "failed",
-        }
-    }
-
-    pub fn reason(&self) -> Option<&str> {
-        match self {
-            BackendHealth::Opening | BackendHealth::Online => None,
-            BackendHealth::Unreachable { reason, .. } | BackendHealth::Failed { reason } => Some(reason),
-        }
     }
 }

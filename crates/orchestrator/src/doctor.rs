@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
-use crate::Catalogue;
+use crate::Orchestrator;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -25,8 +25,8 @@ pub struct Finding {
     pub advice: String,
 }
 
-/// Something that can look for itself, such as a node's host.
+/// Something that can look for itself, such as a node's host. It need not keep the orchestrator, which keeps it.
 #[async_trait]
 pub trait Inspect: Send + Sync + 'static {
-    async fn inspect(&self, catalogue: &Catalogue) -> Vec<Finding>;
+    async fn inspect(&self, orchestrator: &Orchestrator) -> Vec<Finding>;
 }

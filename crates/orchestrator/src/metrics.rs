@@ -74,6 +74,15 @@ struct VolumeLabels {
     pool: String,
     class: String,
     handle: String,
+    // Whose it is in Kubernetes.
+    namespace: String,
+    pvc: String,
+    pv: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SizeLabels {
+    volume: String,
 }
 
 impl Metrics {
@@ -161,6 +170,7 @@ impl Metrics {
         let space = Family::<PoolLabels, Gauge>::default();
         let volumes = Family::<StateLabels, Gauge>::default();
         let info = Family::<VolumeLabels, Gauge>::default();
+        let sizes = Family::<SizeLabels, Gauge>::default();
         let unfinished: Gauge = Gauge::default();
         let number = |bytes: model::Bytes| i64::try_from(bytes.get()).unwrap_or(i64::MAX);
 
@@ -193,7 +203,13 @@ impl Metrics {
         for record in catalogue.volumes() {
             let labels = StateLabels { backend: record.backend.to_string(), state: record.status().as_str() };
             volumes.get_or_create(&labels).inc();
+            let size = SizeLabels { volume: record.id.to_string() };
+            sizes.get_or_create(&size).set(number(record.spec.size));
+            let word = |key: &str| record.spec.labels.get(key).cloned().unwrap_or_default();
             let labels = VolumeLabels {
+                namespace: word("namespace"),
+                pvc: word("pvc"),
+                pv: word("pv"),
                 volume: record.id.to_string(),
                 backend: record.backend.to_string(),
                 pool: record.pool.to_string(),
@@ -208,6 +224,7 @@ impl Metrics {
         registry.register("backend_up", "1 when the backend answers", up);
         registry.register_with_unit("pool_capacity", "Space of pools", Unit::Bytes, space);
         registry.register("volumes", "Volumes by state", volumes);
+        registry.register_with_unit("volume_size", "Sizes of volumes", Unit::Bytes, sizes);
         registry.register("volume_info", "Names of volumes, to join on", info);
         registry.register("unfinished_volumes", "Volumes that are not yet as they shall be", unfinished);
     }

@@ -1,6 +1,7 @@
 //! The public surface: reads that never wait, and work that outlives its caller.
 
 mod admin;
+mod declared;
 mod inspect;
 mod leading;
 mod room;
@@ -10,13 +11,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use driver::config::BackendFile;
 use model::{BackendName, InstanceId, NodeIdentity, OperationId, VolumeId, VolumeState};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
-use crate::backend::{Backend, BackendHealth, BackendOrigin, BackendView, Families, Registry};
+use crate::backend::{Backend, BackendHealth, BackendOrigin, BackendView, Families, Registry, Standing};
 use crate::catalogue::Catalogue;
 use crate::doctor::Inspect;
 use crate::leadership::{self, Answers, Ask, Leadership};
@@ -97,8 +97,8 @@ pub(crate) struct Inner {
     pub(crate) tagged: sharing::Tagged,
     /// A backend answers that did not before: compare it with the records now.
     pub(crate) opened: Arc<tokio::sync::Notify>,
-    /// Backends that files define, opened by who leads.
-    pub(crate) files: Mutex<BTreeMap<BackendName, (BackendFile, BackendOrigin)>>,
+    /// Backends that stand in files, or in objects of a cluster; opened by who leads.
+    pub(crate) files: Mutex<BTreeMap<BackendName, Standing>>,
     pub(crate) answers: Arc<Answers>,
     /// Nothing is done here any more; `stopping` comes before.
     pub(crate) ended: CancellationToken,

@@ -142,6 +142,11 @@ impl KubernetesStore {
         &self.inner.client.namespace
     }
 
+    /// To speak to the cluster of other things than records.
+    pub fn client(&self) -> kube::Client {
+        self.inner.client.kube.clone()
+    }
+
     /// How many requests have been sent since it was opened.
     pub fn requests(&self) -> u64 {
         self.inner.client.requests()

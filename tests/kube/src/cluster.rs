@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::daemon::Daemon;
 use crate::door::Door;
+use crate::helm::Helm;
+use crate::image::Product;
 use crate::programs::Programs;
 use crate::space::Space;
 use crate::{containers, image, kubelet, leister};
@@ -68,7 +70,8 @@ impl Cluster {
         let cgroup = format!("leister-{}", folder.file_name().unwrap_or_default().to_string_lossy());
         let space = Space::new(&folder, &cgroup, rig)?;
         let cluster = Self { daemons: Mutex::default(), space, programs, folder, cgroup };
-        image::write(&cluster.path("images"), &cluster.images())?;
+        let folder = cluster.path("images");
+        image::write(&folder, &cluster.images(), &image::for_pods(&folder)?)?;
         cluster.control_plane(nodes)?;
         Ok(cluster)
     }
@@ -189,6 +192,33 @@ impl Cluster {
         // It keeps what it learned of the server there.
         command.env("HOME", &self.folder);
         self.space.run(&mut command, LIMIT)
+    }
+
+    /// What somebody does who installs things in the cluster, as administrator.
+    ///
+    /// # Errors
+    /// It does not start or hangs; not when it fails.
+    pub fn helm(&self, helm: &Helm, words: &[&str]) -> Result<Said> {
+        let mut command = self.space.command(helm.program());
+        command.arg(format!("--kubeconfig={}", self.path("admin.kubeconfig").display())).args(words);
+        command.env("HOME", &self.folder);
+        self.space.run(&mut command, LIMIT)
+    }
+
+    /// Gives the node the product's image, made of the program under test, and those of sidecars.
+    ///
+    /// # Errors
+    /// They cannot be made, or the node does not take them.
+    pub fn load_images(&self, sidecars: &[String]) -> Result<()> {
+        let folder = self.path("product");
+        fs::create_dir_all(&folder)?;
+        let mut images = image::sidecars(&folder, &self.programs, sidecars)?;
+        images.push(Product::new(&leister::program()?).image(&folder)?);
+        let archive = self.path("product.tar");
+        image::write(&folder.join("archive"), &archive, &images)?;
+        containers::fill(&self.space, &archive)?;
+        fs::remove_file(&archive)?;
+        Ok(fs::remove_dir_all(&folder)?)
     }
 
     /// The same for people: a line of a shell's, to which they add their words.

@@ -41,11 +41,16 @@ impl<'a> Fleet<'a> {
     /// # Errors
     /// One does not boot.
     pub fn boot() -> Result<Rig> {
+        Self::rig().up()
+    }
+
+    /// The guests, for who wants more of them.
+    pub fn rig() -> rig::Builder {
         let rig = Rig::builder()
             .guest("storage", |g| g.memory(Size::mib(512)).disk(Size::gib(4)).disk(Size::mib(128)));
         let node =
             |rig: rig::Builder, name| rig.guest(name, |g| g.memory(Size::mib(1280)).disk(Size::gib(2)));
-        NODES.into_iter().fold(rig, node).up()
+        NODES.into_iter().fold(rig, node)
     }
 
     /// Starts all that runs on them.
@@ -81,6 +86,11 @@ impl<'a> Fleet<'a> {
             cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
         }
         Ok(Self { cluster, filer, machines, rig })
+    }
+
+    /// The guests that it is on.
+    pub fn guests(&self) -> &'a Rig {
+        self.rig
     }
 
     /// Where guests reach the cluster's etcd.

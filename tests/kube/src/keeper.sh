@@ -4,6 +4,8 @@ set -eu
 folder=$1 cgroup=$2
 trap '' HUP INT TERM
 mount --make-rslave /
+# What a pod mounts for the node is seen by all here, as on any node, and by nobody outside.
+mount --make-rshared /
 mount -t proc proc /proc
 # Mounts of others would be kept busy.
 cut -d ' ' -f 5 /proc/self/mountinfo | tac | while read -r target; do

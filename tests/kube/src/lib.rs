@@ -7,11 +7,13 @@
 //! cgroups, loop devices, files. The machine's own settings are not touched.
 
 mod array;
+mod case_study;
 mod cluster;
 mod containers;
 mod daemon;
 mod door;
 mod fleet;
+mod helm;
 mod image;
 mod kubelet;
 mod leister;
@@ -21,11 +23,13 @@ mod shared;
 mod space;
 
 pub use array::{ARRAY, array_backend};
+pub use case_study::{CLASS_AND_CLAIM, replicas};
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
 pub use door::Door;
 pub use fleet::{CONTROLLERS, Fleet};
-pub use image::BUSYBOX;
+pub use helm::Helm;
+pub use image::{BUSYBOX, Product};
 pub use machine::{INSTANCE, Machine};
 pub use programs::Programs;
 pub use shared::{Peace, Shared};

@@ -34,9 +34,10 @@ impl Programs {
     pub fn get() -> Result<Self> {
         let tools = Path::new(env!("CARGO_MANIFEST_DIR")).join("tools");
         let (cluster, provisioner) = (tools.join("cluster"), tools.join("provisioner"));
-        let version = version(&cluster, KUBERNETES)?;
+        let version = cluster_version()?;
         let cache = cache()?;
-        let folder = cache.join(format!("kube-{version}-{:016x}", fingerprint(&[&cluster, &provisioner])?));
+        let modules = [fs::read(cluster.join("go.mod"))?, fs::read(provisioner.join("go.mod"))?].concat();
+        let folder = cache.join(format!("kube-{version}-{:016x}", fingerprint(&modules)));
         // Two runs at once make it once.
         let _alone = lock(&cache, "kube")?;
         if folder.exists() {
@@ -53,6 +54,10 @@ impl Programs {
         copy_definitions(&snapshots, "snapshot.storage", &fresh.join("definitions"))?;
         fs::rename(&fresh, &folder)?;
         Ok(Self(folder))
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        &self.0
     }
 
     pub(crate) fn path(&self, name: &str) -> PathBuf {
@@ -95,13 +100,13 @@ fn copy_definitions(module: &Path, beginning: &str, into: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Changes with any version.
-fn fingerprint(modules: &[&Path]) -> Result<u64> {
-    let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-    for module in modules {
-        for byte in fs::read(module.join("go.mod"))? {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    }
-    Ok(hash)
+/// That of Kubernetes.
+pub(crate) fn cluster_version() -> Result<String> {
+    version(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tools/cluster"), KUBERNETES)
+}
+
+/// Another text has another one.
+pub(crate) fn fingerprint(text: &[u8]) -> u64 {
+    let step = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    text.iter().fold(0xcbf2_9ce4_8422_2325, step)
 }

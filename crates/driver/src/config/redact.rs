@@ -21,6 +21,18 @@ pub(super) fn redacted(value: &Value) -> Value {
     }
 }
 
+/// The first key with a value that nobody may see, if there is one.
+pub(super) fn bare(value: &Value) -> Option<&str> {
+    match value {
+        Value::Object(map) => map.iter().find_map(|(key, value)| {
+            let is_bare = is_secret(key) && !value.is_null() && value != "";
+            if is_bare { Some(key.as_str()) } else { bare(value) }
+        }),
+        Value::Array(list) => list.iter().find_map(bare),
+        _ => None,
+    }
+}
+
 pub(super) fn is_secret(key: &str) -> bool {
     let key = key.to_ascii_lowercase();
     SECRET.iter().any(|part| key.contains(part))

@@ -5,9 +5,10 @@ use std::ffi::c_void;
 use std::os::fd::{AsFd, AsRawFd};
 
 use rustix::io::Result;
-use rustix::ioctl::{Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl};
+use rustix::ioctl::{Getter, Ioctl, IoctlOutput, NoArg, Opcode, Setter, ioctl};
 
 const CLEAR_FD: Opcode = 0x4C01;
+const GET_STATUS: Opcode = 0x4C05;
 const CONFIGURE: Opcode = 0x4C0A;
 const GET_FREE: Opcode = 0x4C82;
 const AUTOCLEAR: u32 = 4;
@@ -73,10 +74,18 @@ pub(crate) fn attach(device: impl AsFd, image: impl AsFd) -> Result<()> {
     unsafe { ioctl(device, Setter::<CONFIGURE, _>::new(config)) }
 }
 
+/// Device and inode of the file behind a loop device.
+pub(crate) fn behind(device: impl AsFd) -> Result<(u64, u64)> {
+    // SAFETY: `LoopInfo` is the kernel's loop_info64.
+    let info = unsafe { ioctl(device, Getter::<GET_STATUS, LoopInfo>::new()) }?;
+    let [device, inode, ..] = info.device_inode_rdevice_offset_limit;
+    Ok((device, inode))
+}
+
 /// Lets go of the image, at once or when the last user is gone.
 pub(crate) fn detach(device: impl AsFd) -> Result<()> {
     // SAFETY: takes no argument.
     unsafe { ioctl(device, NoArg::<CLEAR_FD>::new()) }
 }
 
-const _: () = assert!(size_of::<Config>() == 304);
+const _: () = assert!(size_of::<LoopInfo>() == 232 && size_of::<Config>() == 304);

@@ -112,7 +112,7 @@ pub(super) fn unmount(path: &Path, image: &Path) -> Result<()> {
 fn check_mount(mount: &mounts::Mount, image: &Path, path: &Path) -> Result<()> {
     let wanted = fs::canonicalize(image).while_doing("resolve", image)?;
     match mounts::backing(&mount.device) {
-        Some(file) if file == wanted => Ok(()),
+        Some(_) if mounts::has_behind(&mount.device, image)? => Ok(()),
         Some(file) => Err(FilerError::Conflict(format!(
             "{} is a mount of {}, not of {}; unmount it, or correct the pool's path",
             path.display(),

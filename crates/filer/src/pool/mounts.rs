@@ -1,10 +1,14 @@
 //! What is mounted where, and which file is behind a loop device.
 
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use rustix::io::Errno;
+
 use crate::error::{Context, Result};
+use crate::ioctl::loops;
 
 #[derive(Debug)]
 pub(super) struct Mount {
@@ -20,24 +24,47 @@ pub(super) fn at(path: &Path) -> Result<Option<Mount>> {
 
 /// The loop device (`loop7`) that has `image` behind it.
 pub(super) fn loop_of(image: &Path) -> Result<Option<String>> {
-    let image = fs::canonicalize(image).while_doing("resolve", image)?;
     for entry in fs::read_dir("/sys/block").while_doing("list", "/sys/block")? {
         let name = entry.while_doing("list", "/sys/block")?.file_name().to_string_lossy().into_owned();
-        if name.starts_with("loop") && backing(&name).is_some_and(|file| file == image) {
+        if name.starts_with("loop") && has_behind(&name, image)? {
             return Ok(Some(name));
         }
     }
     Ok(None)
 }
 
-/// The file behind a loop device; a deleted file's name ends in ` (deleted)`.
+/// Whether the file behind a loop device is `image`.
+///
+/// # Behavior
+/// It is asked for by its inode: the path that the kernel names is the one in the mount namespace of who attached it,
+/// and of that as much as is left of it.
+pub(super) fn has_behind(device: &str, image: &Path) -> Result<bool> {
+    let image = fs::canonicalize(image).while_doing("resolve", image)?;
+    // The last name is always there. Devices of others are not opened: who is about to detach one would find it in use.
+    if backing(device).is_none_or(|file| file.file_name() != image.file_name()) {
+        return Ok(false);
+    }
+    let path = Path::new("/dev").join(name_of(device));
+    let device = match File::open(&path) {
+        // Gone by now.
+        Err(e) if matches!(Errno::from_io_error(&e), Some(Errno::NXIO | Errno::NOENT)) => return Ok(false),
+        opened => opened.while_doing("open", path)?,
+    };
+    let file = fs::metadata(&image).while_doing("look at", &image)?;
+    Ok(loops::behind(device).is_ok_and(|behind| behind == (file.dev(), file.ino())))
+}
+
+/// The file behind a loop device, as the kernel names it; a deleted file's name ends in ` (deleted)`.
 pub(super) fn backing(device: &str) -> Option<PathBuf> {
-    let name = device.strip_prefix("/dev/").unwrap_or(device);
-    let mut text = fs::read(format!("/sys/block/{name}/loop/backing_file")).ok()?;
+    let mut text = fs::read(format!("/sys/block/{}/loop/backing_file", name_of(device))).ok()?;
     if text.last() == Some(&b'\n') {
         text.pop();
     }
     Some(PathBuf::from(std::ffi::OsString::from_vec(text)))
+}
+
+fn name_of(device: &str) -> &str {
+    device.strip_prefix("/dev/").unwrap_or(device)
 }
 
 fn parse(line: &[u8], path: &Path) -> Option<Mount> {

@@ -16,6 +16,8 @@ pub(crate) struct Use {
     /// A directory was asked for by its protocol.
     pub(crate) is_directory: bool,
     pub(crate) mode: Mode,
+    /// Whose the files shall be.
+    pub(crate) group: Option<u32>,
 }
 
 /// All uses that a volume is made for.
@@ -39,7 +41,7 @@ impl Use {
             None => Err(invalid("volume_capability has no access_type; give `mount` or `block`")),
             Some(AccessType::Block(_)) => {
                 let stage = Stage { shape: Shape::Device, filesystem: None, mount_options: Vec::new() };
-                Ok(Use { stage, is_directory: false, mode })
+                Ok(Use { stage, is_directory: false, mode, group: None })
             }
             Some(AccessType::Mount(mount)) => files(mount, mode),
         }
@@ -116,9 +118,13 @@ impl Uses {
 }
 
 fn files(mount: &MountVolume, mode: Mode) -> Result<Use, Status> {
-    if !mount.volume_mount_group.is_empty() {
-        return Err(invalid("volume_mount_group is not served; leave it out"));
-    }
+    let group =
+        match mount.volume_mount_group.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|_| {
+                invalid(format!("volume_mount_group: `{text}` is no group; write its number"))
+            })?),
+        };
     let is_directory = mount.fs_type.eq_ignore_ascii_case("nfs");
     let filesystem = match mount.fs_type.as_str() {
         "" => None,
@@ -126,7 +132,7 @@ fn files(mount: &MountVolume, mode: Mode) -> Result<Use, Status> {
         text => Some(text.parse().map_err(|problem| invalid(format!("fs_type: {problem}, nfs")))?),
     };
     let stage = Stage { shape: Shape::Files, filesystem, mount_options: mount.mount_flags.clone() };
-    Ok(Use { stage, is_directory, mode })
+    Ok(Use { stage, is_directory, mode, group })
 }
 
 const fn access(mode: Mode) -> AccessMode {
@@ -208,7 +214,7 @@ mod tests {
         let plain = capability(Some(""), Mode::SingleNodeWriter);
         let without_type = VolumeCapability { access_type: None, ..plain.clone() };
         let mut group = plain.clone();
-        let mount = MountVolume { volume_mount_group: "5".to_owned(), ..MountVolume::default() };
+        let mount = MountVolume { volume_mount_group: "staff".to_owned(), ..MountVolume::default() };
         group.access_type = Some(AccessType::Mount(mount));
         for (capabilities, part) in [
             (vec![], "are missing"),

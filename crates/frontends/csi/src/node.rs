@@ -15,11 +15,12 @@ use crate::wire::node_service_capability::{Rpc, Type};
 use crate::wire::*;
 
 /// What works, and nothing else.
-const CAPABILITIES: [rpc::Type; 6] = [
+const CAPABILITIES: [rpc::Type; 7] = [
     rpc::Type::StageUnstageVolume,
     rpc::Type::GetVolumeStats,
     rpc::Type::ExpandVolume,
     rpc::Type::SingleNodeMultiWriter,
+    rpc::Type::VolumeMountGroup,
     rpc::Type::GetVolumeHealth,
     rpc::Type::GetStorageHealth,
 ];

@@ -8,7 +8,7 @@ use api::{
     OperationState, OperationView, PoolView, Severity, SnapshotView, SourceView, VolumeView,
 };
 use model::{BackendName, Bytes, Class, Owner, Pool, SnapshotName, VolumeState};
-use orchestrator::{BackendOrigin, Catalogue, Finding, NodeRecord, Origin, SnapshotRecord, VolumeRecord};
+use orchestrator::{Catalogue, Finding, NodeRecord, Origin, SnapshotRecord, VolumeRecord};
 
 use crate::status;
 
@@ -100,10 +100,7 @@ pub(crate) fn backend(view: &orchestrator::BackendView) -> BackendView {
         since,
         reason: view.health.reason().map(ToOwned::to_owned),
         suspended: view.suspended,
-        file: match &view.origin {
-            BackendOrigin::Stored => None,
-            BackendOrigin::File(path) => Some(path.display().to_string()),
-        },
+        file: view.origin.place(),
         capabilities: CapabilitiesView {
             resize: able.resize,
             modify: able.modify,

@@ -6,17 +6,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ::store::Store;
-use model::{Class, InstanceId, NodeIdentity, NodeName};
+use cluster::{ClusterInspector, Keeper, Secrets};
+use model::{Class, NodeIdentity, NodeName};
 use orchestrator::{BackendOrigin, ErrorKind, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
+use tokio::task::JoinHandle;
 
 use super::args::{InstanceArgs, Listen};
+use super::store::{Cluster, Opened};
 use super::{failed, of_orchestrator, of_rest, store};
 use crate::cli::Failure;
 use crate::config::Config;
-use crate::families::AllFamilies;
+use crate::families::{self, AllFamilies};
+use crate::usher::Usher;
 use crate::vault::Vault;
+
+/// At work.
+pub(crate) struct Served {
+    pub(crate) orchestrator: Orchestrator,
+    rest: JoinHandle<()>,
+    keeper: Option<JoinHandle<()>>,
+}
 
 const PORT: &str = "127.0.0.1:8000";
 /// Between tries to tell a shared store of this host.
@@ -25,8 +35,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// Claimed, with nothing done yet.
 pub(crate) struct Ground {
     pub(crate) state: PathBuf,
-    store: Arc<dyn Store>,
-    instance: InstanceId,
+    records: Opened,
     server: Server,
 }
 
@@ -40,17 +49,18 @@ impl Ground {
     ) -> Result<Ground, Failure> {
         let state = std::path::absolute(args.state_dir()).map_err(|e| failed(&args.state_dir(), &e))?;
         DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(|e| failed(&state, &e))?;
-        let (store, instance) = store::open(args, &state, node, has_pool).await?;
+        let records = store::open(args, &state, node, has_pool).await?;
         let server = claim_rest(args).await?;
-        Ok(Ground { state, store, instance, server })
+        Ok(Ground { state, records, server })
     }
 
     /// How the orchestrator shall be, unless somebody knows better.
     pub(crate) fn settings(&self, args: &InstanceArgs, node: NodeIdentity) -> Settings {
-        Settings { sharing: args.shared_backends, ..Settings::new(self.instance.clone(), node) }
+        Settings { sharing: args.shared_backends, ..Settings::new(self.records.instance.clone(), node) }
     }
 
-    /// Starts the orchestrator with the backends of files; what is left is to serve.
+    /// Starts the orchestrator with the backends of files and, where the records are in a cluster, with those that are
+    /// declared in it; and lets its operators in. The doctor looks at what the cluster has of a CSI `driver`.
     ///
     /// # Errors
     /// The records cannot be read.
@@ -59,9 +69,14 @@ impl Ground {
         args: &InstanceArgs,
         settings: Settings,
         config: Config,
-    ) -> Result<(Orchestrator, Server), Failure> {
-        let Ground { state, store, server, .. } = self;
-        let vault = Vault::new(args.backend_secrets.clone());
+        driver: Option<&str>,
+        usher: &Usher,
+    ) -> Result<Served, Failure> {
+        let Ground { state, records: Opened { store, cluster, .. }, server } = self;
+        let secrets = cluster.as_ref().map(|cluster| Secrets::of(cluster.client.clone(), &cluster.namespace));
+        // Who never leads needs no backends.
+        let cluster = cluster.filter(|_| settings.leads);
+        let vault = Vault::new(args.backend_secrets.clone(), secrets);
         let families = AllFamilies::new(settings.instance.clone(), settings.node.name.clone(), vault);
         let orchestrator =
             Orchestrator::start(settings, store, Arc::new(families)).await.map_err(of_orchestrator)?;
@@ -82,7 +97,30 @@ impl Ground {
             backends,
             "leister serves"
         );
-        Ok((orchestrator, server))
+        if let Some((cluster, driver)) = cluster.as_ref().zip(driver) {
+            let inspector = ClusterInspector::new(cluster.client.clone(), driver);
+            orchestrator.add_inspector(Arc::new(inspector));
+        }
+        let keeper = cluster.map(|Cluster { client, namespace, trident }| {
+            let keeper = Keeper::new(client, &namespace, trident, families::check);
+            tokio::spawn(keeper.serve(orchestrator.clone(), usher.stopped()))
+        });
+        let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
+        Ok(Served { orchestrator, rest, keeper })
+    }
+}
+
+impl Served {
+    /// Ends in order, once somebody has asked for the end.
+    pub(crate) async fn end(self) {
+        let also = self.keeper.map(|keeper| ("the keeper of declared backends", keeper));
+        for (what, task) in also.into_iter().chain([("the REST server", self.rest)]) {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "{what} ended badly");
+            }
+        }
+        self.orchestrator.stop().await;
+        tracing::info!("stopped");
     }
 }
 

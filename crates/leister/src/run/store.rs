@@ -54,6 +54,26 @@ pub(crate) struct StoreArgs {
     /// What is ours in Kubernetes is in this namespace [default: the pod's own, or the kubeconfig's]
     #[arg(long, env = "LEISTER_NAMESPACE", value_name = "NAMESPACE")]
     pub(crate) namespace: Option<String>,
+    /// Take Trident's TridentBackendConfig objects in the namespace for backends too: not while Trident does
+    #[arg(long, env = "LEISTER_TRIDENT_CONFIGS")]
+    trident_configs: bool,
+}
+
+/// A cluster of Kubernetes whose resources the records are.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) client: kube::Client,
+    pub(crate) namespace: String,
+    /// Trident's declarations hold too.
+    pub(crate) trident: bool,
+}
+
+/// What was opened.
+pub(super) struct Opened {
+    pub(super) store: Arc<dyn Store>,
+    /// With which this instance tags what it makes.
+    pub(super) instance: InstanceId,
+    pub(super) cluster: Option<Cluster>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -75,7 +95,7 @@ const LEAVING: Duration = Duration::from_secs(15);
 const LASTS: Duration = Duration::from_secs(8);
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Opens the records, and says with which id this instance tags what it makes.
+/// Opens the records.
 ///
 /// # Errors
 /// Options that do not fit together; a store that cannot be used, with the way out.
@@ -84,7 +104,7 @@ pub(super) async fn open(
     state: &Path,
     node: &NodeName,
     has_pool: bool,
-) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
+) -> Result<Opened, Failure> {
     args.store.check(args, has_pool)?;
     let records = state.join(RECORDS);
     let has_records = records.exists();
@@ -106,7 +126,7 @@ pub(super) async fn open(
         .map_err(|e| Failure::new(Code::Failed, format!("cannot open the store: {e}")))?
         .map_err(|e| of_store(&e))?;
     let instance = instance::instance(state, args.name.as_str(), args.instance_id.as_ref(), has_records)?;
-    Ok((Arc::new(store), instance))
+    Ok(Opened { store: Arc::new(store), instance, cluster: None })
 }
 
 impl Kind {
@@ -142,6 +162,11 @@ impl StoreArgs {
 
     fn check(&self, args: &InstanceArgs, has_pool: bool) -> Result<(), Failure> {
         match self.kind {
+            Kind::Sqlite | Kind::Etcd if self.trident_configs => {
+                let word = self.kind.word();
+                let message = format!("--trident-configs is given, but the records are kept in {word}");
+                Err(Failure::usage(message).hint("add --store kubernetes, or leave it out"))
+            }
             Kind::Sqlite if !self.etcd_endpoints.is_empty() => {
                 Err(Failure::usage("--etcd-endpoints is given, but the records are kept in sqlite")
                     .hint("add --store etcd, or leave it out"))
@@ -164,12 +189,7 @@ impl StoreArgs {
         }
     }
 
-    async fn open_etcd(
-        &self,
-        args: &InstanceArgs,
-        state: &Path,
-        node: &NodeName,
-    ) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
+    async fn open_etcd(&self, args: &InstanceArgs, state: &Path, node: &NodeName) -> Result<Opened, Failure> {
         let config = self.config(args)?;
         let failed = |error: &StoreError| self.failed(&config, error);
         let store = reached("etcd", async || EtcdStore::open(&config).await).await.map_err(|e| failed(&e))?;
@@ -178,7 +198,7 @@ impl StoreArgs {
         let way = "choose another place with --etcd-prefix";
         let instance = settled(args, &place, way, kept, &failed).await?;
         claim(&store, state, node, &failed).await?;
-        Ok((Arc::new(store), instance))
+        Ok(Opened { store: Arc::new(store), instance, cluster: None })
     }
 
     async fn open_kubernetes(
@@ -186,7 +206,7 @@ impl StoreArgs {
         args: &InstanceArgs,
         state: &Path,
         node: &NodeName,
-    ) -> Result<(Arc<dyn Store>, InstanceId), Failure> {
+    ) -> Result<Opened, Failure> {
         let config = KubernetesConfig {
             kubeconfig: self.kubeconfig.clone(),
             namespace: self.namespace.clone(),
@@ -201,7 +221,12 @@ impl StoreArgs {
         let instance =
             settled(args, &place, "choose another one with --namespace", kept, &of_kubernetes).await?;
         claim(&store, state, node, &of_kubernetes).await?;
-        Ok((Arc::new(store), instance))
+        let cluster = Cluster {
+            client: store.client(),
+            namespace: store.namespace().to_owned(),
+            trident: self.trident_configs,
+        };
+        Ok(Opened { store: Arc::new(store), instance, cluster: Some(cluster) })
     }
 
     fn config(&self, args: &InstanceArgs) -> Result<EtcdConfig, Failure> {

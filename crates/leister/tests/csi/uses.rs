@@ -347,7 +347,7 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
     assert_eq!(use_as(Kind::Files, Mode::Unknown), Code::InvalidArgument);
     let group = |create: &mut CreateVolumeRequest| {
         let Some(AccessType::Mount(mount)) = &mut create.volume_capabilities[0].access_type else { panic!() };
-        mount.volume_mount_group = "1000".to_owned();
+        mount.volume_mount_group = "staff".to_owned();
     };
     assert_eq!(with(&group), Code::InvalidArgument);
     let modify = |create: &mut CreateVolumeRequest| {
@@ -377,6 +377,30 @@ fn what_cannot_be_is_refused_before_anything_is_made() {
     let pool = site.rig.path("pool");
     assert_eq!(refused(site.show("v", capability(), &pool, false)), Code::AlreadyExists);
     assert!(pool.read_dir().unwrap().count() > 0);
+    site.end("v", &at);
+}
+
+#[test]
+fn files_are_given_to_the_group_that_will_write_them() {
+    use std::os::unix::fs::MetadataExt as _;
+    let Some(site) = Site::start() else { return };
+    let plain = Caller::create("v", Kind::Files, SIZE);
+    site.create(&plain).unwrap();
+    let at = site.bring("v", Kind::Files);
+    fs::write(at.target.join("file"), "kept").unwrap();
+    let mut capability = Kind::Files.capability(Mode::SingleNodeWriter);
+    let Some(AccessType::Mount(mount)) = &mut capability.access_type else { panic!() };
+    mount.volume_mount_group = "4242".to_owned();
+    let (reader, writer) = (site.rig.path("target/reader"), site.rig.path("target/writer"));
+    site.show("v", capability.clone(), &reader, true).unwrap();
+    assert_ne!(fs::metadata(reader.join("file")).unwrap().gid(), 4242);
+    site.show("v", capability, &writer, false).unwrap();
+    for path in [writer.clone(), writer.join("file")] {
+        assert_eq!(fs::metadata(path).unwrap().gid(), 4242);
+    }
+    for target in [reader, writer] {
+        site.hide("v", &target);
+    }
     site.end("v", &at);
 }
 

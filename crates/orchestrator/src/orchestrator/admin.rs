@@ -1,6 +1,6 @@
 //! Classes, backends and nodes: checked, then stored.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use driver::Outcome;
 use driver::config::BackendFile;
@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use model::{BackendName, Class, ClassName, NodeIdentity, NodeName};
 
 use super::Orchestrator;
+use super::declared::defined_elsewhere;
 use crate::backend::{BackendOrigin, BackendRecord, BackendView};
 use crate::catalogue::Edit;
 use crate::leadership::{Ask, Changed};
@@ -79,9 +80,7 @@ impl Orchestrator {
 
     /// Takes a backend from a file up; whoever leads opens it, in the background.
     pub fn add_backend(&self, file: BackendFile, origin: BackendOrigin) {
-        let mut files = self.inner.files.lock().unwrap_or_else(PoisonError::into_inner);
-        files.insert(file.name().clone(), (file.clone(), origin.clone()));
-        drop(files);
+        self.files().insert(file.name().clone(), (file.clone(), origin.clone()));
         if self.inner.writer.leads() {
             self.open_backend(file, origin);
         }
@@ -89,7 +88,7 @@ impl Orchestrator {
 
     /// Opens all that are not open: those of files, and those that are stored.
     pub(crate) fn open_backends(&self) {
-        let files = self.inner.files.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let files = self.files().clone();
         for (file, origin) in files.values() {
             self.open_backend(file.clone(), origin.clone());
         }
@@ -105,7 +104,7 @@ impl Orchestrator {
 
     fn open_backend(&self, file: BackendFile, origin: BackendOrigin) {
         // Who adds it and who takes the lead may come here at once: opened twice it would lock itself out.
-        let _turn = self.inner.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let _turn = self.files();
         if self.inner.backends.find(file.name()).is_some_and(|there| there.origin == origin) {
             return;
         }
@@ -128,15 +127,10 @@ impl Orchestrator {
 
     pub(crate) async fn delete_backend_here(&self, name: &BackendName) -> Result<bool> {
         let Some(backend) = self.inner.backends.find(name) else { return Ok(false) };
-        let volumes = self.catalogue().volumes().filter(|record| record.backend == *name).count();
-        if volumes > 0 {
-            let message = format!("backend `{name}` has {volumes} volumes");
-            return Err(Error::new(ErrorKind::InUse, message)
-                .hint("delete or forget them first; `userState: suspended` keeps new ones away"));
-        }
-        if let BackendOrigin::File(path) = &backend.origin {
-            let message = format!("backend `{name}` is defined in {}", path.display());
-            return Err(Error::invalid(message).hint("remove it there and restart"));
+        self.check_unused(name)?;
+        if let Some(place) = backend.origin.place() {
+            let message = format!("backend `{name}` is defined in {place}");
+            return Err(Error::invalid(message).hint(backend.origin.way().replace("change", "remove")));
         }
         self.inner.writer.commit(vec![Edit::RemoveBackend(name.clone())]).await?;
         self.inner.backends.remove(name);
@@ -199,7 +193,17 @@ impl Orchestrator {
         Ok(true)
     }
 
-    fn check_change(
+    pub(super) fn check_unused(&self, name: &BackendName) -> Result<()> {
+        let volumes = self.catalogue().volumes().filter(|record| record.backend == *name).count();
+        if volumes == 0 {
+            return Ok(());
+        }
+        let message = format!("backend `{name}` has {volumes} volumes");
+        Err(Error::new(ErrorKind::InUse, message)
+            .hint("delete or forget them first; `userState: suspended` keeps new ones away"))
+    }
+
+    pub(super) fn check_change(
         &self,
         before: &BackendFile,
         now: &BackendFile,
@@ -207,9 +211,8 @@ impl Orchestrator {
         origin: &BackendOrigin,
     ) -> Result<()> {
         let name = now.name();
-        if let (BackendOrigin::File(path), BackendOrigin::Stored) = (was, origin) {
-            let message = format!("backend `{name}` is defined in {}", path.display());
-            return Err(Error::new(ErrorKind::Conflict, message).hint("change it there and restart"));
+        if was.place().is_some() && was != origin {
+            return Err(defined_elsewhere(name, was));
         }
         let in_use = self.catalogue().volumes().any(|record| record.backend == *name);
         if in_use && before.driver_name() != now.driver_name() {

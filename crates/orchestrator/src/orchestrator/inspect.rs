@@ -60,7 +60,7 @@ impl Orchestrator {
         }
         if !self.inner.writer.leads() {
             for inspector in self.inner.inspectors.load().iter() {
-                findings.extend(inspector.inspect(&self.catalogue()).await);
+                findings.extend(inspector.inspect(self).await);
             }
         }
         sort(&mut findings);
@@ -90,7 +90,7 @@ impl Orchestrator {
             ));
         }
         for inspector in self.inner.inspectors.load().iter() {
-            findings.extend(inspector.inspect(&catalogue).await);
+            findings.extend(inspector.inspect(self).await);
         }
         sort(&mut findings);
         findings

@@ -98,6 +98,52 @@ fn backends_come_and_go_but_not_while_volumes_are_on_them() {
 }
 
 #[test]
+fn a_declared_backend_comes_changes_and_goes_but_never_from_under_its_volumes() {
+    block_on(async {
+        let house = House::new();
+        let o = house.open().await;
+        let gold = "version: 1\nstorageDriverName: memory\nbackendName: gold\nstoragePrefix: x\n";
+        let file = |text: &str| BackendFile::parse(text, "t").unwrap();
+        let name = model::BackendName::new("gold").unwrap();
+        let (one, two) = ("Backend ns/one", "Backend ns/two");
+        let refused = async |text: &str, object: &str| {
+            o.declare_backend(file(text), object).await.unwrap_err().sentence()
+        };
+        // Stored first, then declared: what the cluster says holds.
+        o.create_backend(file(gold), BackendOrigin::Stored).await.unwrap();
+        let suspended = format!("{gold}userState: suspended\n");
+        o.declare_backend(file(&suspended), one).await.unwrap();
+        let view = o.backend(&name).await.unwrap().unwrap();
+        assert!(view.suspended && view.origin == BackendOrigin::Declared(one.to_owned()), "{view:?}");
+        o.declare_backend(file(gold), one).await.unwrap();
+        assert!(refused(gold, two).await.contains("defined in Backend ns/one"));
+        assert!(refused(CONFIG, two).await.contains("defined in test.yaml"));
+        let error = o.create_backend(file(gold), BackendOrigin::Stored).await.unwrap_err();
+        assert!(error.sentence().contains("kubectl"), "{error}");
+        assert!(o.delete_backend(&name).await.unwrap_err().sentence().contains("kubectl"));
+
+        let wish = CreateRequest { backend: Some(name.clone()), ..CreateRequest::named(id("v")) };
+        run(&o, Request::Create(Box::new(wish))).await.unwrap();
+        let moved = gold.replace("storagePrefix: x", "storagePrefix: y");
+        assert!(refused(&moved, one).await.contains("storagePrefix cannot change"));
+        // One that does not open replaces none that does.
+        house
+            .faults()
+            .always(driver::memory::Call::Pools, driver::memory::Fault::Refuse(driver::ErrorKind::Denied));
+        refused(&suspended, one).await;
+        assert!(!o.backend(&name).await.unwrap().unwrap().suspended);
+        house.faults().lift();
+        assert_eq!(o.withdraw_backend(&name, one).unwrap_err().kind, ErrorKind::InUse);
+        assert!(!o.withdraw_backend(&name, two).unwrap());
+        run(&o, delete("v")).await.unwrap();
+        assert!(o.withdraw_backend(&name, one).unwrap());
+        let view = o.backend(&name).await.unwrap().expect("it is stored still");
+        assert_eq!(view.origin, BackendOrigin::Stored);
+        assert!(o.delete_backend(&name).await.unwrap());
+    });
+}
+
+#[test]
 fn a_suspended_backend_gets_no_new_volumes() {
     block_on(async {
         let house = House::new();
@@ -126,6 +172,7 @@ fn metrics_tell_of_operations_calls_volumes_and_pools() {
             "leister_queue_depth{backend=\"array\",queue=\"create\"} 0",
             "leister_pool_capacity_bytes{backend=\"array\",pool=\"memory\",kind=\"total\"} 1073741824000",
             "leister_volume_info{volume=\"v\",backend=\"array\"",
+            "leister_volume_size_bytes{volume=\"v\"} 1073741824",
             "# EOF",
         ] {
             assert!(text.contains(line), "no `{line}` in:\n{text}");

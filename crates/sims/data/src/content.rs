@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use filer::{Layout, Source};
 use serde_json::Value;
-use sim_ontap::State;
 use sim_ontap::record::{number, text};
+use sim_ontap::{State, for_data};
 
 /// What the array keeps, by the handle of the pool's volume that holds it.
 pub(crate) type Contents = BTreeMap<String, Content>;
@@ -150,7 +150,7 @@ fn files(own: &Value, volume: &Value) -> Content {
     let id = |name: &str| number(nas, name).and_then(|id| u32::try_from(id).ok());
     Content {
         layout: Layout::File,
-        size: number(volume, "size").unwrap_or(0),
+        size: for_data(volume),
         origin: origin(own),
         owner: Owner { mode, uid: id("uid"), gid: id("gid") },
         snapshots: BTreeSet::new(),

@@ -20,6 +20,7 @@ mod state;
 pub use array::Limits;
 pub use backing::Backing;
 pub use builder::{BuildError, Builder, Personality};
+pub use resources::volumes::space::for_data;
 pub use sim::{Edit, Sim};
 pub use sim_kit::{
     Body, Calls, Certificate, Clock, Effect, Fault, Faults, JobFault, Latency, Logged, Overload,

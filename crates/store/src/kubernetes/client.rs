@@ -18,7 +18,7 @@ use crate::StoreError;
 
 /// One namespace of one cluster, as we reach it.
 pub(super) struct Client {
-    kube: kube::Client,
+    pub(super) kube: kube::Client,
     pub(super) namespace: String,
     requests: AtomicU64,
 }

@@ -1,7 +1,9 @@
 //! Volumes on a cluster of two machines, each a kernel of its own: over NFS and iSCSI from a third one that is the
-//! storage. Two controllers of Leister and one on each node have their records in the cluster's etcd.
+//! storage. Two controllers of Leister and one on each node have their records in the cluster's etcd. A fourth is an array,
+//! for the provisioner and kubelets that mount by themselves.
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
+mod case_study;
 mod controllers;
 mod site;
 

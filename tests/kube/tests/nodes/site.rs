@@ -6,9 +6,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use kube_suite::{BUSYBOX, Fleet, until};
-use rig::Rig;
+use rig::{Rig, Size};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
+
+/// The guest where an array is simulated.
+pub(crate) const ARRAY: &str = "array";
 
 pub(crate) struct Site {
     fleet: Fleet<'static>,
@@ -16,8 +19,11 @@ pub(crate) struct Site {
 }
 
 /// The rig outlives the cluster that is on its networks.
-static RIG: LazyLock<Result<Rig, String>> =
-    LazyLock::new(|| Fleet::boot().map_err(|error| format!("{error:#}")));
+static RIG: LazyLock<Result<Rig, String>> = LazyLock::new(|| {
+    // Its first disk holds little, and is as large as an array's.
+    let array = |g: rig::GuestSpec| g.memory(Size::mib(512)).disk(Size::gib(1024)).disk(Size::mib(128));
+    Fleet::rig().guest(ARRAY, array).up().map_err(|error| format!("{error:#}"))
+});
 static SITE: LazyLock<Result<Site, String>> =
     LazyLock::new(|| Site::start().map_err(|error| format!("{error:#}")));
 

@@ -3,39 +3,11 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use kube_suite::needs_the_machine;
+use kube_suite::{CLASS_AND_CLAIM, needs_the_machine};
 use serde_json::json;
 
 use crate::site::Site;
 
-const CLASS_AND_CLAIM: &str = r"apiVersion: storage.k8s.io/v1
-kind: StorageClass
-metadata:
-  name: basic
-mountOptions:
-- rw
-- nfsvers=3
-- proto=tcp
-- soft
-- timeo=180
-parameters:
-  backendType: ontap-nas
-  provisioningType: thick
-provisioner: netapp.io/trident
-reclaimPolicy: Delete
----
-kind: PersistentVolumeClaim
-apiVersion: v1
-metadata:
-  name: nfs-test
-spec:
-  accessModes:
-    - ReadWriteMany
-  resources:
-    requests:
-      storage: 300Gi
-  storageClassName: basic
-";
 /// The case study's pair, but for the claim's access mode: no Kubernetes gives `ReadWriteOnce` from a PV that has only
 /// `ReadWriteMany`.
 const STATIC_PAIR: &str = r"apiVersion: v1

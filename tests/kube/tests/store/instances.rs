@@ -75,7 +75,7 @@ fn of_two_instances_one_leads_and_what_was_asked_for_survives_its_death() -> Res
     site.apply(include_str!("../../../../deploy/kubernetes/leister.yaml"))?;
     site.apply(include_str!("../../../../deploy/kubernetes/store.yaml"))?;
     site.config_of("records", ACCOUNT)?;
-    site.serve_array()?;
+    site.array_up()?;
     fs::write(site.path("array.yaml"), array_backend("ontap-nas", "array", "t_", ""))?;
     let both = Instances(site.clone());
     both.start("one")?;

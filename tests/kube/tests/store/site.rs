@@ -1,7 +1,7 @@
 //! A cluster without nodes that all tests share; each has a namespace of its own.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
@@ -37,6 +37,7 @@ pub(crate) const KINDS: [Definition; 2] = [
 pub(crate) struct Site {
     cluster: Cluster,
     count: AtomicUsize,
+    has_array: Mutex<bool>,
     /// What Leister said before the cluster knew of it.
     pub(crate) refusal: String,
 }
@@ -73,7 +74,8 @@ impl Site {
         let started = Instant::now();
         let cluster = Cluster::start_without_nodes()?;
         println!("cluster up in {:.1?}", started.elapsed());
-        let mut site = Self { cluster, count: AtomicUsize::new(0), refusal: String::new() };
+        let mut site =
+            Self { cluster, count: AtomicUsize::new(0), has_array: Mutex::default(), refusal: String::new() };
         let admin = site.path("admin.kubeconfig").display().to_string();
         site.refusal = site.refused(&["--kubeconfig", &admin])?;
         site.apply(include_str!("../../../../deploy/kubernetes/crds.yaml"))?;
@@ -89,6 +91,16 @@ impl Site {
         let words = ["run", "--store=kubernetes", "--listen=none", "--node=x", "--state-dir", &state];
         let said = self.leister(&[&words, more].concat())?;
         Ok(format!("{:#}", said.ok().err().context("it is taken")?))
+    }
+
+    /// A simulated array, started when it is first asked for.
+    pub(crate) fn array_up(&self) -> Result<()> {
+        let mut has_array = self.has_array.lock().unwrap_or_else(PoisonError::into_inner);
+        if !*has_array {
+            self.serve_array()?;
+            *has_array = true;
+        }
+        Ok(())
     }
 
     pub(crate) fn place(self: &Arc<Self>) -> Result<Place> {

@@ -38,6 +38,19 @@ fn data_outlives_the_pod_that_wrote_it_and_goes_with_its_claim() -> Result<()> {
 }
 
 #[test]
+fn a_volume_of_a_pods_own_comes_and_goes_with_it() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    let _quiet = site.quiet();
+    site.pod_with_own_volume("scratch", "echo much >/data/file; sync")?;
+    site.ready("scratch")?;
+    let volume = site.volume("scratch-data")?;
+    ensure!(site.pool()?.iter().any(|unit| unit.contains(&volume)), "{volume}");
+    site.delete(&["pod/scratch"])?;
+    site.gone(&[&volume])
+}
+
+#[test]
 fn a_mounted_claim_grows_as_a_directory_and_as_a_file_system() -> Result<()> {
     needs_the_machine!();
     let site = Site::shared()?;

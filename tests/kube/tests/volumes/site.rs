@@ -92,6 +92,18 @@ impl Site {
         self.apply(&pod(name, claim, script, "volumeMounts: [{name: data, mountPath: /data}]"))
     }
 
+    /// The same with a volume that lives as long as the pod; its claim is `NAME-data`.
+    pub(crate) fn pod_with_own_volume(&self, name: &str, script: &str) -> Result<()> {
+        let pod = pod(name, "none", script, "volumeMounts: [{name: data, mountPath: /data}]");
+        let spec =
+            claim("none", "").split_once("spec:\n").map_or_else(String::new, |(_, spec)| indented(spec));
+        let own = format!("ephemeral:\n      volumeClaimTemplate:\n        spec:\n{spec}");
+        self.apply(&pod.replace(
+            "volumes: [{name: data, persistentVolumeClaim: {claimName: none}}]",
+            &format!("volumes:\n  - name: data\n    {own}"),
+        ))
+    }
+
     /// The same with the claim as the device `/dev/data`.
     pub(crate) fn pod_with_device(&self, name: &str, claim: &str, script: &str) -> Result<()> {
         self.apply(&pod(name, claim, script, "volumeDevices: [{name: data, devicePath: /dev/data}]"))
@@ -161,6 +173,11 @@ pub(crate) fn claim(name: &str, more: &str) -> String {
         default("storageClassName", "storageClassName: leister"),
         default("resources", "resources: {requests: {storage: 64Mi}}"),
     )
+}
+
+/// Deeper in a pod than in a claim.
+fn indented(lines: &str) -> String {
+    lines.lines().map(|line| format!("        {line}\n")).collect()
 }
 
 fn pod(name: &str, claim: &str, script: &str, place: &str) -> String {

@@ -59,6 +59,31 @@ fn an_image_that_lost_its_loop_device_is_attached_again_once() {
 }
 
 #[test]
+fn an_image_that_was_attached_in_another_mount_namespace_is_known_again() {
+    let Some(mut rig) = Rig::on_btrfs() else { return };
+    let (dir, image) = (rig.dir.path().to_owned(), rig.dir.path().join("pool.img"));
+    rig.pool().create(&volume("v", 64)).unwrap();
+    rig.pool = None;
+    unmount(&rig.spec.path, UnmountFlags::empty()).unwrap();
+    until("the loop device to let go", || loops_of(&image) == 0);
+    // As a container does that has since ended: the kernel names what is left of its path.
+    let script = "mkdir seen && mount --bind . seen && losetup --find --show seen/pool.img";
+    let mut there = Command::new("unshare");
+    let said = there.args(["--mount", "sh", "-ec", script]).current_dir(&dir).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    let device = String::from_utf8(said.stdout).unwrap();
+    assert_ne!(crate::pool::mounts::backing(device.trim()).unwrap(), image);
+    rig.pool = Some(Pool::open(&rig.spec).unwrap());
+    assert_eq!(loops_of(&image), 1, "it is not attached twice");
+    rig.pool = None;
+    rig.pool = Some(Pool::open(&rig.spec).unwrap());
+    assert!(rig.pool().find("v").unwrap().is_some());
+    rig.pool.take().unwrap().close().unwrap();
+    assert_eq!(loops_of(&image), 0);
+    rig.reopen();
+}
+
+#[test]
 fn wrong_places_for_a_pool_are_refused_with_advice() {
     let Some(rig) = Rig::on_btrfs() else { return };
     let dir = tempfile::tempdir().unwrap();

@@ -11,6 +11,9 @@ use crate::capability::Use;
 use crate::plugin::{OnNode, volume_id};
 use crate::wire::{NodePublishVolumeRequest, NodeUnpublishVolumeRequest};
 
+/// # Behavior
+/// Its files are given to the group that the caller names, unless it will only read them.
+///
 /// # Errors
 /// `NOT_FOUND`; `FAILED_PRECONDITION` before it is staged, or while another has it that nobody may share it with;
 /// `ALREADY_EXISTS` where it is shown otherwise.
@@ -36,7 +39,13 @@ pub(super) async fn publish(
     let read_only = request.readonly || wanted.is_read_only() || publication.read_only;
     let alone = wanted.is_alone() || record.spec.access == AccessMode::ReadWriteOncePod;
     let target = PathBuf::from(&request.target_path);
-    let work = async move { mounts.show(&record.id, &target, read_only, alone).await };
+    let group = wanted.group.filter(|_| !read_only);
+    let work = async move {
+        if let Some(group) = group {
+            mounts.give(&record.id, group).await?;
+        }
+        mounts.show(&record.id, &target, read_only, alone).await
+    };
     node.service.to_the_end(limit, work).await
 }
 

@@ -112,3 +112,34 @@ async fn what_is_somebody_elses_at_a_target_stays_as_it_is() {
     }
     rig.assert_clean();
 }
+
+#[tokio::test]
+async fn a_volume_is_given_to_a_group_without_what_its_links_lead_to() {
+    use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+    const GROUP: u32 = 4242;
+    let rig = Rig::new().await;
+    let (v, route, data) = (volume("v"), rig.directory("data"), rig.path("data"));
+    assert!(matches!(rig.host.give(&v, GROUP).await, Err(HostError::NotAttached(_))));
+    rig.host.attach(&v, &route, &Attachment::default()).await.unwrap();
+    fs::create_dir_all(data.join("a/b")).unwrap();
+    fs::write(data.join("a/b/file"), "kept").unwrap();
+    fs::set_permissions(data.join("a/b/file"), fs::Permissions::from_mode(0o4600)).unwrap();
+    fs::write(rig.path("outside"), "").unwrap();
+    symlink(rig.path("outside"), data.join("a/link")).unwrap();
+    symlink("..", data.join("a/b/up")).unwrap();
+    rig.host.give(&v, GROUP).await.unwrap();
+    for (path, mode) in [("", 0o2770), ("a", 0o2770), ("a/b", 0o2770), ("a/b/file", 0o4660)] {
+        let found = fs::metadata(data.join(path)).unwrap();
+        assert_eq!(found.gid(), GROUP, "{path}");
+        assert_eq!(found.mode() & mode, mode, "{path}: {:o}", found.mode());
+    }
+    assert_eq!(fs::symlink_metadata(data.join("a/link")).unwrap().gid(), GROUP);
+    assert_ne!(fs::metadata(rig.path("outside")).unwrap().gid(), GROUP);
+    // What is made now has the group; and who has it already is not looked through again.
+    fs::write(data.join("a/new"), "").unwrap();
+    assert_eq!(fs::metadata(data.join("a/new")).unwrap().gid(), GROUP);
+    std::os::unix::fs::chown(data.join("a/new"), None, Some(0)).unwrap();
+    rig.host.give(&v, GROUP).await.unwrap();
+    assert_eq!(fs::metadata(data.join("a/new")).unwrap().gid(), 0);
+    rig.host.detach(&v).await.unwrap();
+}

@@ -70,7 +70,7 @@ pub(crate) fn used(state: &State, volume: &Value) -> u64 {
 }
 
 /// The bytes in a volume that are for data and not for snapshots.
-pub(crate) fn for_data(volume: &Value) -> u64 {
+pub fn for_data(volume: &Value) -> u64 {
     let size = number(volume, "size").unwrap_or(0);
     let percent = number(volume, "space.snapshot.reserve_percent").unwrap_or(0);
     size - size / 100 * percent.min(100)
