@@ -3,6 +3,7 @@
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
 mod controllers;
+mod pods;
 mod site;
 
 use std::time::Instant;
