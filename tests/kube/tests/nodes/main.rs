@@ -5,6 +5,7 @@
 
 mod case_study;
 mod controllers;
+mod pods;
 mod site;
 
 use std::time::Instant;
