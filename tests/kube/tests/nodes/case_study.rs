@@ -4,18 +4,13 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use filer_suite::Simulator;
 use kube_suite::{CLASS_AND_CLAIM, replicas, until};
 use serde_json::Value;
 
-use crate::site::{ARRAY, LIMIT, Site, needs_the_machines};
+use crate::site::{LIMIT, Site, needs_the_machines};
 
 const PROVISIONER: &str = "provisioner";
 const ACCOUNT: (&str, &str) = ("leister-provisioner", "leister-provisioner");
-/// An XFS tells who mounts a volume the volume's size, as an array does.
-const DISK: &str = "modprobe xfs; mkfs.xfs -q -K -l size=64m /dev/ubda && mkdir -p /srv/pool &&
-    mount -o prjquota /dev/ubda /srv/pool";
-
 /// A pod, and the node that it is on.
 fn pods(site: &Site) -> Result<Vec<(String, String)>> {
     let words = ["get", "pods", "--selector=name=nfs-busybox", "-o", "json"];
@@ -33,9 +28,7 @@ fn the_case_studys_replicas_mount_one_volume_on_two_nodes() -> Result<()> {
     needs_the_machines!();
     let site = Site::shared()?;
     let _turn = site.turn();
-    let guest = site.guests().guest(ARRAY);
-    guest.exec(DISK).ok("a disk for the array");
-    let array = Simulator::up(site.guests(), ARRAY, "nfs")?;
+    let array = site.array()?;
     site.cluster.apply(include_str!("../../../../deploy/kubernetes/provisioner.yaml"))?;
     let path = |name: &str| site.cluster.path(name).display().to_string();
     let more = "storagePrefix: trident_\ndefaults: {skipRecoveryQueue: \"true\"}\n";

@@ -3,6 +3,7 @@
 //! for the provisioner and kubelets that mount by themselves.
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
+mod arrays;
 mod case_study;
 mod controllers;
 mod pods;

@@ -1,20 +1,25 @@
 //! The machines and the cluster on them, which all tests share, in turn.
 
 use std::ops::Deref;
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+use filer_suite::Simulator;
 use kube_suite::{BUSYBOX, Fleet, until};
 use rig::{Rig, Size};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
 
 /// The guest where an array is simulated.
-pub(crate) const ARRAY: &str = "array";
+const ARRAY: &str = "array";
+/// An XFS tells who mounts a volume the volume's size, as an array does.
+const DISK: &str = "modprobe xfs; mkfs.xfs -q -K -l size=64m /dev/ubda && mkdir -p /srv/pool &&
+    mount -o prjquota /dev/ubda /srv/pool";
 
 pub(crate) struct Site {
     fleet: Fleet<'static>,
+    array: OnceLock<Simulator<'static>>,
     turn: Mutex<()>,
 }
 
@@ -46,7 +51,17 @@ impl Site {
         let _watch = rig.watch();
         let fleet = Fleet::start(rig)?;
         println!("cluster and machines up in {:.1?}", started.elapsed());
-        Ok(Self { fleet, turn: Mutex::new(()) })
+        Ok(Self { fleet, array: OnceLock::new(), turn: Mutex::new(()) })
+    }
+
+    /// A simulated array with data, for who has the turn; started when it is first asked for.
+    pub(crate) fn array(&self) -> Result<&Simulator<'static>> {
+        if self.array.get().is_none() {
+            self.guests().guest(ARRAY).exec(DISK).ok("a disk for the array");
+            let array = Simulator::up(self.guests(), ARRAY, "nfs,iscsi")?;
+            self.array.get_or_init(|| array);
+        }
+        self.array.get().context("it is there")
     }
 
     /// The machines are few: one test after the other.

@@ -31,10 +31,10 @@ pub struct Keeper {
     check: fn(&BackendFile) -> Result<(), String>,
     /// What each object has defined, for when it is gone.
     defined: BTreeMap<String, BackendName>,
-    /// Of each object: what it said when it could not be had, when that was, and why.
+    /// Of each object, by its uid: what it said when it could not be had, when that was, and why.
     refused: HashMap<String, Refused>,
-    /// When the space of its pools was written last.
-    measured: HashMap<String, Instant>,
+    /// What was written last to each, and when: a cluster that keeps a part of it is not told again and again.
+    told: HashMap<String, (Instant, Value)>,
 }
 
 struct Refused {
@@ -66,7 +66,7 @@ impl Keeper {
             check,
             defined: BTreeMap::new(),
             refused: HashMap::new(),
-            measured: HashMap::new(),
+            told: HashMap::new(),
         }
     }
 
@@ -111,8 +111,9 @@ impl Keeper {
                 tracing::warn!(object = declaration.object, %error, "cannot be written; it is tried again");
             }
         }
-        self.refused.retain(|object, _| there.contains(object));
-        self.measured.retain(|object, _| there.contains(object));
+        let ids: Vec<String> = objects.iter().filter_map(|(_, object)| object.uid()).collect();
+        self.refused.retain(|id, _| ids.contains(id));
+        self.told.retain(|id, _| ids.contains(id));
         let gone: Vec<_> = self.defined.keys().filter(|object| !there.contains(object)).cloned().collect();
         for object in gone {
             let Some(name) = self.defined.remove(&object) else { continue };
@@ -148,7 +149,7 @@ impl Keeper {
             Err(problem) => return Some(problem.clone()),
         };
         let object = &declaration.object;
-        if let Some(refused) = self.refused.get(object)
+        if let Some(refused) = self.refused.get(&declaration.uid)
             && refused.generation == declaration.generation
             && refused.at.elapsed() < TRIED_AGAIN
         {
@@ -156,7 +157,7 @@ impl Keeper {
         }
         match orchestrator.declare_backend(file.clone(), object).await {
             Ok(()) => {
-                self.refused.remove(object);
+                self.refused.remove(&declaration.uid);
                 self.defined.insert(object.clone(), file.name().clone());
                 None
             }
@@ -168,7 +169,7 @@ impl Keeper {
                 };
                 tracing::warn!(object, problem = refused.problem, "a declared backend is refused");
                 let problem = refused.problem.clone();
-                self.refused.insert(object.clone(), refused);
+                self.refused.insert(declaration.uid.clone(), refused);
                 Some(problem)
             }
         }
@@ -181,18 +182,16 @@ impl Keeper {
         object: &DynamicObject,
         status: Value,
     ) -> kube::Result<()> {
-        if status == declaration.status {
-            return Ok(());
-        }
         let but_pools = |status: &Value| {
             let mut status = status.clone();
             status[POOLS] = Value::Null;
             status
         };
-        let is_news = but_pools(&status) != but_pools(&declaration.status);
-        let had_none = declaration.status[POOLS].as_array().is_none_or(Vec::is_empty);
-        let written = self.measured.get(&declaration.object);
-        if !is_news && !had_none && written.is_some_and(|written| written.elapsed() < MEASURED) {
+        let is_recent = |(at, told): &(Instant, Value)| {
+            let had_pools = told[POOLS].as_array().is_some_and(|pools| !pools.is_empty());
+            at.elapsed() < MEASURED && (*told == status || had_pools && but_pools(told) == but_pools(&status))
+        };
+        if status == declaration.status || self.told.get(&declaration.uid).is_some_and(is_recent) {
             return Ok(());
         }
         let patch = json!({ "status": status });
@@ -200,7 +199,7 @@ impl Keeper {
         let name = object.name_any();
         let parameters = PatchParams { field_manager: Some(OWNER.to_owned()), ..PatchParams::default() };
         within(api.patch_status(&name, &parameters, &Patch::Merge(&patch))).await?;
-        self.measured.insert(declaration.object.clone(), Instant::now());
+        self.told.insert(declaration.uid.clone(), (Instant::now(), status));
         Ok(())
     }
 
