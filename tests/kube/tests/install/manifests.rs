@@ -90,7 +90,14 @@ fn the_chart_names_the_versions_that_are_tested() -> Result<()> {
 
 #[test]
 fn processes_outside_of_the_cluster_have_the_same_rights() -> Result<()> {
-    let words = ["leister", &chart(), "--namespace", NAMESPACE, "--set=snapshots.enabled=true"];
+    let words = [
+        "leister",
+        &chart(),
+        "--namespace",
+        NAMESPACE,
+        "--set=snapshots.enabled=true",
+        "--set=backends.trident=true",
+    ];
     let rendered = Helm::get()?.template(&words)?;
     for (file, theirs, ours) in [
         (
