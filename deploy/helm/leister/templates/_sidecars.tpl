@@ -4,7 +4,8 @@
 {{- $sidecars = append $sidecars (dict "name" "csi-attacher" "image" .Values.sidecars.attacher "args" list) }}
 {{- $sidecars = append $sidecars (dict "name" "csi-resizer" "image" .Values.sidecars.resizer "args" list) }}
 {{- if .Values.snapshots.enabled }}
-{{- $sidecars = append $sidecars (dict "name" "csi-snapshotter" "image" .Values.sidecars.snapshotter "args" list) }}
+{{- $args := ternary (list "--feature-gates=CSIVolumeGroupSnapshot=true") list .Values.snapshots.groups }}
+{{- $sidecars = append $sidecars (dict "name" "csi-snapshotter" "image" .Values.sidecars.snapshotter "args" $args) }}
 {{- end }}
 {{- range $sidecars }}
 - name: {{ .name }}

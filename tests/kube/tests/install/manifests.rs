@@ -115,6 +115,22 @@ fn processes_outside_of_the_cluster_have_the_same_rights() -> Result<()> {
     Ok(())
 }
 
+#[test]
+fn snapshots_of_several_claims_have_a_class_rights_and_the_gate_when_they_are_wanted() -> Result<()> {
+    let chart = chart();
+    let words = ["leister", &chart, "--namespace", NAMESPACE, "--set=snapshots.enabled=true"];
+    let without = Helm::get()?.template(&words)?;
+    let with = Helm::get()?.template(&[&words[..], &["--set=snapshots.groups=true"]].concat())?;
+    for part in [
+        "kind: VolumeGroupSnapshotClass",
+        "volumegroupsnapshotcontents/status",
+        "CSIVolumeGroupSnapshot=true",
+    ] {
+        ensure!(with.contains(part) && !without.contains(part), "{part}: {with}");
+    }
+    Ok(())
+}
+
 /// The lines of the rules of a role, which begins like this.
 fn rules<'a>(manifests: &'a str, role: &str) -> Result<Vec<&'a str>> {
     let (_, role) = manifests.split_once(role).with_context(|| format!("no role `{role}`"))?;
