@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, ensure};
@@ -64,6 +64,7 @@ fn build(checkout: &Checkout, arguments: &[&str]) -> Result<Vec<Suite>> {
     // Held until the programs are home: another checkout's build would put its own in their place.
     let cache = Cache::lock(checkout)?;
     cache.prune()?;
+    cache.hand_over(checkout)?;
 
     eprintln!("building; the first time takes some minutes");
     let mut cargo = checkout.cargo();
@@ -156,6 +157,29 @@ impl Cache {
         crates.sort();
         crates.dedup();
         Ok(Self { folder, crates, _lock: lock })
+    }
+
+    /// Has what another checkout has built, with the path of that one in it, built anew.
+    ///
+    /// Cargo tells checkouts apart by the times of their files alone: a file that is older than what the other one has
+    /// built is never looked at again.
+    fn hand_over(&self, checkout: &Checkout) -> Result<()> {
+        let note = self.folder.join("leister.checkout");
+        let here = checkout.root.as_os_str().as_encoded_bytes();
+        if std::fs::read(&note).is_ok_and(|last| last == here) {
+            return Ok(());
+        }
+        let mut git = Command::new("git");
+        git.args(["grep", "--files-with-matches", "--fixed-strings", "CARGO_MANIFEST_DIR", "--", "*.rs"]);
+        let found = git.current_dir(&checkout.root).output().context("git did not start")?;
+        for file in String::from_utf8_lossy(&found.stdout).lines() {
+            let file = checkout.root.join(file);
+            let touched = File::options().append(true).open(&file);
+            touched
+                .and_then(|file| file.set_modified(SystemTime::now()))
+                .with_context(|| format!("cannot touch {}", file.display()))?;
+        }
+        std::fs::write(&note, here).with_context(|| format!("cannot write {}", note.display()))
     }
 
     fn prune(&self) -> Result<()> {
