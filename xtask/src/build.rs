@@ -172,6 +172,10 @@ impl Cache {
         let mut git = Command::new("git");
         git.args(["grep", "--files-with-matches", "--fixed-strings", "CARGO_MANIFEST_DIR", "--", "*.rs"]);
         let found = git.current_dir(&checkout.root).output().context("git did not start")?;
+        if !found.status.success() {
+            // It knows no files of ours: the next build asks again.
+            return Ok(());
+        }
         for file in String::from_utf8_lossy(&found.stdout).lines() {
             let file = checkout.root.join(file);
             let touched = File::options().append(true).open(&file);

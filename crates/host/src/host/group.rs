@@ -1,7 +1,9 @@
 //! Volumes given to a group: that of a pod's users.
 
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use model::VolumeId;
@@ -61,7 +63,7 @@ fn give(root: &Path, group: Gid) -> io::Result<()> {
             if name == c".." || name == c"." {
                 continue;
             }
-            let path = directory.join(std::ffi::OsStr::new(name.to_str().map_err(io::Error::other)?));
+            let path = directory.join(OsStr::from_bytes(name.to_bytes()));
             let Some(found) = open(&root, &path, OFlags::PATH | OFlags::NOFOLLOW)? else { continue };
             let seen = rustix::fs::fstat(&found)?;
             set(&found, &seen, group)?;
@@ -73,7 +75,7 @@ fn give(root: &Path, group: Gid) -> io::Result<()> {
     Ok(set(&root, &seen, group)?)
 }
 
-/// `None`: it is gone, or of another file system.
+/// `None`: it is gone, something else by now, or of another file system.
 fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<Option<OwnedFd>> {
     let beneath = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     // A link itself is opened as such, without being followed.
@@ -81,7 +83,7 @@ fn open(root: &OwnedFd, path: &Path, flags: OFlags) -> io::Result<Option<OwnedFd
         if flags.contains(OFlags::NOFOLLOW) { beneath - ResolveFlags::NO_SYMLINKS } else { beneath };
     match rustix::fs::openat2(root, path, flags | OFlags::CLOEXEC, Mode::empty(), beneath) {
         Ok(opened) => Ok(Some(opened)),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::XDEV) => Ok(None),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -115,6 +115,7 @@ async fn what_is_somebody_elses_at_a_target_stays_as_it_is() {
 
 #[tokio::test]
 async fn a_volume_is_given_to_a_group_without_what_its_links_lead_to() {
+    use std::os::unix::ffi::OsStrExt;
     use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
     const GROUP: u32 = 4242;
     let rig = Rig::new().await;
@@ -127,12 +128,15 @@ async fn a_volume_is_given_to_a_group_without_what_its_links_lead_to() {
     fs::write(rig.path("outside"), "").unwrap();
     symlink(rig.path("outside"), data.join("a/link")).unwrap();
     symlink("..", data.join("a/b/up")).unwrap();
+    let no_text = data.join("a").join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+    fs::write(&no_text, "").unwrap();
     rig.host.give(&v, GROUP).await.unwrap();
     for (path, mode) in [("", 0o2770), ("a", 0o2770), ("a/b", 0o2770), ("a/b/file", 0o4660)] {
         let found = fs::metadata(data.join(path)).unwrap();
         assert_eq!(found.gid(), GROUP, "{path}");
         assert_eq!(found.mode() & mode, mode, "{path}: {:o}", found.mode());
     }
+    assert_eq!(fs::metadata(no_text).unwrap().gid(), GROUP);
     assert_eq!(fs::symlink_metadata(data.join("a/link")).unwrap().gid(), GROUP);
     assert_ne!(fs::metadata(rig.path("outside")).unwrap().gid(), GROUP);
     // What is made now has the group; and who has it already is not looked through again.
