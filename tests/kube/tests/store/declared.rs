@@ -99,9 +99,9 @@ impl House {
     }
 
     /// An object with a backend file as its `spec`, without the account in it.
-    fn declare(&self, kind: &str, name: &str, more: &str) -> Result<()> {
+    fn declare(&self, kind: &str, name: &str, backend: &str, more: &str) -> Result<()> {
         let group = if kind == "Backend" { "leister.io" } else { "trident.netapp.io" };
-        let file = array_backend("ontap-nas", name, &format!("{name}_"), more);
+        let file = array_backend("ontap-nas", backend, &format!("{name}_"), more);
         let spec: String = file
             .lines()
             .filter(|line| !line.starts_with("username") && !line.starts_with("password"))
@@ -154,7 +154,7 @@ fn a_declared_backend_is_opened_shown_changed_and_held_while_it_has_volumes() ->
     let account = "credentials: {name: svm}\n";
 
     // Before its Secret is there.
-    house.declare("Backend", "gold", account)?;
+    house.declare("Backend", "gold", "gold", account)?;
     house.says(gold, "message", "there is no Secret `svm` in the namespace declared")?;
     let [user, password] = ["username", "password"].map(|key| {
         let file = array_backend("x", "x", "x", "");
@@ -169,16 +169,15 @@ fn a_declared_backend_is_opened_shown_changed_and_held_while_it_has_volumes() ->
     println!("{}", house.kubectl(&["get", "backends.leister.io"])?);
 
     // What cannot be.
-    House::refused(
-        house
-            .declare("Backend", "open", "password: hunter2\n")
-            .and(house.patch(gold, r#"{"spec":{"password":"hunter2"}}"#).map(drop)),
-        "credentials",
-    )?;
+    House::refused(house.patch(gold, r#"{"spec":{"password":"hunter2"}}"#), "credentials")?;
     House::refused(house.patch(gold, r#"{"spec":{"backendName":"other"}}"#), "never changes")?;
-    house.declare("Backend", "typo", &format!("{account}svmm: x\n"))?;
+    house.declare("Backend", "typo", "typo", &format!("{account}svmm: x\n"))?;
     let status = house.says("backends.leister.io/typo", "message", "svmm")?;
-    ensure!(status["health"] == "refused", "{status}");
+    ensure!(status["health"] == "refused" && status["backend"].is_null(), "{status}");
+    house.declare("TridentBackendConfig", "second", "gold", account)?;
+    let second = "tridentbackendconfigs.trident.netapp.io/second";
+    let status = house.says(second, "message", "defined in Backend declared/gold")?;
+    ensure!(status["backendInfo"]["backendName"].is_null(), "{status}");
     house.patch(gold, r#"{"spec":{"svm":"svm9"}}"#)?;
     let status = house.says(gold, "message", "goes on as it was before")?;
     ensure!(status["health"] == "online" && status["message"].to_string().contains("svm9"), "{status}");
@@ -191,7 +190,7 @@ fn a_declared_backend_is_opened_shown_changed_and_held_while_it_has_volumes() ->
     House::refused(house.ask(&["delete", "backend", "gold", "--yes"]), "kubectl")?;
 
     // Trident's own objects.
-    house.declare("TridentBackendConfig", "silver", account)?;
+    house.declare("TridentBackendConfig", "silver", "silver", account)?;
     let silver = "tridentbackendconfigs.trident.netapp.io/silver";
     let status = house.says(silver, "phase", "Bound")?;
     ensure!(status["backendInfo"]["backendName"] == "silver", "{status}");
@@ -211,12 +210,25 @@ fn a_declared_backend_is_opened_shown_changed_and_held_while_it_has_volumes() ->
             .try_for_each(|object| House::refused(house.kubectl(&["delete", object]), "it has 1 volumes"))
     };
     held()?;
+    // Who names another's backend holds nothing.
+    house.kubectl(&["delete", second])?;
     house.0.kill(INSTANCE)?;
     house.0.start_again(INSTANCE)?;
     house.until("it serves again", || {
         house.ask(&["get", "backends"]).ok().filter(|said| said.matches("online").count() == 2)
     })?;
     held()?;
+    // Also when nothing can be made of what it says, and nobody remembers what it said.
+    house.patch(gold, r#"{"spec":{"svmm":"x"}}"#)?;
+    house.says(gold, "message", "svmm")?;
+    house.0.kill(INSTANCE)?;
+    house.0.start_again(INSTANCE)?;
+    let nothing = || house.status(gold).ok().filter(|status| status["health"] == "refused");
+    let status = house.until("it is refused", nothing)?;
+    ensure!(status["volumes"] == 1, "{status}");
+    held()?;
+    house.patch(gold, r#"{"spec":{"svmm":null}}"#)?;
+    house.says(gold, "health", "online")?;
     house.ask(&["delete", "volume", "on-gold"])?;
     house.until("the object may go", || house.kubectl(&["delete", gold]).ok())?;
     house.until("the backend is gone", || {

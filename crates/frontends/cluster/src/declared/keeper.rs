@@ -1,6 +1,7 @@
 //! Sees to it that backends are as objects say, and tells what came of that.
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -11,7 +12,7 @@ use kube::runtime::reflector::{self, Store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, ResourceExt as _};
 use model::BackendName;
-use orchestrator::{BackendFile, Orchestrator};
+use orchestrator::{BackendFile, BackendOrigin, Orchestrator, VolumeRecord};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -133,12 +134,22 @@ impl Keeper {
         if !orchestrator.leadership().leads {
             return Ok(());
         }
-        let is_ours = self.defined.contains_key(&declaration.object);
-        let view = match declaration.backend() {
-            Some(name) if is_ours => orchestrator.backend(name).await.ok().flatten(),
-            _ => None,
+        let named = declaration.backend();
+        let view = match named {
+            Some(name) => orchestrator.backend(name).await.ok().flatten(),
+            None => None,
         };
-        let status = Outcome { view: view.as_ref(), problem }.status(declaration);
+        let ours = BackendOrigin::Declared(declaration.object.clone());
+        let (view, backend) = match view {
+            Some(view) if view.origin == ours => (Some(view), named),
+            // Something else defines it.
+            Some(_) => (None, None),
+            // It may have volumes, though what it says now cannot be had.
+            None => (None, declaration.known.as_ref()),
+        };
+        let is_on_it = |record: &&Arc<VolumeRecord>| Some(&record.backend) == backend;
+        let volumes = orchestrator.catalogue().volumes().filter(is_on_it).count();
+        let status = Outcome { backend, view: view.as_ref(), volumes, problem }.status(declaration);
         self.tell(declaration, object, status).await
     }
 

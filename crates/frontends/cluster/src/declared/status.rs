@@ -1,6 +1,7 @@
 //! What an object's `status` says.
 
 use jiff::Timestamp;
+use model::BackendName;
 use orchestrator::BackendView;
 use serde_json::{Value, json};
 
@@ -10,7 +11,11 @@ use super::definitions::Kind;
 /// What came of an object.
 #[derive(Debug)]
 pub(crate) struct Outcome<'a> {
+    /// The backend that it defines, or has defined; nobody else does.
+    pub(crate) backend: Option<&'a BackendName>,
     pub(crate) view: Option<&'a BackendView>,
+    /// On that backend, whether it is open or not.
+    pub(crate) volumes: usize,
     /// Why it is not as the object says.
     pub(crate) problem: Option<String>,
 }
@@ -39,12 +44,12 @@ impl Outcome<'_> {
         });
         json!({
             "observedGeneration": declaration.generation,
-            "backend": declaration.backend(),
+            "backend": self.backend,
             "health": self.view.map_or(if self.problem.is_some() { "refused" } else { "opening" }, |v| v.health.as_str()),
             "message": message,
-            (VOLUMES): self.volumes(),
+            (VOLUMES): self.volumes,
             (POOLS): pools.collect::<Vec<_>>(),
-            "conditions": [condition(declaration, "Ready", ready, reason, &message)],
+            "conditions": [readiness(declaration, ready, reason, &message)],
         })
     }
 
@@ -54,15 +59,11 @@ impl Outcome<'_> {
         json!({
             "phase": if self.view.is_some() { "Bound" } else { "" },
             "message": message,
-            "backendInfo": { "backendName": declaration.backend(), "backendUUID": declaration.uid },
+            "backendInfo": { "backendName": self.backend, "backendUUID": declaration.uid },
             "deletionPolicy": "delete",
-            (VOLUMES): self.volumes(),
+            (VOLUMES): self.volumes,
             "lastOperationStatus": if ready { "Success" } else { "Failed" },
         })
-    }
-
-    fn volumes(&self) -> usize {
-        self.view.map_or(0, |view| view.volumes)
     }
 
     fn ready(&self) -> (bool, &'static str, String) {
@@ -86,15 +87,14 @@ impl Outcome<'_> {
     }
 }
 
-fn condition(declaration: &Declaration, kind: &str, is_so: bool, reason: &str, message: &str) -> Value {
-    let status = if is_so { "True" } else { "False" };
-    let before = declaration.status["conditions"].as_array().into_iter().flatten();
-    let mut since = before
-        .filter(|before| before["type"] == kind && before["status"] == status)
-        .filter_map(|before| before["lastTransitionTime"].as_str().map(str::to_owned));
-    let since = since.next().unwrap_or_else(|| format!("{:.0}", Timestamp::now()));
+/// The condition that `kubectl wait` looks at.
+fn readiness(declaration: &Declaration, ready: bool, reason: &str, message: &str) -> Value {
+    let status = if ready { "True" } else { "False" };
+    let before = &declaration.status["conditions"][0];
+    let since = before["lastTransitionTime"].as_str().filter(|_| before["status"] == status);
+    let since = since.map_or_else(|| format!("{:.0}", Timestamp::now()), str::to_owned);
     json!({
-        "type": kind, "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
+        "type": "Ready", "status": status, "reason": reason, "message": message, "lastTransitionTime": since,
         "observedGeneration": declaration.generation,
     })
 }
