@@ -11,11 +11,8 @@ use crate::{Go, cache, lock, version};
 
 const MODULE: &str = "github.com/kubernetes-csi/csi-test/v5";
 /// Why a test may be skipped: the plugin does not claim what it is about, or nobody has set the limit that it needs.
-const NOT_CLAIMED: [&str; 3] = [
-    "GroupControllerService not supported",
-    "SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported",
-    "testnodevolumeattachlimit not enabled",
-];
+const NOT_CLAIMED: [&str; 2] =
+    ["SNAPSHOT_ACCESSIBILITY_CONSTRAINTS not supported", "testnodevolumeattachlimit not enabled"];
 
 /// The program.
 #[derive(Debug, Clone)]

@@ -12,14 +12,22 @@ use docker_suite::until;
 /// What it is called among the cluster's programs.
 pub const ARRAY: &str = "array";
 const ADDRESS: &str = "10.99.0.1:8443";
+/// The keys of its administrator's account, and what they are.
+pub const ARRAY_ACCOUNT: [(&str, &str); 2] = [("username", "admin"), ("password", PASSWORD)];
 const PASSWORD: &str = "precious-word";
 const LIMIT: Duration = Duration::from_secs(120);
 
 /// A backend file for it, with more lines.
 pub fn array_backend(driver: &str, name: &str, prefix: &str, more: &str) -> String {
+    let account = ARRAY_ACCOUNT.map(|(key, value)| format!("{key}: {value}\n")).concat();
+    array_backend_without_account(driver, name, prefix, &(account + more))
+}
+
+/// The same for who has the account elsewhere.
+pub fn array_backend_without_account(driver: &str, name: &str, prefix: &str, more: &str) -> String {
     format!(
         "version: 1\nstorageDriverName: {driver}\nbackendName: {name}\nmanagementLIF: {ADDRESS}\nsvm: svm1\n\
-         username: admin\npassword: {PASSWORD}\nstoragePrefix: {prefix}\n{more}"
+         storagePrefix: {prefix}\n{more}"
     )
 }
 

@@ -18,11 +18,12 @@ mod image;
 mod kubelet;
 mod leister;
 mod machine;
+mod pod;
 mod programs;
 mod shared;
 mod space;
 
-pub use array::{ARRAY, array_backend};
+pub use array::{ARRAY, ARRAY_ACCOUNT, array_backend, array_backend_without_account};
 pub use case_study::{CLASS_AND_CLAIM, replicas};
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
@@ -31,6 +32,7 @@ pub use fleet::{CONTROLLERS, Fleet};
 pub use helm::Helm;
 pub use image::{BUSYBOX, Product};
 pub use machine::{INSTANCE, Machine};
+pub use pod::{DEVICE, FILES, pod};
 pub use programs::Programs;
 pub use shared::{Peace, Shared};
 

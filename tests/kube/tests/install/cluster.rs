@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{array_backend, needs_the_machine};
+use kube_suite::{ARRAY_ACCOUNT, array_backend_without_account, needs_the_machine};
 use serde_json::Value;
 
 use crate::site::{LIMIT, NAMESPACE, Site, chart};
@@ -31,13 +31,11 @@ fn controllers_and_a_node(site: &Site) -> Result<()> {
     site.kubectl(&["label", "namespace", NAMESPACE, label])?.ok()?;
     // The file of the backend as it is, but for the account, which a Secret has.
     let backend = site.path("ontap.yaml");
-    let text = array_backend("ontap-nas", "array", "k_", "credentials: {name: svm1}\n");
-    let (account, rest): (Vec<_>, Vec<_>) =
-        text.lines().partition(|line| line.starts_with("username:") || line.starts_with("password:"));
-    std::fs::write(&backend, rest.join("\n"))?;
+    let text = array_backend_without_account("ontap-nas", "array", "k_", "credentials: {name: svm1}\n");
+    std::fs::write(&backend, text)?;
+    let account = ARRAY_ACCOUNT.map(|(key, value)| format!("  {key}: {value}\n")).concat();
     site.apply(&format!(
-        "apiVersion: v1\nkind: Secret\nmetadata: {{name: svm1, namespace: {NAMESPACE}}}\nstringData:\n  {}\n",
-        account.join("\n  ")
+        "apiVersion: v1\nkind: Secret\nmetadata: {{name: svm1, namespace: {NAMESPACE}}}\nstringData:\n{account}"
     ))?;
     let more = "controller: {hostNetwork: true}\nbackends: {credentials: [svm1]}\n";
     let values = site.values("cluster", more)?.display().to_string();

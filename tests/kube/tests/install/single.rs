@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{BUSYBOX, until};
+use kube_suite::{FILES, pod, until};
 
 use crate::site::{LIMIT, NAMESPACE, Site, chart};
 
@@ -53,25 +53,7 @@ fn uid(site: &Site) -> Result<String> {
 
 /// A pod that runs a script and then stays, with a claim at `/data`.
 fn user(site: &Site, name: &str, claim: &str, script: &str) -> Result<()> {
-    let script = serde_json::Value::from(format!("{script}\ntouch /tmp/done; exec sleep 100000"));
-    site.apply(&format!(
-        "apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  hostNetwork: true
-  automountServiceAccountToken: false
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: {BUSYBOX}
-    imagePullPolicy: Never
-    command: [sh, -ec, {script}]
-    readinessProbe: {{exec: {{command: [test, -e, /tmp/done]}}, periodSeconds: 1}}
-    volumeMounts: [{{name: data, mountPath: /data}}]
-  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]
-"
-    ))?;
+    site.apply(&pod(name, claim, script, FILES, &[]))?;
     let took = site.wait(&format!("pod/{name}"), "condition=Ready").with_context(|| site.story())?;
     println!("pod {name} ready in {took:.1?}");
     Ok(())

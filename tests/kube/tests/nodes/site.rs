@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use filer_suite::Simulator;
-use kube_suite::{BUSYBOX, Fleet, until};
+use kube_suite::{FILES, Fleet, pod, until};
 use rig::{Rig, Size};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
@@ -75,26 +75,8 @@ impl Site {
 
     /// A pod on a node that runs a script and then stays, with a claim at `/data`.
     pub(crate) fn pod(&self, name: &str, node: &str, claim: &str, script: &str) -> Result<()> {
-        let script = serde_json::Value::from(format!("{script}\ntouch /tmp/done; exec sleep 100000"));
-        self.cluster.apply(&format!(
-            "apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  nodeSelector: {{kubernetes.io/hostname: {node}}}
-  hostNetwork: true
-  automountServiceAccountToken: false
-  terminationGracePeriodSeconds: 1
-  containers:
-  - name: main
-    image: {BUSYBOX}
-    imagePullPolicy: Never
-    command: [sh, -ec, {script}]
-    readinessProbe: {{exec: {{command: [test, -e, /tmp/done]}}, periodSeconds: 1}}
-    volumeMounts: [{{name: data, mountPath: /data}}]
-  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]
-"
-        ))
+        let there = format!("nodeSelector: {{kubernetes.io/hostname: {node}}}");
+        self.cluster.apply(&pod(name, claim, script, FILES, &[&there]))
     }
 
     pub(crate) fn ready(&self, pod: &str) -> Result<Duration> {

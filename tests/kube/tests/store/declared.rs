@@ -4,7 +4,7 @@ use std::fs;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{array_backend, needs_the_machine, until};
+use kube_suite::{ARRAY_ACCOUNT, array_backend_without_account, needs_the_machine, until};
 use serde_json::Value;
 
 use crate::site::{LIMIT, Site};
@@ -101,12 +101,8 @@ impl House {
     /// An object with a backend file as its `spec`, without the account in it.
     fn declare(&self, kind: &str, name: &str, backend: &str, more: &str) -> Result<()> {
         let group = if kind == "Backend" { "leister.io" } else { "trident.netapp.io" };
-        let file = array_backend("ontap-nas", backend, &format!("{name}_"), more);
-        let spec: String = file
-            .lines()
-            .filter(|line| !line.starts_with("username") && !line.starts_with("password"))
-            .map(|line| format!("  {line}\n"))
-            .collect();
+        let file = array_backend_without_account("ontap-nas", backend, &format!("{name}_"), more);
+        let spec: String = file.lines().map(|line| format!("  {line}\n")).collect();
         self.0.apply(&format!(
             "apiVersion: {group}/v1\nkind: {kind}\nmetadata: {{name: {name}, namespace: {NAMESPACE}}}\nspec:\n{spec}"
         ))
@@ -156,12 +152,7 @@ fn a_declared_backend_is_opened_shown_changed_and_held_while_it_has_volumes() ->
     // Before its Secret is there.
     house.declare("Backend", "gold", "gold", account)?;
     house.says(gold, "message", "there is no Secret `svm` in the namespace declared")?;
-    let [user, password] = ["username", "password"].map(|key| {
-        let file = array_backend("x", "x", "x", "");
-        let value =
-            file.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(": ").map(str::to_owned));
-        format!("--from-literal={key}={}", value.unwrap_or_default())
-    });
+    let [user, password] = ARRAY_ACCOUNT.map(|(key, value)| format!("--from-literal={key}={value}"));
     house.kubectl(&["create", "secret", "generic", "svm", &user, &password])?;
     let status = house.says(gold, "health", "online")?;
     let pool = &status["pools"][0];

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{BUSYBOX, Cluster, Peace, Shared, until};
+use kube_suite::{Cluster, DEVICE, FILES, Peace, Shared, pod, until};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Whose rights the sidecars have, by `deploy/kubernetes`.
@@ -89,12 +89,12 @@ impl Site {
 
     /// A pod that runs a script and then stays, with a claim at `/data`.
     pub(crate) fn pod(&self, name: &str, claim: &str, script: &str) -> Result<()> {
-        self.apply(&pod(name, claim, script, "volumeMounts: [{name: data, mountPath: /data}]"))
+        self.apply(&user(name, claim, script, FILES))
     }
 
     /// The same with a volume that lives as long as the pod; its claim is `NAME-data`.
     pub(crate) fn pod_with_own_volume(&self, name: &str, script: &str) -> Result<()> {
-        let pod = pod(name, "none", script, "volumeMounts: [{name: data, mountPath: /data}]");
+        let pod = user(name, "none", script, FILES);
         let spec =
             claim("none", "").split_once("spec:\n").map_or_else(String::new, |(_, spec)| indented(spec));
         let own = format!("ephemeral:\n      volumeClaimTemplate:\n        spec:\n{spec}");
@@ -106,7 +106,7 @@ impl Site {
 
     /// The same with the claim as the device `/dev/data`.
     pub(crate) fn pod_with_device(&self, name: &str, claim: &str, script: &str) -> Result<()> {
-        self.apply(&pod(name, claim, script, "volumeDevices: [{name: data, devicePath: /dev/data}]"))
+        self.apply(&user(name, claim, script, DEVICE))
     }
 
     pub(crate) fn ready(&self, pod: &str) -> Result<Duration> {
@@ -180,26 +180,7 @@ fn indented(lines: &str) -> String {
     lines.lines().map(|line| format!("        {line}\n")).collect()
 }
 
-fn pod(name: &str, claim: &str, script: &str, place: &str) -> String {
-    let script = serde_json::Value::from(format!("{script}\ntouch /tmp/done; exec sleep 100000"));
-    format!(
-        "apiVersion: v1
-kind: Pod
-metadata: {{name: {name}}}
-spec:
-  hostNetwork: true
-  restartPolicy: Never
-  automountServiceAccountToken: false
-  terminationGracePeriodSeconds: 1
-  securityContext: {{fsGroup: 4242}}
-  containers:
-  - name: main
-    image: {BUSYBOX}
-    imagePullPolicy: Never
-    command: [sh, -ec, {script}]
-    readinessProbe: {{exec: {{command: [test, -e, /tmp/done]}}, periodSeconds: 1}}
-    {place}
-  volumes: [{{name: data, persistentVolumeClaim: {{claimName: {claim}}}}}]
-"
-    )
+/// Its users are a group of their own.
+fn user(name: &str, claim: &str, script: &str, place: &str) -> String {
+    pod(name, claim, script, place, &["restartPolicy: Never", "securityContext: {fsGroup: 4242}"])
 }
