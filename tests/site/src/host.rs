@@ -186,6 +186,18 @@ impl<'a> Host<'a> {
         self.guest().share().join(format!("{volume}.failed")).exists()
     }
 
+    /// Whether a writer hangs because its NFS server knows this host no more.
+    ///
+    /// A client whose lease has run out asks for another one for ever, and lets whoever opens a file wait for it. (When
+    /// the lease is still good, each call is refused, and the writer fails.)
+    pub fn waits_in_vain(&self, volume: &str) -> bool {
+        let script = format!(
+            "pid=$(docker inspect --format '{{{{.State.Pid}}}}' {volume}) && children=$(cat /proc/$pid/task/$pid/children) &&
+            for pid in $pid $children; do cat /proc/$pid/stack; done | grep -q nfs4_wait_clnt_recover"
+        );
+        self.node.exec(&script).is_ok()
+    }
+
     /// The volumes that the engine lists of Leister.
     ///
     /// # Panics
