@@ -20,6 +20,7 @@ use clap::{Parser, Subcommand};
 use crate::filer::FilerArgs;
 use crate::run::{ControllerArgs, CsiArgs, NodeArgs, RunArgs};
 pub(crate) use failure::{Code, Failure};
+pub(crate) use reach::duration;
 
 pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 

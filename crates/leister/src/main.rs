@@ -47,7 +47,7 @@ async fn serve(daemon: Daemon) -> Result<(), Failure> {
     match daemon {
         Daemon::Run(args) => run::serve(args.parts()).await,
         Daemon::Csi(args) => run::serve(args.parts()?).await,
-        Daemon::Controller(args) => run::serve(args.parts()).await,
+        Daemon::Controller(args) => run::serve(args.parts()?).await,
         Daemon::Node(args) => run::serve(args.parts()?).await,
         Daemon::Provisioner(args) => provisioner::run(*args).await,
         Daemon::Filer(args) => filer::execute(args).await,

@@ -9,7 +9,7 @@ use crate::cli::{Code, Failure};
 use crate::config::Config;
 use crate::families;
 use crate::instance;
-use crate::run::{Ground, InstanceArgs, chain, set_up};
+use crate::run::{Ground, InCluster, InstanceArgs, chain, set_up};
 use crate::usher::Usher;
 
 #[derive(Debug, Args)]
@@ -75,7 +75,7 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
     let provisioner = Provisioner::connect(settings).await.map_err(|e| of_provisioner(&e))?;
     let classes = config.classes();
     let settings = Settings { is_node: false, ..ground.settings(&args.instance, node) };
-    let at_work = ground.start(&args.instance, settings, config, None, &usher).await?;
+    let at_work = ground.start(&args.instance, settings, config, InCluster::default(), &usher).await?;
     let orchestrator = at_work.orchestrator.clone();
     let provisioning = tokio::spawn(provisioner.serve(orchestrator.clone(), usher.stopped()));
     let set_up = tokio::select! {

@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::usher::Usher;
 pub(crate) use args::{InstanceArgs, LogArgs};
 use doors::HandsArgs;
-pub(crate) use ground::{Ground, set_up};
+pub(crate) use ground::{Ground, InCluster, set_up};
 use orchestrator::Settings;
 pub(crate) use roles::{ControllerArgs, CsiArgs, NodeArgs, Parts, RunArgs};
 
@@ -35,7 +35,7 @@ const MOUNTS: &str = "mounts";
 /// # Errors
 /// What keeps it from starting: nothing has been changed then.
 pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
-    let Parts { instance: args, pool, plugin_dir, csi, hands, leads } = parts;
+    let Parts { instance: args, pool, plugin_dir, csi, hands, leads, lost_nodes_after } = parts;
     args.log.start()?;
     args.store.check_cluster()?;
     let mut config = Config::read(&args.config)?;
@@ -55,6 +55,7 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
         None => None,
     };
     let driver = csi.as_ref().map(|settings| settings.name.clone());
+    let in_cluster = InCluster { driver, lost_nodes_after };
     let csi = match csi {
         Some(settings) => Some(csi::Plugin::claim(&settings).await.map_err(|e| of_csi(&e))?),
         None => None,
@@ -66,7 +67,7 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
     let classes = config.classes();
     let is_node = hands.is_some();
     let settings = Settings { leads, is_node, ..ground.settings(&args, node.clone()) };
-    let at_work = ground.start(&args, settings, config, driver.as_deref(), &usher).await?;
+    let at_work = ground.start(&args, settings, config, in_cluster, &usher).await?;
     let orchestrator = at_work.orchestrator.clone();
 
     let mounts = host.zip(hands).map(|(host, hands)| {

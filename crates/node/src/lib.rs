@@ -4,6 +4,7 @@
 //! table; so a restart, however rude, loses no count.
 
 mod error;
+mod keys;
 mod locks;
 mod mounts;
 pub mod permissions;
@@ -13,6 +14,7 @@ mod stages;
 mod upkeep;
 
 pub use error::on_node;
+pub use keys::Keys;
 pub use mounts::{Held, Mounts, too_slow};
 pub use secrets::Secrets;
 pub use serving::serve_until;

@@ -1,6 +1,6 @@
 //! Volumes on this node: what happens between a container's start and its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -12,6 +12,7 @@ use tokio::sync::OwnedMutexGuard;
 use tokio::time::Instant;
 
 use crate::error::on_node;
+use crate::keys::Keys;
 use crate::locks::Locks;
 use crate::permissions;
 use crate::secrets::Secrets;
@@ -25,6 +26,8 @@ pub struct Mounts {
     locks: Locks,
     /// Volumes that could not be brought in order when they should have been.
     owed: Mutex<BTreeSet<VolumeId>>,
+    /// What was handed over with volumes that are here, for what nobody hands it over for.
+    handed: Mutex<BTreeMap<VolumeId, Passphrases>>,
 }
 
 /// The right to change what a volume is on this node.
@@ -48,6 +51,7 @@ impl Mounts {
             secrets: Secrets::default(),
             locks: Locks::default(),
             owed: Mutex::default(),
+            handed: Mutex::default(),
         }
     }
 
@@ -273,7 +277,26 @@ impl Mounts {
         if !is_encrypted_by_node(&record.spec.options) {
             return Ok(None);
         }
-        self.secrets.passphrases(&record.id).await.map(Some)
+        let handed = self.handed().get(&record.id).cloned();
+        match handed {
+            Some(handed) => Ok(Some(handed)),
+            None => self.secrets.passphrases(&record.id).await.map(Some),
+        }
+    }
+
+    /// Keeps what was handed over with a volume in memory, until it leaves this node.
+    pub fn hand_over(&self, volume: &VolumeId, keys: &Keys) {
+        if let Some(passphrases) = &keys.passphrases {
+            self.handed().insert(volume.clone(), passphrases.clone());
+        }
+    }
+
+    pub(crate) fn forget_keys(&self, volume: &VolumeId) {
+        self.handed().remove(volume);
+    }
+
+    fn handed(&self) -> MutexGuard<'_, BTreeMap<VolumeId, Passphrases>> {
+        self.handed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn publish(&self, record: &VolumeRecord) -> Request {

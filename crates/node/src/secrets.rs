@@ -19,8 +19,8 @@ use orchestrator::{Error, ErrorKind, Result};
 #[derive(Clone, Debug, Default)]
 pub struct Secrets(Option<PathBuf>);
 
-const CURRENT: &str = "luks-passphrase";
-const PREVIOUS: &str = "previous-luks-passphrase";
+pub(crate) const CURRENT: &str = "luks-passphrase";
+pub(crate) const PREVIOUS: &str = "previous-luks-passphrase";
 /// Nobody but its owner and group may read a passphrase.
 const OTHERS: u32 = 0o007;
 
@@ -35,7 +35,10 @@ impl Secrets {
         let Some(directory) = self.0.clone() else {
             let problem =
                 format!("volume `{volume}` is encrypted by its node, and this one has no passphrases");
-            return Err(Error::invalid(problem).hint("start leister with `--luks-secrets DIR`"));
+            return Err(Error::invalid(problem).hint(
+                "start leister with `--luks-secrets DIR`, or name a Secret in the StorageClass \
+                 (csi.storage.k8s.io/node-stage-secret-name)",
+            ));
         };
         let volume = volume.clone();
         let read = tokio::task::spawn_blocking(move || read(&directory, &volume));

@@ -9,6 +9,7 @@ use orchestrator::{Error, ErrorKind, Request, Result, VolumeRecord};
 use tokio::time::Instant;
 
 use crate::error::on_node;
+use crate::keys::Keys;
 use crate::mounts::{Held, Mounts, attachment, too_slow};
 
 /// What a user is given of a volume.
@@ -55,7 +56,7 @@ impl Stage {
 }
 
 impl Mounts {
-    /// Attaches a volume that is published to this node until it is taken back. Run it as a task of its own, so that a
+    /// Attaches a volume that is published to this node until it is taken back, with what was handed over for it. Run it as a task of its own, so that a
     /// caller who leaves does not leave half of it.
     ///
     /// # Behavior
@@ -63,11 +64,11 @@ impl Mounts {
     ///
     /// # Errors
     /// `InUse`: it is not published to this node. `Invalid`: it cannot be had in this shape. `Busy`: not in time.
-    pub async fn stage(&self, volume: &VolumeId, wanted: &Stage, limit: Duration) -> Result<()> {
+    pub async fn stage(&self, volume: &VolumeId, wanted: &Stage, keys: &Keys, limit: Duration) -> Result<()> {
         let until = Instant::now() + limit;
         let work = async {
             let held = self.hold(volume).await;
-            self.bring_stage(&held, wanted, until).await
+            self.bring_stage(&held, wanted, keys, until).await
         };
         tokio::time::timeout_at(until, work).await.unwrap_or_else(|_| Err(too_slow("staged", volume)))
     }
@@ -78,7 +79,9 @@ impl Mounts {
     /// `InUse` while it is shown or mounted anywhere on this node.
     pub async fn unstage(&self, volume: &VolumeId) -> Result<()> {
         let _held = self.hold(volume).await;
-        self.host.detach(volume).await.map_err(|e| on_node("detach", volume, e))
+        self.host.detach(volume).await.map_err(|e| on_node("detach", volume, e))?;
+        self.forget_keys(volume);
+        Ok(())
     }
 
     /// Shows a staged volume at `target`; see [`Host::show`](host::Host::show).
@@ -123,7 +126,7 @@ impl Mounts {
         shown.map_err(|e| on_node("look at", volume, e))
     }
 
-    async fn bring_stage(&self, held: &Held, wanted: &Stage, until: Instant) -> Result<()> {
+    async fn bring_stage(&self, held: &Held, wanted: &Stage, keys: &Keys, until: Instant) -> Result<()> {
         let volume = &held.volume;
         let record = self.kept(volume)?;
         if let Some(misfit) = wanted.misfit(&record) {
@@ -137,7 +140,8 @@ impl Mounts {
             force: false,
             kept: true,
         };
-        let route = self.run(request, until).await?.route()?;
+        let route = keys.onto(self.run(request, until).await?.route()?);
+        self.hand_over(volume, keys);
         // What it was when it was asked for may have changed while something else was waited for.
         let record = self.kept(volume)?;
         let mut attachment =

@@ -21,9 +21,16 @@ pub const CONTROLLERS: [&str; 2] = ["controller-1", "controller-2"];
 
 const NODES: [&str; 2] = ["node1", "node2"];
 const ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
+/// Whose rights who keeps records there has.
+pub(crate) const STORE: (&str, &str) = ("leister", "leister-store");
+/// After the cluster has missed a node, for which it takes 50 s.
+const LOST_AFTER: &str = "10s";
 /// What a cluster is told of Leister.
-const MANIFESTS: [&str; 3] = [
+const MANIFESTS: [&str; 6] = [
+    include_str!("../../../deploy/kubernetes/crds.yaml"),
     include_str!("../../../deploy/kubernetes/leister.yaml"),
+    include_str!("../../../deploy/kubernetes/store.yaml"),
+    include_str!("../../../deploy/kubernetes/lost-nodes.yaml"),
     include_str!("../../../deploy/kubernetes/classes.yaml"),
     // Block volumes with a file system.
     "apiVersion: storage.k8s.io/v1
@@ -93,11 +100,6 @@ impl<'a> Fleet<'a> {
         self.rig
     }
 
-    /// Where guests reach the cluster's etcd.
-    pub fn etcd(&self) -> String {
-        format!("http://{}:2379", self.rig.address(0))
-    }
-
     /// The names of the volumes that lie in the pool, whoever knows of them.
     ///
     /// # Panics
@@ -118,13 +120,16 @@ fn serve_controller(cluster: &Cluster, filer: &Filer<'_>, name: &str) -> Result<
     let backend = cluster.path("filer.yaml");
     fs::write(&backend, filer.backend("filer", &trust.display().to_string()))?;
     let path = |end: &str| cluster.path(&format!("{name}{end}")).display().to_string();
+    let kubeconfig = cluster.config_of("records", STORE)?;
     cluster.serve_leister_as(
         name,
         &[
             "controller",
             "--listen=none",
-            "--store=etcd",
-            "--etcd-endpoints=http://127.0.0.1:2379",
+            "--store=kubernetes",
+            "--namespace=leister",
+            &format!("--kubeconfig={}", kubeconfig.display()),
+            &format!("--lost-nodes-after={LOST_AFTER}"),
             &format!("--node={name}"),
             &format!("--instance-id={INSTANCE}"),
             &format!("--state-dir={}", path("")),

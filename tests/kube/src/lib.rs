@@ -31,7 +31,7 @@ pub use door::Door;
 pub use fleet::{CONTROLLERS, Fleet};
 pub use helm::Helm;
 pub use image::{BUSYBOX, Product};
-pub use machine::{INSTANCE, Machine};
+pub use machine::{INSTANCE, Machine, RECORDS};
 pub use pod::{DEVICE, FILES, pod};
 pub use programs::Programs;
 pub use shared::{Peace, Shared};

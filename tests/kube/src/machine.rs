@@ -7,6 +7,7 @@ use filer_suite::{Node, NodeSpec};
 use rig::{Guest, Limit, Rig};
 
 use crate::cluster::{Cluster, kubeconfig};
+use crate::fleet::STORE;
 use crate::{containers, kubelet};
 
 const LIMIT: Limit = Limit::from_secs(240);
@@ -18,7 +19,10 @@ const SCRIPT: &str = include_str!("machine.sh");
 /// The id of the instance that nodes and controllers are.
 pub const INSTANCE: &str = "cluster";
 
-/// containerd, a kubelet, and `leister node` with the records in the cluster's etcd.
+/// Where a Leister on it finds the cluster's records.
+pub const RECORDS: &str = "--store kubernetes --namespace leister --kubeconfig /etc/kube/records.kubeconfig";
+
+/// containerd, a kubelet, and `leister node` with the records in the cluster.
 pub struct Machine<'a> {
     rig: &'a Rig,
     node: Node<'a>,
@@ -34,11 +38,10 @@ impl<'a> Machine<'a> {
     /// # Panics
     /// When something in the guest fails; the message has what it said.
     pub fn join(cluster: &Cluster, rig: &'a Rig, name: &str) -> Result<Self> {
-        let server = rig.address(0);
         let mut spec = NodeSpec { verb: "node", ..NodeSpec::new(INSTANCE) };
         spec.arguments = format!(
             "--node {name} --state-dir {DISK}/leister --listen none --kubelet-dir /var/lib/kubelet \
-             --instance-id {INSTANCE} --store etcd --etcd-endpoints http://{server}:2379"
+             --instance-id {INSTANCE} {RECORDS}"
         );
         serve(cluster, rig, name)?;
         let node = Node::over(rig, name, spec.clone(), &[])?;
@@ -91,6 +94,8 @@ fn serve(cluster: &Cluster, rig: &Rig, name: &str) -> Result<()> {
     guest.put(&format!("{FOLDER}/containerd.toml"), containers)?;
     guest.put(&format!("{FOLDER}/images.tar"), std::fs::read(cluster.images())?)?;
     guest.put(&format!("{FOLDER}/kubelet.kubeconfig"), kubeconfig(&server, name, name))?;
+    let records = kubeconfig(&server, "records", &cluster.token(STORE)?);
+    guest.put(&format!("{FOLDER}/records.kubeconfig"), records)?;
     let config = kubelet::config("/", &Path::new(DISK).join("volume-plugins"));
     guest.put(&format!("{FOLDER}/kubelet.json"), config.to_string())?;
     let (kubelet, address) = (cluster.programs().path("kubelet"), guest.address(0));

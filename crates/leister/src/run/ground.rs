@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{ClusterInspector, Keeper, Secrets};
+use cluster::{ClusterInspector, Keeper, LostNodes, Secrets};
 use model::{Class, NodeIdentity, NodeName};
 use orchestrator::{BackendOrigin, ErrorKind, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
@@ -24,8 +24,17 @@ use crate::vault::Vault;
 /// At work.
 pub(crate) struct Served {
     pub(crate) orchestrator: Orchestrator,
-    rest: JoinHandle<()>,
-    keeper: Option<JoinHandle<()>>,
+    /// What ends with it, and what that is.
+    beside: Vec<(&'static str, JoinHandle<()>)>,
+}
+
+/// What is done in a cluster that the records are in.
+#[derive(Debug, Default)]
+pub(crate) struct InCluster {
+    /// The doctor looks at what the cluster has of this CSI driver.
+    pub(crate) driver: Option<String>,
+    /// Nodes that are silent for so long are lost.
+    pub(crate) lost_nodes_after: Option<Duration>,
 }
 
 const PORT: &str = "127.0.0.1:8000";
@@ -60,7 +69,7 @@ impl Ground {
     }
 
     /// Starts the orchestrator with the backends of files and, where the records are in a cluster, with those that are
-    /// declared in it; and lets its operators in. The doctor looks at what the cluster has of a CSI `driver`.
+    /// declared in it; and lets its operators in.
     ///
     /// # Errors
     /// The records cannot be read.
@@ -69,7 +78,7 @@ impl Ground {
         args: &InstanceArgs,
         settings: Settings,
         config: Config,
-        driver: Option<&str>,
+        in_cluster: InCluster,
         usher: &Usher,
     ) -> Result<Served, Failure> {
         let Ground { state, records: Opened { store, cluster, .. }, server } = self;
@@ -97,24 +106,31 @@ impl Ground {
             backends,
             "leister serves"
         );
-        if let Some((cluster, driver)) = cluster.as_ref().zip(driver) {
-            let inspector = ClusterInspector::new(cluster.client.clone(), driver);
-            orchestrator.add_inspector(Arc::new(inspector));
-        }
-        let keeper = cluster.map(|Cluster { client, namespace, trident }| {
+        let mut beside = Vec::new();
+        if let Some(Cluster { client, namespace, trident }) = cluster {
+            if let Some(driver) = in_cluster.driver {
+                let inspector = ClusterInspector::new(client.clone(), &driver);
+                orchestrator.add_inspector(Arc::new(inspector));
+                if let Some(after) = in_cluster.lost_nodes_after {
+                    let lost = LostNodes::new(client.clone(), &driver, after);
+                    let lost = tokio::spawn(lost.serve(orchestrator.clone(), usher.stopped()));
+                    beside.push(("the watch for lost nodes", lost));
+                }
+            }
             let keeper = Keeper::new(client, &namespace, trident, families::check);
-            tokio::spawn(keeper.serve(orchestrator.clone(), usher.stopped()))
-        });
+            let keeper = tokio::spawn(keeper.serve(orchestrator.clone(), usher.stopped()));
+            beside.push(("the keeper of declared backends", keeper));
+        }
         let rest = tokio::spawn(server.serve(orchestrator.clone(), usher.stopped()));
-        Ok(Served { orchestrator, rest, keeper })
+        beside.push(("the REST server", rest));
+        Ok(Served { orchestrator, beside })
     }
 }
 
 impl Served {
     /// Ends in order, once somebody has asked for the end.
     pub(crate) async fn end(self) {
-        let also = self.keeper.map(|keeper| ("the keeper of declared backends", keeper));
-        for (what, task) in also.into_iter().chain([("the REST server", self.rest)]) {
+        for (what, task) in self.beside {
             if let Err(error) = task.await {
                 tracing::error!(%error, "{what} ended badly");
             }

@@ -1,13 +1,14 @@
 //! What instances are made of, each kind by its verb.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 use csi::CsiSettings;
 
 use super::args::InstanceArgs;
 use super::doors::{ControllerDoorArgs, CsiDoorArgs, HandsArgs, PoolArgs};
-use crate::cli::Failure;
+use crate::cli::{Failure, duration};
 
 #[derive(Debug, Args)]
 #[command(args_override_self = true)]
@@ -39,6 +40,10 @@ pub(crate) struct ControllerArgs {
     instance: InstanceArgs,
     #[command(flatten)]
     csi: ControllerDoorArgs,
+    /// Take the volumes of a node whose kubelet has been silent for so long from it, and mark it as out of service, so that
+    /// its pods run elsewhere; needs `--store kubernetes` [default: never]
+    #[arg(long, env = "LEISTER_LOST_NODES_AFTER", value_name = "DURATION", value_parser = silence)]
+    lost_nodes_after: Option<Duration>,
 }
 
 #[derive(Debug, Args)]
@@ -64,6 +69,7 @@ pub(crate) struct Parts {
     pub(super) hands: Option<HandsArgs>,
     /// Whether it may talk to backends and change records.
     pub(super) leads: bool,
+    pub(super) lost_nodes_after: Option<Duration>,
 }
 
 impl RunArgs {
@@ -76,6 +82,7 @@ impl RunArgs {
             plugin_dir: Some(self.plugin_dir),
             hands: Some(hands),
             leads: true,
+            lost_nodes_after: None,
         }
     }
 }
@@ -91,20 +98,30 @@ impl CsiArgs {
             plugin_dir: None,
             hands: Some(self.hands),
             leads: true,
+            lost_nodes_after: None,
         })
     }
 }
 
 impl ControllerArgs {
-    pub(crate) fn parts(self) -> Parts {
-        Parts {
+    /// # Errors
+    /// Nodes are to be watched, and there is no cluster.
+    pub(crate) fn parts(self) -> Result<Parts, Failure> {
+        if self.lost_nodes_after.is_some() && !self.instance.store.is_cluster() {
+            return Err(Failure::usage(
+                "--lost-nodes-after is given, but the records are not kept in a cluster",
+            )
+            .hint("add --store kubernetes, or leave it out"));
+        }
+        Ok(Parts {
             csi: Some(self.csi.settings()),
             instance: self.instance,
             pool: None,
             plugin_dir: None,
             hands: None,
             leads: true,
-        }
+            lost_nodes_after: self.lost_nodes_after,
+        })
     }
 }
 
@@ -123,6 +140,13 @@ impl NodeArgs {
             plugin_dir: None,
             hands: Some(self.hands),
             leads: false,
+            lost_nodes_after: None,
         })
     }
+}
+
+fn silence(text: &str) -> Result<Duration, String> {
+    const LEAST: Duration = Duration::from_secs(10);
+    let long = duration(text)?;
+    if long < LEAST { Err("must be 10s at least".to_owned()) } else { Ok(long) }
 }

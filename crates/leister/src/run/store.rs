@@ -147,6 +147,11 @@ impl StoreArgs {
 
     /// For who asks a Kubernetes cluster for nothing but its records.
     ///
+    /// Whether the records are in a Kubernetes cluster.
+    pub(crate) fn is_cluster(&self) -> bool {
+        self.kind == Kind::Kubernetes
+    }
+
     /// # Errors
     /// A cluster is named, and its records are elsewhere.
     pub(crate) fn check_cluster(&self) -> Result<(), Failure> {

@@ -138,15 +138,19 @@ impl Orchestrator {
     }
 
     pub async fn register_node(&self, identity: NodeIdentity) -> Result<()> {
+        // A thousand nodes that start again ask nobody.
+        if self.knows(&identity) {
+            return Ok(());
+        }
         let here = || self.register_node_here(identity.clone());
         self.led(Ask::RegisterNode(identity.clone()), here).await
     }
 
     pub(crate) async fn register_node_here(&self, identity: NodeIdentity) -> Result<()> {
-        let before = self.catalogue().node(&identity.name);
-        if before.as_ref().is_some_and(|node| node.identity == identity) {
+        if self.knows(&identity) {
             return Ok(());
         }
+        let before = self.catalogue().node(&identity.name);
         let reach = |identity: &NodeIdentity| {
             let initiators: Vec<String> = identity.initiators().into_iter().map(str::to_owned).collect();
             (identity.addresses.clone(), initiators, identity.nqn.clone())
@@ -160,6 +164,10 @@ impl Orchestrator {
             self.inner.opened.notify_one();
         }
         Ok(())
+    }
+
+    fn knows(&self, identity: &NodeIdentity) -> bool {
+        self.catalogue().node(&identity.name).is_some_and(|node| node.identity == *identity)
     }
 
     /// All permits of the node carry the identity that this record says.

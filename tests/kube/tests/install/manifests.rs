@@ -97,6 +97,7 @@ fn processes_outside_of_the_cluster_have_the_same_rights() -> Result<()> {
         NAMESPACE,
         "--set=snapshots.enabled=true",
         "--set=backends.trident=true",
+        "--set=controller.lostNodesAfter=5m",
     ];
     let rendered = Helm::get()?.template(&words)?;
     for (file, theirs, ours) in [
@@ -106,6 +107,11 @@ fn processes_outside_of_the_cluster_have_the_same_rights() -> Result<()> {
             "leister-leister-sidecars\n",
         ),
         ("store.yaml", "kind: Role\nmetadata:\n  name: leister-store\n", "leister-controller\n"),
+        (
+            "lost-nodes.yaml",
+            "kind: ClusterRole\nmetadata:\n  name: leister-lost-nodes\n",
+            "leister-leister-lost-nodes\n",
+        ),
     ] {
         let text = fs::read_to_string(root().join("deploy/kubernetes").join(file))?;
         let ours = format!("Role\nmetadata:\n  name: {ours}");

@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use filer_suite::program;
 use go_suite::{Judged, Sanity};
-use kube_suite::{CONTROLLERS, INSTANCE, until};
+use kube_suite::{CONTROLLERS, INSTANCE, RECORDS, until};
 use rig::Limit;
 
 use crate::site::{LIMIT, Site, claim, needs_the_machines};
@@ -28,9 +28,8 @@ fn csi_sanity_passes_with_a_controller_and_a_node_over_nfs_with_files_and_over_i
     let controller = format!(
         "setsid -f sh -c 'echo $$ >/run/judged.pid; exec {} controller --node judged --listen none \
          --state-dir {folder} --socket {folder}/rest.sock --csi-endpoint {folder}/csi.sock --config {trust}/backend \
-         --instance-id {INSTANCE} --store etcd --etcd-endpoints {}' </dev/null >>/rig/judged.log 2>&1",
-        program()?.display(),
-        site.etcd()
+         --instance-id {INSTANCE} {RECORDS}' </dev/null >>/rig/judged.log 2>&1",
+        program()?.display()
     );
     guest.exec(&controller).ok("start a controller");
     guest.wait_for(&format!("[ -S {folder}/csi.sock ]"), Limit::from_secs(120)).ok("a controller");

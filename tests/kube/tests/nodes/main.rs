@@ -1,12 +1,14 @@
 //! Volumes on a cluster of two machines, each a kernel of its own: over NFS and iSCSI from a third one that is the
-//! storage. Two controllers of Leister and one on each node have their records in the cluster's etcd. A fourth is an array,
+//! storage. Two controllers of Leister and one on each node have their records in the cluster. A fourth is an array,
 //! for the provisioner and kubelets that mount by themselves.
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
 mod arrays;
 mod case_study;
 mod controllers;
+mod lost;
 mod pods;
+mod secrets;
 mod site;
 
 use std::time::Instant;
@@ -63,35 +65,4 @@ fn a_volume_of_blocks_goes_with_its_pod_from_node_to_node_and_grows_there() -> R
         site.exec("second", "dd if=/dev/zero of=/data/much bs=1M count=150 2>&1; sync; cat /data/file")?;
     ensure!(wrote.contains("150+0 records out") && wrote.ends_with("precious"), "{wrote}");
     site.delete(&["pod/second", "pvc/blocks"])
-}
-
-#[test]
-fn a_pod_of_a_node_that_lost_power_runs_elsewhere_with_all_it_had_written() -> Result<()> {
-    needs_the_machines!();
-    let site = Site::shared()?;
-    let _turn = site.turn();
-    site.claim("kept", "storageClassName: leister-ext4")?;
-    site.cluster.wait("pvc/kept", "jsonpath={.status.phase}=Bound")?;
-    site.pod("before", "node1", "kept", "echo precious >/data/file; sync")?;
-    site.ready("before")?;
-    let machine = &site.machines[0];
-    machine.guest().kill()?;
-    let started = Instant::now();
-    // What a person, or who watches the power, says of it: nothing runs there any more.
-    let taint = ["taint", "node", "node1", "node.kubernetes.io/out-of-service=nodeshutdown:NoExecute"];
-    site.cluster.kubectl(&taint)?.ok()?;
-    site.pod("after", "node2", "kept", "")?;
-    site.ready("after")?;
-    println!("on the other node {:.1?} after the loss of power", started.elapsed());
-    ensure!(site.exec("after", "cat /data/file")? == "precious");
-    site.exec("after", "echo more >>/data/file; sync")?;
-    machine.come_back(&site.cluster)?;
-    site.cluster.kubectl(&["taint", "node", "node1", "node.kubernetes.io/out-of-service-"])?.ok()?;
-    // The one that came back has the volume no more, and nothing of it.
-    let left =
-        "ls -d /sys/class/iscsi_session/* 2>/dev/null; grep /srv/node/leister/mounts /proc/mounts; true";
-    let left = machine.guest().exec(left).ok("look");
-    ensure!(left.is_empty(), "node1 has something of the volume: {left}");
-    ensure!(site.exec("after", "cat /data/file")? == "precious\nmore");
-    site.delete(&["pod/after", "pvc/kept"])
 }

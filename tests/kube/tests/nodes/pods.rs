@@ -13,6 +13,8 @@ use crate::site::{LIMIT, Site, needs_the_machines};
 const NAMESPACE: &str = "leister";
 /// Each container of a guest starts as slowly as the guest's kernel does all else.
 const PATIENCE: Duration = Duration::from_secs(400);
+/// What of the node the pod sees.
+const STATE: &str = "/srv/node/pods";
 const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/helm/leister");
 
 #[test]
@@ -28,6 +30,8 @@ fn a_nodes_part_in_a_pod_mounts_nfs_and_iscsi_and_may_be_replaced_while_they_are
     Product::new(&program()?).write(&archive)?;
     let import = "ctr --namespace k8s.io images import /rig/product.tar && rm /rig/product.tar";
     machine.guest().exec_within(Limit::from_secs(300), import).ok("import the image");
+    let known = format!("mkdir -p {STATE} && cp /etc/kube/records.kubeconfig {STATE}/");
+    machine.guest().exec(&known).ok("what it knows of the apiserver");
 
     machine.leister().stop();
     let used = in_a_pod(site, &manifest);
@@ -86,17 +90,16 @@ fn in_a_pod(site: &Site, manifest: &str) -> Result<String> {
     Ok(String::new())
 }
 
-/// The chart's node part for one machine of this fleet, which has its records in etcd.
+/// The chart's node part for one machine of this fleet, where the apiserver has another address than pods know.
 fn rendered(site: &Site, node: &str) -> Result<String> {
     let values = format!(
         "kubeletDir: /var/lib/kubelet
-stateDir: /srv/node/pods
+stateDir: {STATE}
 image: {{pullPolicy: Never}}
 node:
   nodeSelector: {{kubernetes.io/hostname: {node}}}
-  extraArgs: [--store=etcd, --etcd-endpoints={}, --instance-id={INSTANCE}]
-",
-        site.etcd()
+  extraArgs: [--kubeconfig={STATE}/records.kubeconfig, --namespace=leister, --instance-id={INSTANCE}]
+"
     );
     let file = site.cluster.path("pods.values.yaml");
     fs::write(&file, values)?;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use kube_suite::{needs_the_machine, until};
 
 use crate::site::{LIMIT, Site, claim};
@@ -52,7 +52,8 @@ fn nothing_is_lost_or_doubled_when_leister_is_killed_amid_creates_and_deletes() 
 }
 
 #[test]
-fn a_pod_writes_on_while_kubelet_and_leister_end_and_come_back() -> Result<()> {
+fn a_pod_writes_on_and_claims_are_served_while_each_part_of_a_node_and_of_the_cluster_ends_and_comes_back()
+-> Result<()> {
     needs_the_machine!();
     let site = Site::shared()?;
     let _alone = site.alone();
@@ -78,6 +79,26 @@ fn a_pod_writes_on_while_kubelet_and_leister_end_and_come_back() -> Result<()> {
     site.start_again("kubelet")?;
     site.wait("pod/steady", "condition=Ready")?;
     goes_on()?;
+
+    // One after the other, while claims are made.
+    for part in ["containerd", "kube-apiserver", "kube-controller-manager", "csi-provisioner", "etcd"] {
+        let names: Vec<String> = (0..CLAIMS / 4).map(|n| format!("amid-{part}-{n}")).collect();
+        let claims: Vec<String> = names.iter().map(|name| claim(name, "")).collect();
+        site.apply(&claims.join("---\n"))?;
+        site.kill(part)?;
+        site.start_again(part)?;
+        let volumes: Vec<String> = names
+            .iter()
+            .map(|name| {
+                until(&format!("{name} to be bound, {part} was killed"), LIMIT, || site.bound(name).ok())?;
+                site.volume(name)
+            })
+            .collect::<Result<_>>()?;
+        goes_on().with_context(|| format!("{part} was killed"))?;
+        let claims: Vec<String> = names.iter().map(|name| format!("pvc/{name}")).collect();
+        site.delete(&claims.iter().map(String::as_str).collect::<Vec<_>>())?;
+        site.gone(&volumes.iter().map(String::as_str).collect::<Vec<_>>())?;
+    }
 
     // The kubelet forgets a plugin whose entry is gone, and learns of it again.
     let entry = site.path("kubelet/plugins_registry/leister@csi.leister.io.sock");

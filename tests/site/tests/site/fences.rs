@@ -166,9 +166,7 @@ pub(crate) fn outlive(
     let found = take_over(heir, gone, kinds);
     come(gone);
     for (volume, _) in kinds {
-        wait(&format!("the writer of {volume} fails"), || {
-            gone.failed(volume) || gone.waits_in_vain(volume)
-        });
+        wait(&format!("the writer of {volume} fails"), || gone.failed(volume) || gone.waits_in_vain(volume));
     }
     nothing_was_lost(heir, gone, &found, kinds);
     // It lets go of them by itself.

@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use super::declaration::Declaration;
 use super::definitions::Kind;
 use super::status::{Outcome, POOLS};
-use crate::within;
+use crate::{is_listed, within};
 
 /// Reads the objects of a namespace, and keeps backends and `status` as they ask.
 ///
@@ -230,10 +230,4 @@ fn watch(api: Api<DynamicObject>, kind: Kind) -> (Store<DynamicObject>, BoxStrea
         }
     });
     (store, changes.boxed())
-}
-
-/// Whether all there are have been seen once.
-fn is_listed(store: &Store<DynamicObject>) -> bool {
-    use futures::FutureExt as _;
-    store.wait_until_ready().now_or_never().is_some()
 }

@@ -86,7 +86,13 @@ pub(super) async fn unpublish(
     } else {
         vec![node(&request.node_id)?]
     };
-    let nodes: Vec<_> = nodes.into_iter().map(|node| (is_here(service, &node), node)).collect();
+    let nodes = nodes.into_iter().map(|node| (is_here(service, &node), node));
+    // A node that it was taken from says itself that it has let go: until then it does not get it again.
+    let nodes: Vec<_> = nodes
+        .filter(|(here, node)| {
+            here.is_some() || record.published.contains_key(node) || !record.fenced.contains_key(node)
+        })
+        .collect();
     let orchestrator = service.orchestrator.clone();
     let work = async move {
         for (here, node) in nodes {

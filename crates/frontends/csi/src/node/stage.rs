@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use model::VolumeId;
-use node::{Shape, on_node};
+use node::{Keys, Shape, on_node};
 use tonic::Status;
 
 use crate::capability::Use;
@@ -29,10 +29,13 @@ pub(super) async fn stage(
     volume_id(&request.volume_id)?;
     path("staging_target_path", &request.staging_target_path)?;
     let wanted = Use::read(request.volume_capability.as_ref())?;
+    let keys = Keys::read(&request.secrets).map_err(status::refused)?;
     let record = node.service.volume(&request.volume_id, limit).await?;
     wanted.check(&record)?;
     let (mounts, volume) = (node.mounts.clone(), record.id.clone());
-    node.service.to_the_end(limit, async move { mounts.stage(&volume, &wanted.stage, limit).await }).await
+    node.service
+        .to_the_end(limit, async move { mounts.stage(&volume, &wanted.stage, &keys, limit).await })
+        .await
 }
 
 /// # Behavior
@@ -68,6 +71,7 @@ pub(super) async fn expand(
         return Err(Status::not_found(problem));
     }
     let mounts = node.mounts.clone();
+    let keys = Keys::read(&request.secrets).map_err(status::refused)?;
     let (volume, size) = (record.id.clone(), record.spec.size);
     let is_staged = match Shape::of(&record) {
         Shape::Files => {
@@ -82,6 +86,7 @@ pub(super) async fn expand(
         return Err(Status::failed_precondition(format!("volume `{volume}` is not staged on this node")));
     }
     let work = async move {
+        mounts.hand_over(&volume, &keys);
         let passphrases = mounts.passphrases(&record).await?;
         let grown = mounts.host.grow(&volume, size, passphrases.as_ref()).await;
         grown.map_err(|e| on_node("grow", &volume, e))
