@@ -3,6 +3,7 @@
 use rustix::mount::MountAttrFlags;
 
 use super::Options;
+use super::options::words;
 use crate::error::{HostError, Result};
 
 /// Words of one row answer the same question: of one row only the first word given counts.
@@ -10,7 +11,7 @@ use crate::error::{HostError, Result};
 /// # Source
 /// nfs(5) of nfs-utils 2.8. Left out: what leads to another server (`addr`, `clientaddr`, `mounthost`,
 /// `mountaddr`), what goes on after the mount has returned (`bg`), and what this house decides (`fg`).
-const QUESTIONS: [&[&str]; 41] = [
+const QUESTIONS: [&[&str]; 42] = [
     &["vers", "nfsvers", "v3", "v4", "v4.0", "v4.1", "v4.2"],
     &["minorversion"],
     &["hard", "soft", "softerr"],
@@ -52,6 +53,8 @@ const QUESTIONS: [&[&str]; 41] = [
     &["sync", "async"],
     &["rw", "ro"],
     &["atime", "noatime", "relatime", "norelatime", "strictatime"],
+    // The label of SELinux that all files have.
+    &["context"],
 ];
 
 /// The options of a class, then those of the backend's config that answer what the class left open.
@@ -81,7 +84,11 @@ pub(crate) fn text(options: &Options) -> Result<String> {
         }
     }
     for (word, value) in &options.filesystem {
-        let option = value.as_ref().map_or_else(|| word.clone(), |value| format!("{word}={value}"));
+        let option = match value {
+            Some(value) if value.contains(',') => format!("{word}=\"{value}\""),
+            Some(value) => format!("{word}={value}"),
+            None => word.clone(),
+        };
         if !QUESTIONS.iter().any(|words| words.contains(&word.as_str())) {
             return Err(HostError::Invalid {
                 what: "mount option",
@@ -94,10 +101,6 @@ pub(crate) fn text(options: &Options) -> Result<String> {
         words.push(option);
     }
     Ok(words.join(","))
-}
-
-fn words(options: &[String]) -> impl Iterator<Item = &str> {
-    options.iter().flat_map(|o| o.split(',')).map(str::trim).filter(|o| !o.is_empty())
 }
 
 fn question(option: &str) -> &str {
@@ -143,6 +146,7 @@ mod tests {
             ("hard,_netdev,nofail", true, "ro,hard"),
             ("noatime,nosuid,vers=4.1", false, "rw,nosuid,noatime,vers=4.1"),
             ("sec=krb5p,nconnect=4", false, "rw,sec=krb5p,nconnect=4"),
+            ("context=\"u:r:t:s0:c1,c2\"", false, "rw,context=\"u:r:t:s0:c1,c2\""),
         ] {
             let parsed = Options::parse(&options(given), read_only).unwrap();
             assert_eq!(text(&parsed).unwrap(), expected, "{given}");

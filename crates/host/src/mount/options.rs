@@ -24,8 +24,8 @@ pub(super) const ATTRIBUTES: [(&str, MountAttrFlags); 8] = [
     ("nosymfollow", MountAttrFlags::MOUNT_ATTR_NOSYMFOLLOW),
 ];
 /// What the kernel does anyway, and what is meant for `mount` and fstab only.
-const NOTHING: [&str; 11] =
-    ["", "rw", "defaults", "suid", "dev", "exec", "async", "relatime", "_netdev", "nofail", "noauto"];
+const NOTHING: [&str; 10] =
+    ["rw", "defaults", "suid", "dev", "exec", "async", "relatime", "_netdev", "nofail", "noauto"];
 /// Options that turn the call into another one, or pick another device.
 const REFUSED: [&str; 12] = [
     "bind",
@@ -42,14 +42,31 @@ const REFUSED: [&str; 12] = [
     "rtdev",
 ];
 
+/// One by one. A comma between quotes is part of a value: labels of SELinux have them.
+pub(super) fn words(options: &[String]) -> impl Iterator<Item = &str> {
+    options.iter().flat_map(|text| split(text)).map(str::trim).filter(|word| !word.is_empty())
+}
+
+fn split(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_quoted = false;
+    text.split(move |c| {
+        is_quoted ^= c == '"';
+        c == ',' && !is_quoted
+    })
+}
+
+fn unquoted(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|value| value.strip_suffix('"')).unwrap_or(value)
+}
+
 impl Options {
     /// # Errors
     /// An option that would change what is mounted instead of how.
     pub(crate) fn parse(options: &[String], read_only: bool) -> Result<Options, HostError> {
         let mut parsed = Options { attributes: MountAttrFlags::empty(), filesystem: Vec::new() };
         parsed.attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
-        for option in options.iter().flat_map(|o| o.split(',')).map(str::trim) {
-            let (word, value) = option.split_once('=').map_or((option, None), |(w, v)| (w, Some(v)));
+        for option in words(options) {
+            let (word, value) = option.split_once('=').map_or((option, None), |(w, v)| (w, Some(unquoted(v))));
             if let Some((_, attribute)) = ATTRIBUTES.iter().find(|(known, _)| *known == option) {
                 parsed.attributes.insert(*attribute);
             } else if REFUSED.contains(&word) {
@@ -83,6 +100,15 @@ mod tests {
             parsed.filesystem,
             [("discard".to_owned(), None), ("data".to_owned(), Some("ordered".to_owned()))]
         );
+    }
+
+    #[test]
+    fn a_label_of_selinux_is_one_option_with_its_commas() {
+        let given = ["noatime,context=\"system_u:object_r:container_file_t:s0:c1,c2\",discard".to_owned()];
+        let parsed = Options::parse(&given, false).unwrap();
+        let label = "system_u:object_r:container_file_t:s0:c1,c2".to_owned();
+        assert_eq!(parsed.attributes, MountAttrFlags::MOUNT_ATTR_NOATIME);
+        assert_eq!(parsed.filesystem, [("context".to_owned(), Some(label)), ("discard".to_owned(), None)]);
     }
 
     #[test]
