@@ -66,7 +66,8 @@ impl Options {
         let mut parsed = Options { attributes: MountAttrFlags::empty(), filesystem: Vec::new() };
         parsed.attributes.set(MountAttrFlags::MOUNT_ATTR_RDONLY, read_only);
         for option in words(options) {
-            let (word, value) = option.split_once('=').map_or((option, None), |(w, v)| (w, Some(unquoted(v))));
+            let (word, value) =
+                option.split_once('=').map_or((option, None), |(w, v)| (w, Some(unquoted(v))));
             if let Some((_, attribute)) = ATTRIBUTES.iter().find(|(known, _)| *known == option) {
                 parsed.attributes.insert(*attribute);
             } else if REFUSED.contains(&word) {

@@ -3,9 +3,9 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use kube_suite::{needs_the_machine, until};
+use kube_suite::needs_the_machine;
 
-use crate::site::{LIMIT, Site};
+use crate::site::Site;
 
 #[test]
 fn data_outlives_the_pod_that_wrote_it_and_goes_with_its_claim() -> Result<()> {
@@ -163,35 +163,4 @@ fn a_claim_for_one_pod_is_refused_to_a_second() -> Result<()> {
     let volume = site.volume("alone")?;
     site.delete(&["pod/two", "pvc/alone"])?;
     site.gone(&[&volume])
-}
-
-#[test]
-fn what_is_wrong_with_a_class_is_told_to_the_claim() -> Result<()> {
-    needs_the_machine!();
-    let site = Site::shared()?;
-    let _quiet = site.quiet();
-    for (class, parameters, told) in [
-        ("typo", "snapshotDirr: \"true\"", "snapshotDirr"),
-        ("elsewhere", "class: nowhere", "nowhere"),
-        ("strange", "csi.storage.k8s.io/fstype: zfs", "zfs"),
-    ] {
-        site.apply(&format!(
-            "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {{name: {class}}}\n\
-             provisioner: csi.leister.io\nparameters: {{{parameters}}}\n"
-        ))?;
-        let claim = format!("of-{class}");
-        site.claim(&claim, &format!("storageClassName: {class}"))?;
-        println!("{class}: {}", site.event(&claim, told)?);
-        let phase = site.get(&format!("pvc/{claim}"))?["status"]["phase"].clone();
-        ensure!(phase == "Pending", "{phase}");
-        site.delete(&[&format!("pvc/{claim}"), &format!("storageclass/{class}")])?;
-    }
-    // More than there is.
-    site.claim("huge", "resources: {requests: {storage: 1Ti}}")?;
-    println!("huge: {}", site.event("huge", "pool")?);
-    site.delete(&["pvc/huge"])?;
-    until("no volume of these", LIMIT, || {
-        let known = site.leister(&["get", "volumes", "-o", "json"]).ok()?.ok().ok()?;
-        (!known.contains("of-typo") && !known.contains("huge")).then_some(())
-    })
 }

@@ -4,5 +4,6 @@
 mod claims;
 mod faults;
 mod groups;
+mod inputs;
 mod site;
 mod snapshots;
