@@ -48,6 +48,8 @@ fn what_is_wrong_with_a_claim_is_told_to_it() -> Result<()> {
     needs_the_machine!();
     let site = Site::shared()?;
     let _quiet = site.quiet();
+    let ext4 = "csi.storage.k8s.io/fstype: ext4";
+    site.apply(&format!("{CLASS}metadata: {{name: one-writer}}\nparameters: {{{ext4}}}\n"))?;
     site.claim("whole", "")?;
     site.bound("whole")?;
     site.apply(
@@ -62,19 +64,23 @@ spec: {volumeSnapshotClassName: leister, source: {persistentVolumeClaimName: who
     let little = "resources: {requests: {storage: 32Mi}}";
     let mut untold = Vec::new();
     for (name, more, told) in [
-        ("huge", "resources: {requests: {storage: 1Ti}}", "pool"),
-        ("many-writers", "storageClassName: leister-ext4\n  accessModes: [ReadWriteMany]", "ReadWriteMany"),
-        ("smaller", &format!("{snapshot}\n  {little}"), "64Mi"),
+        ("huge", "resources: {requests: {storage: 1Ti}}", "1TiB were asked for"),
         (
-            "smaller-clone",
-            &format!("dataSource: {{kind: PersistentVolumeClaim, name: whole}}\n  {little}"),
-            "smaller",
+            "shared",
+            "storageClassName: one-writer\n  accessModes: [ReadWriteMany]",
+            "several nodes cannot write one file system",
         ),
-        ("across", &format!("volumeMode: Block\n  {snapshot}"), "mode"),
+        ("less", &format!("{snapshot}\n  {little}"), "is less than the size"),
         (
-            "of-nothing",
+            "less-clone",
+            &format!("dataSource: {{kind: PersistentVolumeClaim, name: whole}}\n  {little}"),
+            "greater than or equal",
+        ),
+        ("device", &format!("volumeMode: Block\n  {snapshot}"), "modifies the mode"),
+        (
+            "empty",
             "dataSource: {kind: VolumeSnapshot, name: nothing, apiGroup: snapshot.storage.k8s.io}",
-            "nothing",
+            "\"nothing\" not found",
         ),
     ] {
         let claim = format!("wrong-{name}");
@@ -100,8 +106,8 @@ metadata: {name: late}
 spec: {volumeSnapshotClassName: leister, source: {persistentVolumeClaimName: whole}}
 ",
     )?;
-    println!("late: {}", site.event("late", "whole")?);
-    site.delete(&["volumesnapshot/late"])?;
+    println!("late: {}", site.event("late", "\"whole\" not found")?);
+    site.delete(&["volumesnapshot/late", "storageclass/one-writer"])?;
     nothing_was_made(&site, "wrong-")
 }
 
