@@ -14,6 +14,7 @@ use crate::suites::{Outcome, Suite, environment};
 
 /// Suites that take longest begin first.
 const SLOW: &[&str] = &[
+    "tests/kube/nodes",
     "tests/site",
     "crates/linux/guests_remote",
     "tests/wires",
