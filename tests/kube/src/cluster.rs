@@ -15,7 +15,7 @@ use crate::helm::Helm;
 use crate::image::Product;
 use crate::programs::Programs;
 use crate::space::Space;
-use crate::{containers, image, kubelet, leister};
+use crate::{audit, containers, image, kubelet, leister};
 use docker_suite::until;
 use docker_suite::{Said, find};
 use rig::Rig;
@@ -98,7 +98,10 @@ impl Cluster {
         fs::write(self.path("tokens"), format!("{ADMIN},{ADMIN},1,system:masters\n{nodes}"))?;
         let admin = self.kubeconfig(ADMIN, ADMIN)?;
         let to_server = format!("--kubeconfig={}", admin.display());
+        let [policy, log] = audit::words(&self.folder)?;
         let words = [
+            policy,
+            log,
             "--etcd-servers=http://127.0.0.1:2379".into(),
             "--advertise-address=10.99.0.1".into(),
             "--allow-privileged".into(),
@@ -284,8 +287,19 @@ impl Cluster {
     /// # Errors
     /// It does not start.
     pub fn serve_sidecar(&self, name: &str, account: (&str, &str), words: &[&str]) -> Result<()> {
+        self.serve_sidecar_as(name, name, account, words)
+    }
+
+    /// The same under a name of its own, for who has two of a kind.
+    pub(crate) fn serve_sidecar_as(
+        &self,
+        name: &str,
+        sidecar: &str,
+        account: (&str, &str),
+        words: &[&str],
+    ) -> Result<()> {
         let kubeconfig = self.config_of(name, account)?;
-        let program = self.programs.path(name).display().to_string();
+        let program = self.programs.path(sidecar).display().to_string();
         let mut all = vec!["-c".into(), AGAIN.into(), program];
         all.push(format!("--kubeconfig={}", kubeconfig.display()));
         all.extend(words.iter().map(|word| (*word).to_owned()));
