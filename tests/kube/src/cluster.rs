@@ -23,8 +23,6 @@ use rig::Rig;
 /// The one node.
 pub const NODE: &str = "node1";
 const ADMIN: &str = "admin";
-/// Runs a program again and again: the first word is the program.
-const AGAIN: &str = r#"while :; do "$0" "$@" || :; sleep 0.2; done"#;
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// A running cluster. Dropping it ends everything in it.
@@ -281,31 +279,6 @@ impl Cluster {
         serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
     }
 
-    /// Starts a sidecar of CSI that speaks to Leister, with the rights of a service account. It ends whenever Leister
-    /// does, and is started again, as a kubelet would.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub fn serve_sidecar(&self, name: &str, account: (&str, &str), words: &[&str]) -> Result<()> {
-        self.serve_sidecar_as(name, name, account, words)
-    }
-
-    /// The same under a name of its own, for who has two of a kind.
-    pub(crate) fn serve_sidecar_as(
-        &self,
-        name: &str,
-        sidecar: &str,
-        account: (&str, &str),
-        words: &[&str],
-    ) -> Result<()> {
-        let kubeconfig = self.config_of(name, account)?;
-        let program = self.programs.path(sidecar).display().to_string();
-        let mut all = vec!["-c".into(), AGAIN.into(), program];
-        all.push(format!("--kubeconfig={}", kubeconfig.display()));
-        all.extend(words.iter().map(|word| (*word).to_owned()));
-        self.serve_program(name, "/bin/sh".into(), all)
-    }
-
     /// What a service account proves itself with: namespace and name.
     ///
     /// # Errors
@@ -451,7 +424,7 @@ impl Cluster {
         self.serve_program(name, self.programs.path(name), words)
     }
 
-    fn serve_program(&self, name: &str, program: PathBuf, words: Vec<String>) -> Result<()> {
+    pub(crate) fn serve_program(&self, name: &str, program: PathBuf, words: Vec<String>) -> Result<()> {
         self.add(Daemon::new(name, program, words, self.log_file(name)))
     }
 

@@ -23,6 +23,7 @@ mod pod;
 mod programs;
 mod recorded;
 mod shared;
+mod sidecars;
 mod space;
 
 pub use array::{ARRAY, ARRAY_ACCOUNT, array_backend, array_backend_without_account};
@@ -37,8 +38,9 @@ pub use image::{BUSYBOX, Product};
 pub use machine::{INSTANCE, Machine};
 pub use pod::{DEVICE, FILES, pod};
 pub use programs::Programs;
-pub use recorded::{RECORDED, RECORDED_ACCOUNT, SIDECARS_ACCOUNT};
+pub use recorded::{RECORDED, RECORDED_ACCOUNT};
 pub use shared::{Peace, Shared};
+pub use sidecars::SIDECARS_ACCOUNT;
 
 /// Why a cluster cannot run on this machine, if it cannot.
 pub fn lacking() -> Option<String> {

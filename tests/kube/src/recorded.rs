@@ -11,13 +11,10 @@ use docker_suite::until;
 
 /// Whose rights it has, by `deploy/kubernetes/store.yaml`.
 pub const RECORDED_ACCOUNT: (&str, &str) = ("leister", "leister-store");
-/// Whose rights the sidecars have, by `deploy/kubernetes/leister.yaml`.
-pub const SIDECARS_ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
 /// What it and its provisioner are called among the cluster's programs, and the class of its volumes.
 pub const RECORDED: &str = "recorded";
 
 const CSI_NAME: &str = "recorded.leister.io";
-const INSTALLED: &str = include_str!("../../../deploy/kubernetes/install.yaml");
 const LIMIT: Duration = Duration::from_secs(120);
 /// What a cluster is told of Leister and its records.
 const MANIFESTS: [&str; 3] = [
@@ -71,27 +68,4 @@ impl Cluster {
         served.with_context(|| self.log(RECORDED).unwrap_or_default())?;
         self.serve_installed_sidecar_as(&format!("{RECORDED}-provisioner"), "csi-provisioner", &socket)
     }
-
-    /// Starts a sidecar as the chart has it, on a socket of Leister's.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub fn serve_installed_sidecar(&self, sidecar: &str, socket: &str) -> Result<()> {
-        self.serve_installed_sidecar_as(sidecar, sidecar, socket)
-    }
-
-    fn serve_installed_sidecar_as(&self, name: &str, sidecar: &str, socket: &str) -> Result<()> {
-        let words = words(sidecar, socket)?;
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        self.serve_sidecar_as(name, sidecar, SIDECARS_ACCOUNT, &words)
-    }
-}
-
-/// With which words the chart starts a sidecar, but for the lease, which only several of them need.
-fn words(sidecar: &str, socket: &str) -> Result<Vec<String>> {
-    let (_, container) = INSTALLED.split_once(&format!("- name: {sidecar}\n")).context("no such sidecar")?;
-    let (_, words) = container.split_once("args:\n").context("it has no words")?;
-    let words = words.lines().map_while(|line| line.trim().strip_prefix("- --"));
-    let ours = words.filter(|word| !word.starts_with("csi-address") && !word.starts_with("leader-election"));
-    Ok(ours.map(|word| format!("--{word}")).chain([format!("--csi-address={socket}")]).collect())
 }
