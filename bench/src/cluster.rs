@@ -161,7 +161,9 @@ impl Measured {
             cells.extend(one.ours.map_or([String::new(), String::new()], Figures::cells));
             table.add_row(cells);
         }
-        println!("\nPods\n{table}");
+        if !self.pods.is_empty() {
+            println!("\nPods\n{table}");
+        }
         let mut table = self::table(&["whose", "verb", "resource", "for each claim"]);
         for one in &self.requests {
             #[allow(clippy::cast_precision_loss, reason = "counts are small")]

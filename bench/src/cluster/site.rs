@@ -28,10 +28,8 @@ pub(super) struct Site {
 pub(super) const ROUND: &str = "round";
 /// The longest that one measurement may take.
 const LIMIT: Duration = Duration::from_secs(280);
-/// Before many: what programs may ask the apiserver in a burst has come together again.
+/// Before several at once: what programs may ask the apiserver in a burst has come together again.
 const REST: Duration = Duration::from_secs(3);
-/// So few take nothing from it that matters.
-const FEW: usize = 5;
 const STATIC: &str = "static";
 const SIZE: &str = "64Mi";
 
@@ -104,7 +102,7 @@ where
         + Sync
         + 'static,
 {
-    if objects.len() > FEW {
+    if objects.len() > 1 {
         tokio::time::sleep(REST).await;
     }
     let now = api.list(&ListParams::default().limit(1)).await?.metadata.resource_version;
