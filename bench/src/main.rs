@@ -2,6 +2,7 @@
 //! because machines differ and drift; nothing here passes or fails.
 #![allow(clippy::print_stdout, reason = "the figures are the purpose")]
 
+mod cluster;
 mod http;
 mod ontap;
 mod peers;
@@ -81,6 +82,12 @@ enum What {
         #[arg(long, default_value_t = 3)]
         rounds: usize,
     },
+    /// Claims until they are Bound and pods until they run, on a Kubernetes cluster of one node, beside static PVs and
+    /// emptyDir; requests to the apiserver. Needs root.
+    Cluster {
+        #[command(flatten)]
+        plan: cluster::Plan,
+    },
     /// The part of `wires` that runs in the guest: a plan comes in, what was measured goes out.
     #[command(hide = true)]
     Node,
@@ -103,6 +110,7 @@ fn main() -> anyhow::Result<()> {
         }
         What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
         What::Wires { wires, volumes, rounds } => wires::measure(&wires, volumes, rounds),
+        What::Cluster { plan } => cluster::measure(&plan),
         What::Node => wires::in_guest(),
     }
 }

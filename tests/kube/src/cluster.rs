@@ -15,7 +15,7 @@ use crate::helm::Helm;
 use crate::image::Product;
 use crate::programs::Programs;
 use crate::space::Space;
-use crate::{containers, image, kubelet, leister};
+use crate::{audit, containers, image, kubelet, leister};
 use docker_suite::until;
 use docker_suite::{Said, find};
 use rig::Rig;
@@ -23,8 +23,6 @@ use rig::Rig;
 /// The one node.
 pub const NODE: &str = "node1";
 const ADMIN: &str = "admin";
-/// Runs a program again and again: the first word is the program.
-const AGAIN: &str = r#"while :; do "$0" "$@" || :; sleep 0.2; done"#;
 const LIMIT: Duration = Duration::from_secs(180);
 
 /// A running cluster. Dropping it ends everything in it.
@@ -98,7 +96,10 @@ impl Cluster {
         fs::write(self.path("tokens"), format!("{ADMIN},{ADMIN},1,system:masters\n{nodes}"))?;
         let admin = self.kubeconfig(ADMIN, ADMIN)?;
         let to_server = format!("--kubeconfig={}", admin.display());
+        let [policy, log] = audit::words(&self.folder)?;
         let words = [
+            policy,
+            log,
             "--etcd-servers=http://127.0.0.1:2379".into(),
             "--advertise-address=10.99.0.1".into(),
             "--allow-privileged".into(),
@@ -278,20 +279,6 @@ impl Cluster {
         serde_json::from_str(&text).with_context(|| format!("no JSON: {text}"))
     }
 
-    /// Starts a sidecar of CSI that speaks to Leister, with the rights of a service account. It ends whenever Leister
-    /// does, and is started again, as a kubelet would.
-    ///
-    /// # Errors
-    /// It does not start.
-    pub fn serve_sidecar(&self, name: &str, account: (&str, &str), words: &[&str]) -> Result<()> {
-        let kubeconfig = self.config_of(name, account)?;
-        let program = self.programs.path(name).display().to_string();
-        let mut all = vec!["-c".into(), AGAIN.into(), program];
-        all.push(format!("--kubeconfig={}", kubeconfig.display()));
-        all.extend(words.iter().map(|word| (*word).to_owned()));
-        self.serve_program(name, "/bin/sh".into(), all)
-    }
-
     /// What a service account proves itself with: namespace and name.
     ///
     /// # Errors
@@ -437,7 +424,7 @@ impl Cluster {
         self.serve_program(name, self.programs.path(name), words)
     }
 
-    fn serve_program(&self, name: &str, program: PathBuf, words: Vec<String>) -> Result<()> {
+    pub(crate) fn serve_program(&self, name: &str, program: PathBuf, words: Vec<String>) -> Result<()> {
         self.add(Daemon::new(name, program, words, self.log_file(name)))
     }
 

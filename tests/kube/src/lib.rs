@@ -7,6 +7,7 @@
 //! cgroups, loop devices, files. The machine's own settings are not touched.
 
 mod array;
+mod audit;
 mod case_study;
 mod cluster;
 mod containers;
@@ -20,10 +21,13 @@ mod leister;
 mod machine;
 mod pod;
 mod programs;
+mod recorded;
 mod shared;
+mod sidecars;
 mod space;
 
 pub use array::{ARRAY, ARRAY_ACCOUNT, array_backend, array_backend_without_account};
+pub use audit::Asked;
 pub use case_study::{CLASS_AND_CLAIM, replicas};
 pub use cluster::{Cluster, NODE};
 pub use docker_suite::{Said, until};
@@ -34,7 +38,9 @@ pub use image::{BUSYBOX, Product};
 pub use machine::{INSTANCE, Machine, RECORDS};
 pub use pod::{DEVICE, FILES, pod};
 pub use programs::Programs;
+pub use recorded::{RECORDED, RECORDED_ACCOUNT};
 pub use shared::{Peace, Shared};
+pub use sidecars::SIDECARS_ACCOUNT;
 
 /// Why a cluster cannot run on this machine, if it cannot.
 pub fn lacking() -> Option<String> {

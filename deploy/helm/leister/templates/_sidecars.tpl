@@ -14,6 +14,8 @@
   args:
     - --csi-address=/csi/csi.sock
     - --timeout=60s
+    - --kube-api-qps=50
+    - --kube-api-burst=100
     {{- range .args }}
     - {{ . }}
     {{- end }}

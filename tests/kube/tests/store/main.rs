@@ -1,6 +1,7 @@
 //! Records in the apiserver of a real cluster: what every store must do, and what comes of deaths, cuts and people.
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
+mod claims;
 mod counts;
 mod declared;
 mod faults;
