@@ -2,6 +2,7 @@
 //! often Leister asks the apiserver.
 
 mod claims;
+mod nodes;
 mod pods;
 mod site;
 mod took;
@@ -15,6 +16,7 @@ use serde::Serialize;
 
 use crate::spread::{Spread, ms};
 use claims::Claims;
+use nodes::Nodes;
 use pods::Pods;
 use site::Site;
 
@@ -32,6 +34,9 @@ pub(crate) struct Plan {
     /// Pods of each way.
     #[arg(long, default_value_t = 10)]
     pods: usize,
+    /// Nodes that make themselves known at once.
+    #[arg(long, default_value_t = 1000)]
+    nodes: usize,
     /// Write the figures there too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -65,6 +70,7 @@ struct Figures {
 struct Measured {
     claims: Vec<Claims>,
     pods: Vec<Pods>,
+    nodes: Option<Nodes>,
     requests: Vec<Requests>,
 }
 
@@ -97,6 +103,10 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
     if plan.pods > 0 {
         let pods = runtime.block_on(pods::measure(&site, plan.pods));
         measured.pods = pods.with_context(|| site.cluster.evidence())?;
+    }
+    if plan.nodes > 0 {
+        let nodes = runtime.block_on(nodes::measure(&site, plan.nodes));
+        measured.nodes = Some(nodes.with_context(|| site.cluster.evidence())?);
     }
     measured.show();
     if let Some(file) = &plan.json {
@@ -153,7 +163,9 @@ impl Measured {
             cells.extend([shown(one.all), format!("{:.2}", one.against_floor)]);
             table.add_row(cells);
         }
-        println!("\nClaims\n{table}");
+        if !self.claims.is_empty() {
+            println!("\nClaims\n{table}");
+        }
         let mut table = self::table(&["volume", "created → Running p50", "p99", "of it ours p50", "p99"]);
         for one in &self.pods {
             let mut cells = vec![one.way.pod().to_owned()];
@@ -163,6 +175,11 @@ impl Measured {
         }
         if !self.pods.is_empty() {
             println!("\nPods\n{table}");
+        }
+        if let Some(nodes) = &self.nodes {
+            let mut table = self::table(&["nodes at once", "all known after", "the same again"]);
+            table.add_row([nodes.at_once.to_string(), shown(nodes.new), shown(nodes.again)]);
+            println!("\nNodes\n{table}");
         }
         let mut table = self::table(&["whose", "verb", "resource", "for each claim"]);
         for one in &self.requests {

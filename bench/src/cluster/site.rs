@@ -20,7 +20,7 @@ use super::Way;
 
 pub(super) struct Site {
     pub(super) cluster: Cluster,
-    kubeconfig: std::path::PathBuf,
+    pub(super) kubeconfig: std::path::PathBuf,
     _door: Door,
 }
 

@@ -7,6 +7,8 @@ use rig::{Rig, Size};
 
 use crate::cluster::Cluster;
 use crate::machine::{INSTANCE, Machine};
+use crate::recorded::RECORDED_ACCOUNT;
+use crate::sidecars::SIDECARS_ACCOUNT;
 
 /// A cluster whose nodes are two guests, over a third one that is the storage, with two controllers of Leister.
 pub struct Fleet<'a> {
@@ -20,9 +22,6 @@ pub struct Fleet<'a> {
 pub const CONTROLLERS: [&str; 2] = ["controller-1", "controller-2"];
 
 const NODES: [&str; 2] = ["node1", "node2"];
-const ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
-/// Whose rights who keeps records there has.
-pub(crate) const STORE: (&str, &str) = ("leister", "leister-store");
 /// After the cluster has missed a node, for which it takes 50 s.
 const LOST_AFTER: &str = "10s";
 /// What a cluster is told of Leister.
@@ -70,7 +69,10 @@ impl<'a> Fleet<'a> {
     pub fn start(rig: &'a Rig) -> Result<Self> {
         let cluster = Cluster::start_on(rig, &NODES)?;
         let filer = Filer::up(rig, "storage", FilerSpec::default())?;
+        cluster.kubectl(&["apply", "-f", &cluster.definitions().display().to_string()])?.ok()?;
         MANIFESTS.iter().try_for_each(|manifest| cluster.apply(manifest))?;
+        cluster.wait("crd/volumesnapshotclasses.snapshot.storage.k8s.io", "condition=Established")?;
+        cluster.apply(include_str!("../../../deploy/kubernetes/snapshots.yaml"))?;
         let [_, follower] = CONTROLLERS;
         for controller in CONTROLLERS {
             serve_controller(&cluster, &filer, controller)?;
@@ -89,9 +91,10 @@ impl<'a> Fleet<'a> {
             "--retry-interval-start=250ms",
             "--retry-interval-max=4s",
         ];
-        for sidecar in ["csi-attacher", "csi-resizer", "csi-provisioner"] {
-            cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
+        for sidecar in ["csi-attacher", "csi-resizer", "csi-provisioner", "csi-snapshotter"] {
+            cluster.serve_sidecar(sidecar, SIDECARS_ACCOUNT, &words)?;
         }
+        cluster.serve_controller("snapshot-controller", &[])?;
         Ok(Self { cluster, filer, machines, rig })
     }
 
@@ -120,7 +123,7 @@ fn serve_controller(cluster: &Cluster, filer: &Filer<'_>, name: &str) -> Result<
     let backend = cluster.path("filer.yaml");
     fs::write(&backend, filer.backend("filer", &trust.display().to_string()))?;
     let path = |end: &str| cluster.path(&format!("{name}{end}")).display().to_string();
-    let kubeconfig = cluster.config_of("records", STORE)?;
+    let kubeconfig = cluster.config_of("records", RECORDED_ACCOUNT)?;
     cluster.serve_leister_as(
         name,
         &[

@@ -7,7 +7,7 @@ use filer_suite::{Node, NodeSpec};
 use rig::{Guest, Limit, Rig};
 
 use crate::cluster::{Cluster, kubeconfig};
-use crate::fleet::STORE;
+use crate::recorded::RECORDED_ACCOUNT;
 use crate::{containers, kubelet};
 
 const LIMIT: Limit = Limit::from_secs(240);
@@ -94,7 +94,7 @@ fn serve(cluster: &Cluster, rig: &Rig, name: &str) -> Result<()> {
     guest.put(&format!("{FOLDER}/containerd.toml"), containers)?;
     guest.put(&format!("{FOLDER}/images.tar"), std::fs::read(cluster.images())?)?;
     guest.put(&format!("{FOLDER}/kubelet.kubeconfig"), kubeconfig(&server, name, name))?;
-    let records = kubeconfig(&server, "records", &cluster.token(STORE)?);
+    let records = kubeconfig(&server, "records", &cluster.token(RECORDED_ACCOUNT)?);
     guest.put(&format!("{FOLDER}/records.kubeconfig"), records)?;
     let config = kubelet::config("/", &Path::new(DISK).join("volume-plugins"));
     guest.put(&format!("{FOLDER}/kubelet.json"), config.to_string())?;

@@ -3,7 +3,7 @@
 
 mod signs;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -19,7 +19,7 @@ use orchestrator::{Orchestrator, Request};
 use serde_json::json;
 use tokio::time::Instant;
 
-use self::signs::{OURS, OUT_OF_SERVICE, Silence, is_marked, is_ready, is_silent, marked_by_us};
+use self::signs::{OURS, OUT_OF_SERVICE, Silence, is_marked, is_ready, is_silent, marked_by_us, taints};
 use crate::{is_listed, within};
 
 /// Takes volumes from nodes that have been silent for long, and marks the nodes as out of service.
@@ -31,10 +31,10 @@ use crate::{is_listed, within};
 /// - at most half of the nodes are silent: else the silence is more likely ours,
 /// - all that is attached to it is of this driver: Kubernetes takes everything from a marked node, and nobody else's
 ///   storage has been asked to keep it out,
-/// - every volume that it has of ours has been taken from it **at the storage**: what still runs there can write no more,
-///   and it is still silent then.
+/// - every volume that it has of ours has been taken from it **at the storage**: what still runs there can write no more.
 ///
-/// The mark is the taint `node.kubernetes.io/out-of-service`, for which Kubernetes ends the node's pods and lets their
+/// One that speaks again while its volumes are taken is marked all the same: its pods have to end, or they would be without
+/// their volumes for ever. The mark is the taint `node.kubernetes.io/out-of-service`, for which Kubernetes ends the node's pods and lets their
 /// volumes go elsewhere. It is taken away when the node is ready again and has let go of what was taken from it. A mark
 /// that somebody else made stays.
 ///
@@ -47,6 +47,8 @@ pub struct LostNodes {
     after: Duration,
     recorder: Recorder,
     silence: Silence,
+    /// Nodes whose volumes are being taken, and which have no mark yet.
+    begun: HashSet<String>,
     /// What was said last of each node, and when it was tried.
     told: HashMap<String, (Instant, String)>,
 }
@@ -70,6 +72,7 @@ impl LostNodes {
             driver: driver.to_owned(),
             after,
             silence: Silence::default(),
+            begun: HashSet::new(),
             told: HashMap::new(),
         }
     }
@@ -118,11 +121,14 @@ impl LostNodes {
                 continue;
             }
             let silent = nodes.iter().filter(|node| is_silent(node)).count();
+            let too_many = (silent * 2 > nodes.len()).then(|| {
+                format!("{silent} of {} nodes are silent, which is rather the network", nodes.len())
+            });
             for node in &nodes {
-                if self.silence.lasts(node, self.after, Instant::now()) && !is_marked(node) {
-                    let is_ours = silent * 2 > nodes.len();
-                    let most = is_ours.then(|| format!("{silent} of {} nodes are silent", nodes.len()));
-                    self.lose(orchestrator, node, most).await;
+                let is_lost = self.silence.lasts(node, self.after, Instant::now());
+                let is_half_taken = is_ready(node) && self.begun.contains(&node.name_any());
+                if (is_lost || is_half_taken) && !is_marked(node) {
+                    self.lose(orchestrator, node, too_many.clone().filter(|_| is_lost)).await;
                 } else if marked_by_us(node) && is_ready(node) {
                     self.welcome(orchestrator, node).await;
                 } else if is_ready(node) {
@@ -132,19 +138,21 @@ impl LostNodes {
         }
     }
 
-    async fn lose(&mut self, orchestrator: &Orchestrator, node: &Node, most: Option<Obstacle>) {
+    async fn lose(&mut self, orchestrator: &Orchestrator, node: &Node, too_many: Option<Obstacle>) {
         let name = node.name_any();
         let Ok(ours) = NodeName::new(&name) else { return };
-        if volumes(orchestrator, &ours).is_empty() || self.was_tried(&name) {
+        let has_nothing = volumes(orchestrator, &ours).is_empty() && !self.begun.contains(&name);
+        if has_nothing || self.was_tried(&name) {
             return;
         }
-        let ended = match most {
-            Some(most) => Err(most),
+        let ended = match too_many {
+            Some(obstacle) => Err(obstacle),
             None => self.take_all(orchestrator, node, &ours).await,
         };
-        let silent = format!("its kubelet has been silent for {} s", self.after.as_secs());
+        let silent = format!("its kubelet was silent for {} s", self.after.as_secs());
         match ended {
             Ok(volumes) => {
+                self.begun.remove(&name);
                 tracing::warn!(node = name, volumes, "a lost node is marked as out of service");
                 let note = format!(
                     "{silent}; its {volumes} volumes of {} were taken from it at the storage, and it is marked as out of \
@@ -162,19 +170,21 @@ impl LostNodes {
 
     /// Takes all from a node, and marks it: the number of its volumes, or what is in the way.
     async fn take_all(
-        &self,
+        &mut self,
         orchestrator: &Orchestrator,
         node: &Node,
         ours: &NodeName,
     ) -> Result<usize, Obstacle> {
         let name = node.name_any();
-        let others = self.others(&name).await.map_err(|e| format!("what it has cannot be read: {e}"))?;
+        let attached = self.attachers(&name).await.map_err(|e| format!("what it has cannot be read: {e}"))?;
+        let others: BTreeSet<String> = attached.into_iter().filter(|driver| *driver != self.driver).collect();
         if !others.is_empty() {
             return Err(format!(
                 "it has volumes of {} too, which may write on; when it is off, taint it by hand",
-                others.join(", ")
+                others.into_iter().collect::<Vec<_>>().join(", ")
             ));
         }
+        self.begun.insert(name.clone());
         let volumes = volumes(orchestrator, ours);
         let fences = volumes.iter().map(|volume| {
             let fence = Request::Fence { volume: volume.clone(), node: ours.clone() };
@@ -187,55 +197,49 @@ impl LostNodes {
         Ok(volumes.len())
     }
 
-    /// The other drivers that something is attached to the node by.
-    async fn others(&self, name: &str) -> kube::Result<Vec<String>> {
+    /// The driver of each volume that the cluster holds for attached to the node.
+    async fn attachers(&self, name: &str) -> kube::Result<Vec<String>> {
         let attached = Api::<VolumeAttachment>::all(self.client.clone());
         let attached = within(attached.list(&ListParams::default())).await?;
         let there = attached.items.into_iter().filter(|attachment| attachment.spec.node_name == name);
-        let mut others: Vec<String> = there.map(|attachment| attachment.spec.attacher).collect();
-        others.retain(|driver| *driver != self.driver);
-        others.sort();
-        others.dedup();
-        Ok(others)
+        Ok(there.map(|attachment| attachment.spec.attacher).collect())
     }
 
-    /// As it is now: who speaks again in the meantime is not marked.
-    async fn mark(&self, name: &str) -> Result<(), String> {
-        let api = Api::<Node>::all(self.client.clone());
-        let node = within(api.get(name)).await.map_err(|e| e.to_string())?;
-        if !is_silent(&node) {
-            return Err("it speaks again".to_owned());
-        }
+    async fn mark(&self, name: &str) -> kube::Result<()> {
+        let node = within(Api::<Node>::all(self.client.clone()).get(name)).await?;
         let mark = Taint {
             key: OUT_OF_SERVICE.to_owned(),
             value: Some(OURS.to_owned()),
             effect: "NoExecute".to_owned(),
             time_added: None,
         };
-        let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten()).cloned();
-        let taints: Vec<Taint> = taints.chain([mark]).collect();
-        self.put_taints(&node, &taints).await.map_err(|e| e.to_string())
+        let taints: Vec<Taint> = taints(&node).cloned().chain([mark]).collect();
+        self.put_taints(&node, &taints).await
     }
 
-    /// Takes our mark from a node that is back, when it has let go of what it had.
+    /// Takes our mark from a node that is back, when it has let go of what it had, and the cluster knows.
     async fn welcome(&mut self, orchestrator: &Orchestrator, node: &Node) {
         let name = node.name_any();
         let Ok(ours) = NodeName::new(&name) else { return };
         let catalogue = orchestrator.catalogue();
-        let kept = catalogue.volumes().filter(|record| record.fenced.contains_key(&ours)).count();
-        if self.was_tried(&name) && kept > 0 {
-            return;
-        }
-        if kept > 0 {
+        let fenced = catalogue.volumes().filter(|record| record.fenced.contains_key(&ours)).count();
+        let attached = match self.attachers(&name).await {
+            Ok(attached) => attached.into_iter().filter(|driver| *driver == self.driver).count(),
+            Err(error) => {
+                tracing::warn!(node = name, %error, "what it has cannot be read yet");
+                return;
+            }
+        };
+        if fenced + attached > 0 {
             let note = format!(
-                "it is back, and marked as long as it may have {kept} volumes that were taken from it"
+                "it is back, and marked as long as it may have {fenced} volumes that were taken from it, and {attached} are \
+                 attached to it: end the pods there that use them"
             );
             self.tell(node, EventType::Normal, "LostNodeIsBack", note).await;
             return;
         }
-        let taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-        let taints: Vec<Taint> = taints.filter(|taint| taint.key != OUT_OF_SERVICE).cloned().collect();
-        match self.put_taints(node, &taints).await {
+        let others: Vec<Taint> = taints(node).filter(|taint| taint.key != OUT_OF_SERVICE).cloned().collect();
+        match self.put_taints(node, &others).await {
             Ok(()) => {
                 tracing::info!(node = name, "a lost node is back and no longer out of service");
                 let note = "it is back and has let go of what was taken from it: no longer out of service";

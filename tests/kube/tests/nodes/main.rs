@@ -6,6 +6,7 @@
 mod arrays;
 mod case_study;
 mod controllers;
+mod copies;
 mod lost;
 mod pods;
 mod secrets;

@@ -52,13 +52,7 @@ fn what_is_wrong_with_a_claim_is_told_to_it() -> Result<()> {
     site.apply(&format!("{CLASS}metadata: {{name: one-writer}}\nparameters: {{{ext4}}}\n"))?;
     site.claim("whole", "")?;
     site.bound("whole")?;
-    site.apply(
-        "apiVersion: snapshot.storage.k8s.io/v1
-kind: VolumeSnapshot
-metadata: {name: whole}
-spec: {volumeSnapshotClassName: leister, source: {persistentVolumeClaimName: whole}}
-",
-    )?;
+    site.snapshot("whole", "whole")?;
     site.wait("volumesnapshot/whole", "jsonpath={.status.readyToUse}=true")?;
     let snapshot = "dataSource: {kind: VolumeSnapshot, name: whole, apiGroup: snapshot.storage.k8s.io}";
     let little = "resources: {requests: {storage: 32Mi}}";
@@ -99,14 +93,8 @@ spec: {volumeSnapshotClassName: leister, source: {persistentVolumeClaimName: who
     // It has its volume's snapshot still; of a volume that is gone there is none to take.
     site.delete(&["volumesnapshot/whole"])?;
     site.gone(&[&volume])?;
-    site.apply(
-        "apiVersion: snapshot.storage.k8s.io/v1
-kind: VolumeSnapshot
-metadata: {name: late}
-spec: {volumeSnapshotClassName: leister, source: {persistentVolumeClaimName: whole}}
-",
-    )?;
-    println!("late: {}", site.event("late", "\"whole\" not found")?);
+    site.snapshot("late", "whole")?;
+    println!("late: {}", site.event("late", "cannot get claim from snapshot")?);
     site.delete(&["volumesnapshot/late", "storageclass/one-writer"])?;
     nothing_was_made(&site, "wrong-")
 }

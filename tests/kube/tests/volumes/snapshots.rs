@@ -14,13 +14,7 @@ fn a_snapshot_is_restored_and_a_claim_is_cloned_each_as_it_was() -> Result<()> {
     site.bound("origin")?;
     site.pod("origin-user", "origin", "echo old > /data/file; sync")?;
     site.ready("origin-user")?;
-    site.apply(
-        "apiVersion: snapshot.storage.k8s.io/v1
-kind: VolumeSnapshot
-metadata: {name: then}
-spec: {volumeSnapshotClassName: leister, source: {persistentVolumeClaimName: origin}}
-",
-    )?;
+    site.snapshot("then", "origin")?;
     site.wait("volumesnapshot/then", "jsonpath={.status.readyToUse}=true")?;
     site.exec("origin-user", "echo new > /data/file; sync")?;
     let from =

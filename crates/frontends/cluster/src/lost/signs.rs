@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::Node;
+use k8s_openapi::api::core::v1::{Node, Taint};
 use kube::ResourceExt as _;
 use tokio::time::Instant;
 
@@ -49,9 +49,12 @@ pub(super) fn marked_by_us(node: &Node) -> bool {
     mark(node).is_some_and(|value| value == OURS)
 }
 
+pub(super) fn taints(node: &Node) -> impl Iterator<Item = &Taint> {
+    node.spec.iter().flat_map(|spec| spec.taints.iter().flatten())
+}
+
 fn mark(node: &Node) -> Option<&str> {
-    let mut taints = node.spec.iter().flat_map(|spec| spec.taints.iter().flatten());
-    let mark = taints.find(|taint| taint.key == OUT_OF_SERVICE)?;
+    let mark = taints(node).find(|taint| taint.key == OUT_OF_SERVICE)?;
     Some(mark.value.as_deref().unwrap_or_default())
 }
 
