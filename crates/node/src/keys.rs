@@ -7,7 +7,7 @@ use host::{Passphrase, Passphrases};
 use model::{Chap, ChapAccount, Route, Secret};
 use orchestrator::{Error, Result};
 
-use crate::secrets::{CURRENT, PREVIOUS};
+use crate::secrets::{CURRENT, PREVIOUS, line};
 
 /// In place of what this node, or the volume's backend, has for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl Keys {
             match (secrets.get(key), secrets.get(&name)) {
                 (Some(secret), name) => Ok(Some(Passphrase {
                     name: name.cloned().unwrap_or_else(|| key.to_owned()),
-                    secret: Secret::new(secret.strip_suffix('\n').unwrap_or(secret)),
+                    secret: Secret::new(line(secret)),
                 })),
                 (None, Some(_)) => Err(lacks(&name, key)),
                 (None, None) => Ok(None),

@@ -139,6 +139,7 @@ impl Mounts {
             let detached =
                 if is_taken { self.host.abandon(volume).await } else { self.host.detach(volume).await };
             detached.map_err(|e| on_node("detach", volume, e))?;
+            self.forget_keys(volume);
             record
                 .filter(|record| self.concerns(record))
                 .map(|_| Request::Unpublish { volume: volume.clone(), node: self.node.clone() })

@@ -74,8 +74,13 @@ fn text(directory: &Path, key: &str) -> Result<Option<String>> {
         let problem = format!("{} is for everybody on this machine", path.display());
         return Err(Error::invalid(problem).hint(format!("`chmod 600 {}`", path.display())));
     }
-    let line = text.strip_suffix('\n').unwrap_or(&text);
-    Ok(Some(line.strip_suffix('\r').unwrap_or(line).to_owned()))
+    Ok(Some(line(&text).to_owned()))
+}
+
+/// Without the end of a line, which an editor writes.
+pub(crate) fn line(text: &str) -> &str {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    line.strip_suffix('\r').unwrap_or(line)
 }
 
 fn place(directory: &Path, key: &str) -> String {

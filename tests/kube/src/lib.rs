@@ -36,7 +36,7 @@ pub use fleet::{CONTROLLERS, Fleet};
 pub use helm::Helm;
 pub use image::{BUSYBOX, Product};
 pub use machine::{INSTANCE, Machine, RECORDS};
-pub use pod::{DEVICE, FILES, pod};
+pub use pod::{DEVICE, FILES, pod, snapshot};
 pub use programs::Programs;
 pub use recorded::{RECORDED, RECORDED_ACCOUNT};
 pub use shared::{Peace, Shared};

@@ -30,3 +30,14 @@ spec:
 "
     )
 }
+
+/// A snapshot of a claim.
+pub fn snapshot(name: &str, claim: &str) -> String {
+    format!(
+        "apiVersion: snapshot.storage.k8s.io/v1
+kind: VolumeSnapshot
+metadata: {{name: {name}}}
+spec: {{volumeSnapshotClassName: leister, source: {{persistentVolumeClaimName: {claim}}}}}
+"
+    )
+}

@@ -33,10 +33,12 @@ use crate::{is_listed, within};
 ///   storage has been asked to keep it out,
 /// - every volume that it has of ours has been taken from it **at the storage**: what still runs there can write no more.
 ///
-/// One that speaks again while its volumes are taken is marked all the same: its pods have to end, or they would be without
-/// their volumes for ever. The mark is the taint `node.kubernetes.io/out-of-service`, for which Kubernetes ends the node's pods and lets their
-/// volumes go elsewhere. It is taken away when the node is ready again and has let go of what was taken from it. A mark
-/// that somebody else made stays.
+/// One that speaks again while its volumes are taken is marked all the same: its pods have to end, or they would be
+/// without their volumes for ever.
+///
+/// The mark is the taint `node.kubernetes.io/out-of-service`, for which Kubernetes ends the node's pods and lets their
+/// volumes go elsewhere. It is taken away when the node is ready again, has let go of what was taken from it, and nothing
+/// of ours is attached to it. A mark that somebody else made stays.
 ///
 /// # Source
 /// Kubernetes' documentation, "Non-graceful node shutdown handling".
@@ -153,7 +155,6 @@ impl LostNodes {
         match ended {
             Ok(volumes) => {
                 self.begun.remove(&name);
-                tracing::warn!(node = name, volumes, "a lost node is marked as out of service");
                 let note = format!(
                     "{silent}; its {volumes} volumes of {} were taken from it at the storage, and it is marked as out of \
                      service",
@@ -241,7 +242,6 @@ impl LostNodes {
         let others: Vec<Taint> = taints(node).filter(|taint| taint.key != OUT_OF_SERVICE).cloned().collect();
         match self.put_taints(node, &others).await {
             Ok(()) => {
-                tracing::info!(node = name, "a lost node is back and no longer out of service");
                 let note = "it is back and has let go of what was taken from it: no longer out of service";
                 self.tell(node, EventType::Normal, "LostNodeIsBack", note.to_owned()).await;
             }

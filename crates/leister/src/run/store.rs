@@ -145,13 +145,13 @@ impl StoreArgs {
         matches!(self.kind, Kind::Etcd | Kind::Kubernetes)
     }
 
-    /// For who asks a Kubernetes cluster for nothing but its records.
-    ///
     /// Whether the records are in a Kubernetes cluster.
     pub(crate) fn is_cluster(&self) -> bool {
         self.kind == Kind::Kubernetes
     }
 
+    /// For who asks a Kubernetes cluster for nothing but its records.
+    ///
     /// # Errors
     /// A cluster is named, and its records are elsewhere.
     pub(crate) fn check_cluster(&self) -> Result<(), Failure> {

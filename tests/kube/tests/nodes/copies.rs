@@ -1,6 +1,7 @@
 //! Snapshots and clones over the wires, used on another node than what they are made of.
 
 use anyhow::{Result, ensure};
+use kube_suite::snapshot;
 
 use crate::site::{Site, needs_the_machines};
 
@@ -17,13 +18,7 @@ fn snapshots_are_restored_and_claims_cloned_over_nfs_and_over_iscsi_and_used_on_
         site.pod("origin", "node1", "origin", "echo old >/data/file; sync")?;
         site.ready("origin")?;
         ensure!(site.exec("origin", "grep ' /data ' /proc/mounts")?.contains(mounted));
-        site.cluster.apply(
-            "apiVersion: snapshot.storage.k8s.io/v1
-kind: VolumeSnapshot
-metadata: {name: then}
-spec: {volumeSnapshotClassName: leister, source: {persistentVolumeClaimName: origin}}
-",
-        )?;
+        site.cluster.apply(&snapshot("then", "origin"))?;
         site.cluster.wait("volumesnapshot/then", "jsonpath={.status.readyToUse}=true")?;
         site.exec("origin", "echo new >/data/file; sync")?;
         let restored = "dataSource: {kind: VolumeSnapshot, name: then, apiGroup: snapshot.storage.k8s.io}";

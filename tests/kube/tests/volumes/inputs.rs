@@ -1,7 +1,7 @@
 //! What is asked for and cannot be: told in an event, with nothing made.
 
 use anyhow::{Result, ensure};
-use kube_suite::{needs_the_machine, until};
+use kube_suite::{needs_the_machine, snapshot, until};
 
 use crate::site::Site;
 
@@ -52,9 +52,9 @@ fn what_is_wrong_with_a_claim_is_told_to_it() -> Result<()> {
     site.apply(&format!("{CLASS}metadata: {{name: one-writer}}\nparameters: {{{ext4}}}\n"))?;
     site.claim("whole", "")?;
     site.bound("whole")?;
-    site.snapshot("whole", "whole")?;
+    site.apply(&snapshot("whole", "whole"))?;
     site.wait("volumesnapshot/whole", "jsonpath={.status.readyToUse}=true")?;
-    let snapshot = "dataSource: {kind: VolumeSnapshot, name: whole, apiGroup: snapshot.storage.k8s.io}";
+    let source = "dataSource: {kind: VolumeSnapshot, name: whole, apiGroup: snapshot.storage.k8s.io}";
     let little = "resources: {requests: {storage: 32Mi}}";
     let mut untold = Vec::new();
     for (name, more, told) in [
@@ -64,13 +64,13 @@ fn what_is_wrong_with_a_claim_is_told_to_it() -> Result<()> {
             "storageClassName: one-writer\n  accessModes: [ReadWriteMany]",
             "several nodes cannot write one file system",
         ),
-        ("less", &format!("{snapshot}\n  {little}"), "is less than the size"),
+        ("less", &format!("{source}\n  {little}"), "is less than the size"),
         (
             "less-clone",
             &format!("dataSource: {{kind: PersistentVolumeClaim, name: whole}}\n  {little}"),
             "greater than or equal",
         ),
-        ("device", &format!("volumeMode: Block\n  {snapshot}"), "modifies the mode"),
+        ("device", &format!("volumeMode: Block\n  {source}"), "modifies the mode"),
         (
             "empty",
             "dataSource: {kind: VolumeSnapshot, name: nothing, apiGroup: snapshot.storage.k8s.io}",
@@ -93,7 +93,7 @@ fn what_is_wrong_with_a_claim_is_told_to_it() -> Result<()> {
     // It has its volume's snapshot still; of a volume that is gone there is none to take.
     site.delete(&["volumesnapshot/whole"])?;
     site.gone(&[&volume])?;
-    site.snapshot("late", "whole")?;
+    site.apply(&snapshot("late", "whole"))?;
     println!("late: {}", site.event("late", "cannot get claim from snapshot")?);
     site.delete(&["volumesnapshot/late", "storageclass/one-writer"])?;
     nothing_was_made(&site, "wrong-")

@@ -87,17 +87,6 @@ impl Site {
         self.wait(&format!("pvc/{claim}"), "jsonpath={.status.phase}=Bound")
     }
 
-    /// A snapshot of a claim.
-    pub(crate) fn snapshot(&self, name: &str, claim: &str) -> Result<()> {
-        self.apply(&format!(
-            "apiVersion: snapshot.storage.k8s.io/v1
-kind: VolumeSnapshot
-metadata: {{name: {name}}}
-spec: {{volumeSnapshotClassName: leister, source: {{persistentVolumeClaimName: {claim}}}}}
-"
-        ))
-    }
-
     /// A pod that runs a script and then stays, with a claim at `/data`.
     pub(crate) fn pod(&self, name: &str, claim: &str, script: &str) -> Result<()> {
         self.apply(&user(name, claim, script, FILES))

@@ -1,7 +1,7 @@
 //! Snapshots, what is made of them, and clones.
 
 use anyhow::{Result, ensure};
-use kube_suite::needs_the_machine;
+use kube_suite::{needs_the_machine, snapshot};
 
 use crate::site::Site;
 
@@ -14,7 +14,7 @@ fn a_snapshot_is_restored_and_a_claim_is_cloned_each_as_it_was() -> Result<()> {
     site.bound("origin")?;
     site.pod("origin-user", "origin", "echo old > /data/file; sync")?;
     site.ready("origin-user")?;
-    site.snapshot("then", "origin")?;
+    site.apply(&snapshot("then", "origin"))?;
     site.wait("volumesnapshot/then", "jsonpath={.status.readyToUse}=true")?;
     site.exec("origin-user", "echo new > /data/file; sync")?;
     let from =
