@@ -75,12 +75,8 @@ enum What {
         /// By which wires.
         #[arg(long, value_enum, value_delimiter = ',', default_value = "nfs,iscsi")]
         wires: Vec<wires::Wire>,
-        /// Volumes of each way, attached one at a time and all at once.
-        #[arg(long, default_value_t = 32)]
-        volumes: usize,
-        /// Measurements per way, taken in turns.
-        #[arg(long, default_value_t = 3)]
-        rounds: usize,
+        #[command(flatten)]
+        extent: wires::Extent,
     },
     /// Claims until they are Bound and pods until they run, on a Kubernetes cluster of one node, beside static PVs and
     /// emptyDir; requests to the apiserver. Needs root.
@@ -109,7 +105,7 @@ fn main() -> anyhow::Result<()> {
             peers::measure(&programs, plan)
         }
         What::System { creates, rounds, volumes } => system::measure(creates, rounds, volumes),
-        What::Wires { wires, volumes, rounds } => wires::measure(&wires, volumes, rounds),
+        What::Wires { wires, extent } => wires::measure(&wires, &extent),
         What::Cluster { plan } => cluster::measure(&plan),
         What::Node => wires::in_guest(),
     }

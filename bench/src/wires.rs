@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use comfy_table::{Table, presets};
 use filer_suite::{Filer, FilerSpec, Node, NodeSpec};
-use model::{Bytes, NodeIdentity, NodeName, Permit, Route};
+use model::{Bytes, NoUnit, NodeIdentity, NodeName, Permit, Route};
 use rig::{Backend, Guest, Limit, Rig, Size};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -18,7 +18,6 @@ use crate::spread::{Spread, median, ms};
 use node::Plan;
 
 const TENANT: &str = "bench";
-const SIZE: Bytes = Bytes::mib(32);
 const LIMIT: Limit = Limit::from_secs(30 * 60);
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,14 +44,32 @@ pub(crate) enum Wire {
     Nvme,
 }
 
-/// Attaches `volumes` of each way over each wire.
-pub(crate) fn measure(wires: &[Wire], volumes: usize, rounds: usize) -> Result<()> {
-    ensure!(volumes > 0 && rounds > 0, "nothing to measure; use 1 or more");
+/// How much is measured.
+#[derive(clap::Args)]
+pub(crate) struct Extent {
+    /// Volumes of each way, attached one at a time and all at once.
+    #[arg(long, default_value_t = 32)]
+    volumes: usize,
+    /// Size of a volume.
+    #[arg(long, default_value = "1GiB", value_parser = size)]
+    size: Bytes,
+    /// Measurements per way, taken in turns.
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+}
+
+fn size(text: &str) -> Result<Bytes, String> {
+    Bytes::parse(text, NoUnit::Bytes).map_err(|error| error.to_string())
+}
+
+/// Attaches volumes of each way over each wire.
+pub(crate) fn measure(wires: &[Wire], extent: &Extent) -> Result<()> {
+    ensure!(extent.volumes > 0 && extent.rounds > 0, "nothing to measure; use 1 or more");
     let mut tables = Tables::new();
     let (nvme, others): (Vec<Wire>, Vec<Wire>) = wires.iter().partition(|wire| **wire == Wire::Nvme);
     for (kernel, wires) in [(Backend::Uml, others), (Backend::Tcg, nvme)] {
         if !wires.is_empty() {
-            on_rig(kernel, &wires, volumes, rounds, &mut tables)?;
+            on_rig(kernel, &wires, extent, &mut tables)?;
         }
     }
     Ok(())
@@ -96,7 +113,8 @@ impl Tables {
     }
 }
 
-fn on_rig(kernel: Backend, wires: &[Wire], volumes: usize, rounds: usize, tables: &mut Tables) -> Result<()> {
+fn on_rig(kernel: Backend, wires: &[Wire], extent: &Extent, tables: &mut Tables) -> Result<()> {
+    let Extent { volumes, size, rounds } = *extent;
     let rig = Rig::builder()
         .backend(kernel)
         .guest("storage", |g| g.memory(Size::gib(1)).disk(Size::gib(8)).disk(Size::mib(128)))
@@ -114,8 +132,8 @@ fn on_rig(kernel: Backend, wires: &[Wire], volumes: usize, rounds: usize, tables
     // What is created stays; the hands are measured without the rest of Leister.
     for wire in wires {
         for at in 0..2 * volumes {
-            let size = SIZE.to_string();
-            let mut options = vec![("size", size.as_str())];
+            let size_text = size.to_string();
+            let mut options = vec![("size", size_text.as_str())];
             options.extend((*wire != Wire::Nfs).then_some(("fstype", "ext4")));
             leister.create(&name(*wire, at), &options);
         }
@@ -124,7 +142,7 @@ fn on_rig(kernel: Backend, wires: &[Wire], volumes: usize, rounds: usize, tables
     for wire in wires {
         let names = (0..2 * volumes).map(|at| format!("leister_{}", name(*wire, at)));
         let routes = names.map(|name| permit(&filer, leister.guest(), &name)).collect::<Result<_>>()?;
-        let measured = on_node(leister.guest(), &Plan { routes, size: SIZE, rounds })?;
+        let measured = on_node(leister.guest(), &Plan { routes, size, rounds })?;
         show(&format!("{wire:?}"), &measured, &mut tables.attaches, &mut tables.writes);
         // The next wire may fail.
         println!("{}\n\n{}\n", tables.attaches, tables.writes);

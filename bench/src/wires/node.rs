@@ -323,7 +323,12 @@ fn tool(name: &str, words: &[&str]) -> Result<()> {
 }
 
 fn accept(name: &str, words: &[&str], codes: &[i32]) -> Result<()> {
-    let output = Command::new(name).args(words).output().with_context(|| format!("run {name}"))?;
+    let run = || Command::new(name).args(words).output().with_context(|| format!("run {name}"));
+    let mut output = run()?;
+    // Debian's `nvme disconnect` now and then frees twice when several run at once: a person repeats it.
+    while output.status.code().is_none() {
+        output = run()?;
+    }
     let ok = output.status.code().is_some_and(|code| codes.contains(&code));
     ensure!(ok, "{name} {words:?}: {}", String::from_utf8_lossy(&output.stderr).trim());
     Ok(())

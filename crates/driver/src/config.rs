@@ -211,23 +211,12 @@ impl BackendFile {
     /// Refuses defaults that a family cannot honour.
     ///
     /// # Errors
-    /// Names the first default that is not in `accepts`, with its path. `template`: whether the family names
-    /// volumes by template.
-    pub fn check_defaults(
-        &self,
-        accepts: &BTreeSet<VolumeOption>,
-        template: bool,
-    ) -> Result<(), ConfigError> {
+    /// Names the first default that is not in `accepts`, with its path.
+    pub fn check_defaults(&self, accepts: &BTreeSet<VolumeOption>) -> Result<(), ConfigError> {
         for (path, defaults) in self.all_defaults() {
-            let refuse = |key: &str| {
-                let problem = format!("driver `{}` cannot do this; remove it", self.driver);
-                Err(ConfigError::new(&self.origin, &format!("{path}.{key}"), problem))
-            };
             if let Some(option) = defaults.options.keys().find(|option| !accepts.contains(option)) {
-                return refuse(option.as_str());
-            }
-            if !template && defaults.name_template.is_some() {
-                return refuse("nameTemplate");
+                let problem = format!("driver `{}` cannot do this; remove it", self.driver);
+                return Err(ConfigError::new(&self.origin, &format!("{path}.{option}"), problem));
             }
         }
         Ok(())

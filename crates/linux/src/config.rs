@@ -81,7 +81,7 @@ impl Config {
         for section in file.pool_sections() {
             section.end()?;
         }
-        file.check_defaults(&accepts(), false)?;
+        file.check_defaults(&accepts())?;
         check_modes(file)?;
         let prefix = file.prefix().unwrap_or(PREFIX).to_owned();
         Ok(Config { place, media, prefix })
@@ -284,8 +284,8 @@ mod tests {
                 "`defaults.exportPolicy`: driver `linux` cannot do this",
             ),
             (
-                "pool: /p\ndefaults: {nameTemplate: x}\n",
-                "`defaults.nameTemplate`: driver `linux` cannot do this",
+                "pool: /p\ndefaults: {nameTemplate: \"{{.volume.Nam}}\"}\n",
+                "`defaults.nameTemplate`: template `{{.volume.Nam}}`: `.volume.Nam` is no field; write one of .volume.Name",
             ),
             ("pool: /p\ndefaults: {unixPermissions: \"0999\"}\n", "`defaults.unixPermissions`: mode `0999`"),
             (

@@ -224,6 +224,7 @@ impl LinuxDriver {
             default_provisioning: Provisioning::Thin,
             default_filesystem: Some(Filesystem::Ext4),
             default_options: VolumeOptions::new(),
+            name_template: None,
         }
     }
 }

@@ -14,6 +14,7 @@ mod route;
 mod secret;
 mod selector;
 mod snapshot;
+mod template;
 mod volume;
 
 pub use attributes::{Attribute, Offer, Offers, Requirement, Requirements};
@@ -31,6 +32,7 @@ pub use route::{Chap, ChapAccount, IscsiRoute, LocalSource, NamespaceId, NfsRout
 pub use secret::Secret;
 pub use selector::{Selector, SelectorError};
 pub use snapshot::SnapshotState;
+pub use template::{CLAIM, NAMESPACE, Subject, Template, TemplateError};
 pub use volume::{
     AccessMode, Filesystem, Layout, Owner, Provisioning, Source, VolumeOption, VolumeOptions, VolumeSpec,
     VolumeState, is_encrypted_by_node,

@@ -3,7 +3,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    BackendName, Bytes, Filesystem, Layout, Offers, PoolName, Provisioning, VolumeOption, VolumeOptions,
+    BackendName, Bytes, Filesystem, Layout, Offers, PoolName, Provisioning, Template, VolumeOption,
+    VolumeOptions,
 };
 
 pub type Labels = BTreeMap<String, String>;
@@ -37,6 +38,9 @@ pub struct Pool {
     pub default_provisioning: Provisioning,
     pub default_filesystem: Option<Filesystem>,
     pub default_options: VolumeOptions,
+    /// What the volumes of claims are called here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name_template: Option<Template>,
 }
 
 /// Space of a pool.

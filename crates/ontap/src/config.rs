@@ -171,7 +171,7 @@ impl Config {
             slices.push(section.text("aggregate")?);
             section.end()?;
         }
-        file.check_defaults(&kind.accepts(), false)?;
+        file.check_defaults(&kind.accepts())?;
         for (path, defaults) in file.all_defaults() {
             Choices::of(&defaults.options).map_err(|(option, problem)| {
                 file.section().error(&format!("{path}.{}", option.as_str()), problem)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::BackendName;
+use model::{BackendName, CLAIM, NAMESPACE};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -207,8 +207,8 @@ impl Metrics {
             sizes.get_or_create(&size).set(number(record.spec.size));
             let word = |key: &str| record.spec.labels.get(key).cloned().unwrap_or_default();
             let labels = VolumeLabels {
-                namespace: word("namespace"),
-                pvc: word("pvc"),
+                namespace: word(NAMESPACE),
+                pvc: word(CLAIM),
                 pv: word("pv"),
                 volume: record.id.to_string(),
                 backend: record.backend.to_string(),

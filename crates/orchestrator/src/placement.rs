@@ -41,8 +41,7 @@ pub(crate) struct Candidate {
 /// A place, with the volume as it would be there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Placement {
-    pub(crate) backend: BackendName,
-    pub(crate) pool: PoolName,
+    pub(crate) pool: Pool,
     pub(crate) spec: VolumeSpec,
 }
 
@@ -69,7 +68,7 @@ pub(crate) fn place(demand: &Demand, candidates: &[Candidate]) -> Result<Vec<Pla
             Ok(spec) => {
                 let rank = decide::topology_rank(demand, pool).unwrap_or(usize::MAX);
                 let free = pool.capacity.free(spec.provisioning);
-                let place = Placement { backend: pool.backend.clone(), pool: pool.name.clone(), spec };
+                let place = Placement { pool: pool.clone(), spec };
                 places.push((rank, std::cmp::Reverse(free), place));
             }
             Err(no) => refusals.push(Refusal {

@@ -7,6 +7,7 @@ mod group;
 mod grow;
 mod import;
 mod modify;
+mod naming;
 pub(crate) mod next;
 mod publish;
 mod reconcile;

@@ -1,6 +1,8 @@
 use std::str::FromStr;
 
-use model::{Bytes, Filesystem, Labels, Provisioning, Topology, VolumeOption, VolumeOptions, nearest};
+use model::{
+    Bytes, Filesystem, Labels, Provisioning, Template, Topology, VolumeOption, VolumeOptions, nearest,
+};
 
 use super::{ConfigError, Section};
 
@@ -11,7 +13,7 @@ pub struct Defaults {
     pub provisioning: Option<Provisioning>,
     /// `Some(None)` is `raw`.
     pub filesystem: Option<Option<Filesystem>>,
-    pub name_template: Option<String>,
+    pub name_template: Option<Template>,
     pub options: VolumeOptions,
 }
 
@@ -29,7 +31,7 @@ pub(super) const TOPOLOGY_KEYS: [&str; 2] = ["topology.kubernetes.io/region", "t
 
 impl PoolFields {
     pub(super) fn read(keys: &mut Section, limit: Option<Bytes>) -> Result<PoolFields, ConfigError> {
-        let labels = keys.map("labels", Section::text)?;
+        let labels = keys.map("labels", label)?;
         let region = keys.text("region")?;
         let zone = keys.text("zone")?;
         let mut topologies = Vec::new();
@@ -89,7 +91,7 @@ impl Defaults {
             }
         }
         keys.known(VolumeOption::ALL.iter().map(|o| o.as_str()));
-        let name_template = keys.text("nameTemplate")?;
+        let name_template = template(keys, "nameTemplate")?;
         Ok(Defaults { size, provisioning: reserve.or(kind), filesystem, name_template, options })
     }
 
@@ -104,6 +106,16 @@ impl Defaults {
             options,
         }
     }
+}
+
+/// A label's value may be a template of what its volumes are for.
+fn label(keys: &mut Section, key: &str) -> Result<Option<String>, ConfigError> {
+    Ok(template(keys, key)?.map(String::from))
+}
+
+fn template(keys: &mut Section, key: &str) -> Result<Option<Template>, ConfigError> {
+    let Some(text) = keys.text(key)? else { return Ok(None) };
+    Template::parse(&text).map(Some).map_err(|error| keys.error(key, error))
 }
 
 /// A mode written as a bare number has lost its base: only quotes keep it.

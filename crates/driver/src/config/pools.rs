@@ -56,6 +56,7 @@ impl BackendFile {
             pool.default_filesystem = filesystem;
         }
         pool.default_options.extend(defaults.options.clone());
+        pool.name_template.clone_from(&defaults.name_template);
         pool
     }
 }

@@ -35,6 +35,7 @@ fn pool(name: &str, free: Bytes) -> Pool {
         default_provisioning: Provisioning::Thin,
         default_filesystem: None,
         default_options: VolumeOptions::new(),
+        name_template: None,
     }
 }
 
@@ -248,13 +249,12 @@ fn a_default_that_the_family_cannot_honour_is_refused() {
             "`defaults.exportPolicy`: driver `linux` cannot do this; remove it",
         ),
         ("storage: [{defaults: {exportPolicy: a}}]\n", "`storage[0].defaults.exportPolicy`"),
-        ("defaults: {nameTemplate: a}\n", "`defaults.nameTemplate`"),
     ] {
-        let error = parse(text).unwrap().check_defaults(&accepts, false).unwrap_err().to_string();
+        let error = parse(text).unwrap().check_defaults(&accepts).unwrap_err().to_string();
         assert!(error.contains(message), "{error}");
     }
     let file = parse("defaults: {nameTemplate: a, snapshotDir: true}\n").unwrap();
-    file.check_defaults(&accepts, true).unwrap();
+    file.check_defaults(&accepts).unwrap();
 }
 
 #[test]

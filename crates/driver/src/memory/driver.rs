@@ -171,6 +171,7 @@ impl Driver for MemoryDriver {
                 default_provisioning: Provisioning::Thin,
                 default_filesystem: None,
                 default_options: BTreeMap::new(),
+                name_template: None,
             }])
         })
         .await

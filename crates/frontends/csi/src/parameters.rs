@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use model::{VolumeOption, VolumeOptions};
+use model::{CLAIM, NAMESPACE, VolumeOption, VolumeOptions};
 use orchestrator::{CreateRequest, without_prefix};
 use tonic::Status;
 
@@ -45,8 +45,8 @@ pub(crate) fn options(mutable: &HashMap<String, String>) -> Result<VolumeOptions
 /// Whose volume it is, for people who look at it later.
 fn label(request: &mut CreateRequest, added: &str, value: &str) {
     let key = match added {
-        "pvc/name" => "pvc",
-        "pvc/namespace" => "namespace",
+        "pvc/name" => CLAIM,
+        "pvc/namespace" => NAMESPACE,
         "pv/name" => "pv",
         _ => return,
     };

@@ -28,9 +28,9 @@ const PART_OF_ID: usize = 5;
 
 /// Labels on our records: what made it, and for whom.
 pub(crate) mod label {
+    pub(crate) use model::{CLAIM, NAMESPACE};
+
     pub(crate) const PROVISIONER: &str = "provisioner";
-    pub(crate) const NAMESPACE: &str = "namespace";
-    pub(crate) const CLAIM: &str = "pvc";
     pub(crate) const CLAIM_ID: &str = "pvc-uid";
     pub(crate) const VOLUME: &str = "pv";
     pub(crate) const RECLAIM: &str = "reclaim-policy";

@@ -2,9 +2,10 @@
 
 use std::fs::File;
 use std::io;
+use std::num::NonZeroU64;
 use std::os::unix::fs::FileExt;
 
-use rustix::fs::{SeekFrom, seek};
+use rustix::fs::{Advice, SeekFrom, fadvise, seek};
 use rustix::io::Errno;
 
 /// What reading a device showed.
@@ -23,8 +24,9 @@ const WHOLE: u64 = 256 << 20;
 /// LVM (1 MiB), md 1.x and 0.9 (128 KiB at either end), ZFS (512 KiB at each end), the first LUKS2 and btrfs
 /// headers, every filesystem's first superblock. 4 MiB also cover LUKS2 headers larger than usual.
 const END: u64 = 4 << 20;
-/// Between the ends of a device, windows of this size.
-const WINDOW: u64 = 64 << 10;
+/// Between the ends of a device, windows of this size. What lies on a device is found by how many there are, not by how large
+/// they are.
+const WINDOW: u64 = 16 << 10;
 /// That many of them evenly: XFS repeats its header in each of at least four allocation groups.
 const WINDOWS: u64 = 256;
 /// Second superblocks at fixed places: ext with 1 KiB blocks, btrfs, ext with 4 KiB blocks, btrfs again.
@@ -54,7 +56,14 @@ pub(crate) fn look(device: &File, size: u64, image: Option<&File>) -> io::Result
     let ends = [(0, END.min(size)), (size.saturating_sub(END), size)];
     let places = PLACES.into_iter().chain((1..WINDOWS).map(|n| size / WINDOWS * n));
     let windows = places.filter(|at| *at < size).map(|at| (at, (at + WINDOW).min(size)));
-    for (from, to) in ends.into_iter().chain(windows) {
+    let parts: Vec<(u64, u64)> = ends.into_iter().chain(windows).collect();
+    // Or the kernel reads more than a window asks for.
+    fadvise(device, 0, None, Advice::Random)?;
+    // All are on their way at once: a device behind a network is not waited for each time.
+    for (from, to) in &parts {
+        fadvise(device, *from, NonZeroU64::new(to - from), Advice::WillNeed)?;
+    }
+    for (from, to) in parts {
         if let Some(at) = first_byte(device, from, to, &mut buffer)? {
             return Ok(Sight::Data { at });
         }

@@ -90,7 +90,8 @@ impl Volume<'_> {
             false
         } else {
             let formatted = self.ensure_filesystem().await?;
-            if !self.wanted.read_only {
+            // What was made this instant needs no repair.
+            if !formatted && !self.wanted.read_only {
                 filesystem::check(self.tools, self.filesystem, &self.device.path()).await?;
             }
             self.mount(options).await?;
@@ -140,10 +141,9 @@ impl Volume<'_> {
                 self.record(Phase::Begun).await?;
                 let options = &self.wanted.format_options;
                 filesystem::make(self.tools, self.filesystem, &path, options, over_remains).await?;
-                let made = filesystem::probe(self.tools, &path).await?;
-                if made != Probe::Filesystem(self.filesystem) {
-                    return Err(self.refused(format!("it was formatted, but blkid sees {made:?} on it")));
-                }
+                let (filesystem, device) = (self.filesystem, self.device.clone());
+                let fits = blocking(&self.tools.hold, move || Ok(check_fits(filesystem, &device)));
+                fits.await?.map_err(|reason| self.refused(format!("it was formatted, but {reason}")))?;
                 self.record(Phase::Done).await?;
                 true
             }
@@ -257,7 +257,7 @@ fn check_fits(filesystem: Filesystem, device: &Block) -> Result<(), String> {
     let read = device.open().map_err(|e| e.to_string());
     let superblock = Superblock::read(&read?).map_err(|e| format!("its superblock cannot be read: {e}"))?;
     let Some(superblock) = superblock.filter(|s| s.is(filesystem)) else {
-        return Err(format!("blkid sees {filesystem} on it, but its superblock is not readable as such"));
+        return Err(format!("its superblock is not readable as one of {filesystem}"));
     };
     let size = device.size().map_err(|e| e.to_string())?;
     if superblock.size > size {

@@ -6,6 +6,7 @@
 mod client;
 mod crashes;
 mod groups;
+mod names;
 mod pending;
 mod places;
 #[path = "../cli/pools.rs"]

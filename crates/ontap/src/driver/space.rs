@@ -186,6 +186,7 @@ impl OntapDriver {
             default_provisioning: Provisioning::Thin,
             default_filesystem: (layout == Layout::Block).then_some(Filesystem::Ext4),
             default_options: VolumeOptions::new(),
+            name_template: None,
         })
     }
 }

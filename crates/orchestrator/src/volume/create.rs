@@ -3,9 +3,10 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use model::{
-    Bytes, Class, ClassName, Provisioning, VolumeOption, VolumeOptions, Wishes, is_encrypted_by_node,
+    Bytes, Class, ClassName, Provisioning, Subject, VolumeOption, VolumeOptions, Wishes, is_encrypted_by_node,
 };
 
+use super::naming;
 use crate::backend::BackendHealth;
 use crate::catalogue::Edit;
 use crate::drive::is_worth_another_place;
@@ -28,7 +29,7 @@ impl Inner {
         let places = self.places(&demand).await?;
         let mut refusal = None;
         for place in places {
-            operation.on(&place.backend);
+            operation.on(&place.pool.backend);
             match self.create_at(request, place, operation).await {
                 Ok(record) => return Ok(Answer::Volume(record)),
                 Err(error) if is_worth_another_place(&error) => refusal = Some(error),
@@ -81,27 +82,32 @@ impl Inner {
         place: Placement,
         operation: &Operation,
     ) -> Result<Arc<VolumeRecord>> {
-        let backend = self.backends.backend(&place.backend)?;
+        let Placement { pool, mut spec } = place;
+        let backend = self.backends.backend(&pool.backend)?;
         let driver = backend.driver(self.patience(Verb::Create)).await?;
-        let handle = driver.handle(&request.volume)?;
-        let (size, provisioning) = (place.spec.size, place.spec.provisioning);
+        let class = spec.class.as_ref();
+        let subject = Subject { volume: &request.volume, labels: &spec.labels, class, pool: &pool };
+        // Without a shared store other hosts find a volume by the name that its id has.
+        let handle = naming::handle(&*driver, &subject, self.own().is_none())?;
+        spec.labels = naming::labels(&subject);
+        let (size, provisioning) = (spec.size, spec.provisioning);
         {
-            let claim = Lockable::Handle(place.backend.clone(), handle.clone());
+            let claim = Lockable::Handle(pool.backend.clone(), handle.clone());
             let _claim = self.locks.exclusive(claim, Verb::Create).await;
-            if let Some(other) = self.writer.catalogue().volume_by_handle(&place.backend, &handle) {
+            if let Some(other) = self.writer.catalogue().volume_by_handle(&pool.backend, &handle) {
                 let message = format!(
                     "volume `{}` would have the name `{handle}` on backend `{}`, which volume `{}` has",
-                    request.volume, place.backend, other.id
+                    request.volume, pool.backend, other.id
                 );
                 return Err(Error::new(ErrorKind::Conflict, message).hint("choose another name"));
             }
             let record = VolumeRecord {
                 format: FORMAT,
                 id: request.volume.clone(),
-                backend: place.backend,
-                pool: place.pool.clone(),
+                backend: pool.backend,
+                pool: pool.name.clone(),
                 handle,
-                spec: place.spec,
+                spec,
                 goal: Goal::Exist,
                 settled: false,
                 origin: Origin::Made,
@@ -120,7 +126,7 @@ impl Inner {
         }
         match self.drive(&request.volume, operation).await {
             Ok(driven) => {
-                backend.spend(&place.pool, size, provisioning);
+                backend.spend(&pool.name, size, provisioning);
                 driven.record.ok_or_else(|| Error::not_found("volume", &request.volume))
             }
             Err(error) => {
