@@ -5,13 +5,15 @@ mod declared;
 mod inspect;
 mod leading;
 mod room;
+mod settings;
 mod sharing;
+mod work;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use model::{BackendName, InstanceId, NodeIdentity, OperationId, VolumeId, VolumeState};
+use model::{BackendName, OperationId, VolumeId, VolumeState};
 use store::Store;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
@@ -20,66 +22,21 @@ use crate::backend::{Backend, BackendHealth, BackendOrigin, BackendView, Familie
 use crate::catalogue::Catalogue;
 use crate::doctor::Inspect;
 use crate::leadership::{self, Answers, Ask, Leadership};
-use crate::locks::{Lockable, Locks};
+use crate::locks::Locks;
 use crate::metrics::Metrics;
 use crate::operation::{OperationView, Verb};
 use crate::request::{Answer, ImportRequest, Request};
-use crate::running::{Entered, Operation, Running, Ticket};
-use crate::volume::Wish;
+use crate::running::{Entered, Running, Ticket};
 use crate::writer::Writer;
 use crate::{Error, ErrorKind, Result, tasks};
 pub use room::Room;
+pub use settings::{Limits, Periods, Settings};
 pub use sharing::Elsewhere;
 
 /// The orchestrator. Cheap to clone; all clones are one.
 #[derive(Clone)]
 pub struct Orchestrator {
     inner: Arc<Inner>,
-}
-
-/// Who we are and how patient.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// Tags what we make on backends.
-    pub instance: InstanceId,
-    /// This machine.
-    pub node: NodeIdentity,
-    pub periods: Periods,
-    pub limits: Limits,
-    /// Other hosts, each with records of its own, share the backends and the instance's id: the backends are the truth.
-    pub sharing: bool,
-    /// Whether this instance may come to lead those that share its store.
-    pub leads: bool,
-    /// Whether this machine is a node, which uses volumes.
-    pub is_node: bool,
-}
-
-/// How often and how long.
-#[derive(Clone, Debug)]
-pub struct Periods {
-    /// Between comparisons of backends with records.
-    pub drift: Duration,
-    /// Between probes of backends.
-    pub probe: Duration,
-    /// Between looks for unfinished work.
-    pub retry: Duration,
-    /// A permit without publication is left alone for this long.
-    pub grace: Duration,
-    /// The longest that one call to a backend may take.
-    pub call: Duration,
-    /// The longest that a request waits for a backend that is still being opened.
-    pub opening: Duration,
-    /// The same for a node that wants to mount: containers that start with the machine can wait.
-    pub opening_for_mount: Duration,
-}
-
-/// Calls at once, per backend and kind of work.
-#[derive(Clone, Copy, Debug)]
-pub struct Limits {
-    pub create: usize,
-    pub publish: usize,
-    pub delete: usize,
-    pub read: usize,
 }
 
 pub(crate) struct Inner {
@@ -108,40 +65,6 @@ pub(crate) struct Inner {
 const AGAIN: Duration = Duration::from_millis(300);
 /// How long a user waits for the reconciler to let go of a volume.
 const MENDING: Duration = Duration::from_secs(20);
-
-impl Settings {
-    pub fn new(instance: InstanceId, node: NodeIdentity) -> Settings {
-        Settings {
-            instance,
-            node,
-            periods: Periods::default(),
-            limits: Limits::default(),
-            sharing: false,
-            leads: true,
-            is_node: true,
-        }
-    }
-}
-
-impl Default for Periods {
-    fn default() -> Periods {
-        Periods {
-            drift: Duration::from_secs(60),
-            probe: Duration::from_secs(15),
-            retry: Duration::from_secs(5),
-            grace: Duration::from_secs(300),
-            call: Duration::from_secs(90),
-            opening: Duration::from_millis(750),
-            opening_for_mount: Duration::from_secs(20),
-        }
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { create: 64, publish: 64, delete: 32, read: 64 }
-    }
-}
 
 impl Orchestrator {
     /// Takes the store over and reads it. Backends open, and what was left unfinished goes on, in the background.
@@ -388,89 +311,6 @@ impl Orchestrator {
 }
 
 impl Inner {
-    async fn work(self: Arc<Self>, operation: Arc<Operation>) {
-        let started = Instant::now();
-        let worker = self.clone();
-        let performed = {
-            let operation = operation.clone();
-            tokio::spawn(async move { worker.carry_out(&operation).await }.in_current_span()).await
-        };
-        let result = performed.unwrap_or_else(|panic| {
-            tracing::error!(%panic, "an operation panicked");
-            Err(Error::new(
-                ErrorKind::Internal,
-                "the operation failed through a mistake in the program; see the log",
-            ))
-        });
-        let outcome = result.as_ref().err().map_or("ok", |error| error.kind.as_str());
-        let verb = operation.request.verb();
-        self.metrics.operation(verb, operation.backend().as_ref(), outcome, started.elapsed());
-        match &result {
-            Ok(_) => tracing::debug!(took = ?started.elapsed(), "done"),
-            Err(error) if error.kind == ErrorKind::Internal => {
-                tracing::error!(error = error.sentence(), "failed")
-            }
-            Err(error) => {
-                tracing::info!(kind = error.kind.as_str(), error = error.sentence(), "refused or failed")
-            }
-        }
-        self.running.leave(&operation, result);
-    }
-
-    async fn perform(&self, operation: &Operation) -> Result<Answer> {
-        let request = &operation.request;
-        let source = match request {
-            Request::Create(create) => create.source.as_ref().map(|source| &source.volume),
-            _ => None,
-        };
-        if let (Some(source), Some(_)) = (source, self.own()) {
-            let _source = self.locks.volumes(source, None, request.verb()).await;
-            self.catch_up(source, true, operation).await?;
-        }
-        // The name before the volumes, as everybody does.
-        let _name = match request {
-            Request::TakeGroup { snapshot, .. } | Request::DeleteGroup { snapshot, .. } => {
-                Some(self.locks.exclusive(Lockable::Group(snapshot.clone()), request.verb()).await)
-            }
-            _ => None,
-        };
-        let volumes = self.changed_by(request);
-        let _locks = match source {
-            None => self.locks.all(&volumes, request.verb()).await,
-            some => self.locks.volumes(request.volume(), some, request.verb()).await,
-        };
-        self.catch_up_for(request, operation).await?;
-        match request {
-            Request::Create(create) => self.create(create, operation).await,
-            Request::Import(import) => self.import(import, operation).await,
-            Request::Adopt { volume, backend } => self.adopt(volume, backend, operation).await,
-            Request::Modify { volume, changes } => self.modify(volume, changes, operation).await,
-            Request::Grow { volume, size } => self.grow(volume, *size, operation).await,
-            Request::Delete { volume, with_snapshots } => {
-                self.delete(volume, *with_snapshots, operation).await
-            }
-            Request::Forget { volume } => self.forget(volume).await,
-            Request::Take { volume, snapshot } => self.take(volume, snapshot, operation).await,
-            Request::DeleteSnapshot { volume, snapshot } => {
-                self.delete_snapshot(volume, snapshot, operation).await
-            }
-            Request::TakeGroup { snapshot, .. } => self.take_group(&volumes, snapshot, operation).await,
-            Request::DeleteGroup { snapshot, .. } => self.delete_group(&volumes, snapshot, operation).await,
-            Request::Restore { volume, snapshot } => self.restore(volume, snapshot, operation).await,
-            Request::Publish { volume, node, read_only, force, kept } => {
-                let wish = Wish { read_only: *read_only, force: *force, kept: *kept };
-                self.publish(volume, node, wish, operation).await
-            }
-            Request::Fence { volume, node } => self.fence(volume, node, operation).await,
-            Request::Find { volume } => self.volume(volume).map(Answer::Volume),
-            Request::Unpublish { volume, node } => self.unpublish(volume, node, operation).await,
-            Request::MarkStaged { volume } => self.mark_staged(volume, operation).await,
-            Request::Reconcile { volume, strays } => {
-                self.reconcile(volume, strays, &volumes, operation).await
-            }
-        }
-    }
-
     /// How long an operation waits for a backend that is being opened.
     pub(crate) fn patience(&self, verb: Verb) -> Duration {
         match verb {
