@@ -88,8 +88,7 @@ pub(crate) fn cluster_down(checkout: &Checkout) -> Result<()> {
 
 /// Writes the image of a released program to `var/image`.
 pub(crate) fn image(checkout: &Checkout) -> Result<()> {
-    build::programs(checkout, Profile::Dev, &["image"])?;
-    build::programs(checkout, Profile::Release, &["leister"])?;
+    build::programs(checkout, Profile::Release, &["image", "leister"])?;
     let folder = checkout.var().join("image");
     std::fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let archive = folder.join(format!("leister-{}.tar", env!("CARGO_PKG_VERSION")));
