@@ -3,12 +3,12 @@
 //! for the provisioner and kubelets that mount by themselves.
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
-mod arrays;
 mod case_study;
 mod controllers;
 mod copies;
 mod lost;
 mod pods;
+mod sanity;
 mod secrets;
 mod site;
 
