@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Deref;
 
 use anyhow::Result;
 use filer_suite::{Filer, FilerSpec};
@@ -40,6 +41,14 @@ allowVolumeExpansion: true
 parameters: {csi.storage.k8s.io/fstype: ext4}
 ",
 ];
+
+impl Deref for Fleet<'_> {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
 
 impl<'a> Fleet<'a> {
     /// The guests.

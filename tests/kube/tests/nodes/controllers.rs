@@ -6,10 +6,10 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use filer_suite::program;
 use go_suite::{Judged, Sanity};
-use kube_suite::{CONTROLLERS, INSTANCE, RECORDS, until};
+use kube_suite::{CONTROLLERS, INSTANCE, RECORDS, claim, until};
 use rig::Limit;
 
-use crate::site::{LIMIT, Site, claim, needs_the_machines};
+use crate::site::{LIMIT, Site, needs_the_machines};
 
 #[test]
 fn csi_sanity_passes_with_a_controller_and_a_node_over_nfs_with_files_and_over_iscsi_with_raw_devices()

@@ -11,6 +11,7 @@ mod lost;
 mod pods;
 mod secrets;
 mod site;
+mod uses;
 
 use std::time::Instant;
 

@@ -1,0 +1,43 @@
+//! What users do with their claims, on nodes over the wires.
+
+use anyhow::{Result, ensure};
+use kube_suite::until;
+
+use crate::site::{LIMIT, Site, needs_the_machines};
+
+#[test]
+fn a_claim_in_use_changes_a_raw_device_goes_to_the_other_node_and_one_pod_alone_has_a_claim() -> Result<()> {
+    needs_the_machines!();
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    let stage = site.stage();
+    // They wait most of the time, and do not disturb one another.
+    let [modified, raw, alone] = std::thread::scope(|scope| {
+        let modified = scope.spawn(|| stage.a_claim_in_use_changes());
+        let raw = scope.spawn(|| stage.a_raw_device_keeps_its_data());
+        let alone = scope.spawn(|| stage.a_claim_for_one_pod_is_refused_to_a_second());
+        [modified, raw, alone].map(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    let volumes = [modified?, raw?, alone?];
+
+    let [modified, ..] = &volumes;
+    let pool = site.filer.pool();
+    let on_storage = site.filer.exec(&format!("stat -c %a {pool}/volumes/*{modified}/data")).ok("its mode");
+    ensure!(on_storage.trim() == "711", "{on_storage}");
+    let sessions = "ls -d /sys/class/iscsi_session/*";
+    ensure!(site.machines[1].guest().exec(sessions).is_ok(), "the device did not come over iSCSI");
+
+    site.delete(&[
+        "pod/user-of-modified",
+        "pod/raw-reader",
+        "pod/two",
+        "pvc/modified",
+        "pvc/raw",
+        "pvc/alone",
+    ])?;
+    until("the volumes to be gone", LIMIT, || {
+        let left = site.volumes();
+        let is_left = |volume: &String| left.iter().any(|name| name.contains(volume));
+        (!volumes.iter().any(is_left)).then_some(())
+    })
+}
