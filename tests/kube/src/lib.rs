@@ -37,13 +37,13 @@ pub use door::Door;
 pub use fleet::{CONTROLLERS, Fleet};
 pub use helm::Helm;
 pub use image::{BUSYBOX, Product};
-pub use machine::{INSTANCE, Machine, RECORDS};
+pub use machine::{INSTANCE, Machine, PLACE, RECORDS};
 pub use pod::{FILES, claim, pod, snapshot};
 pub use programs::Programs;
 pub use recorded::{RECORDED, RECORDED_ACCOUNT};
 pub use scenes::Stage;
 pub use shared::{Peace, Shared};
-pub use sidecars::SIDECARS_ACCOUNT;
+pub use sidecars::{CAPACITY, SIDECARS_ACCOUNT};
 
 /// Why a cluster cannot run on this machine, if it cannot.
 pub fn lacking() -> Option<String> {

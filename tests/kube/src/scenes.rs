@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use serde_json::Value;
 
 use crate::cluster::Cluster;
 use crate::pod::{DEVICE, FILES, pod};
@@ -13,6 +14,9 @@ const LIMIT: Duration = Duration::from_secs(180);
 /// Says each number on the volume; a write that fails is told.
 const COUNTS: &str = "echo precious > /data/file; \
     (n=0; while echo $n > /data/n && sync; do n=$((n+1)); sleep 0.2; done; touch /tmp/failed) &";
+
+/// MiB that a filled pool has left for others.
+const LEFT: u64 = 512;
 
 /// Where scenes play.
 pub struct Stage<'a> {
@@ -100,8 +104,59 @@ impl Stage<'_> {
         cluster.volume("alone")
     }
 
+    /// The claim `late` is larger than what is left: its pod, `patient`, waits with the scheduler's words, and goes on when
+    /// there is room.
+    ///
+    /// # Errors
+    /// What is not so.
+    pub fn a_pod_waits_for_room(&self) -> Result<String> {
+        let cluster = self.cluster;
+        cluster.apply(
+            "apiVersion: storage.k8s.io/v1\nkind: StorageClass\nmetadata: {name: late}\n\
+             provisioner: csi.leister.io\nvolumeBindingMode: WaitForFirstConsumer\n",
+        )?;
+        let room = || {
+            let words = ["-n", "leister", "get", "csistoragecapacities", "-o", "json"];
+            let told: Value = serde_json::from_str(&cluster.kubectl(&words).ok()?.ok().ok()?).ok()?;
+            let of_class = |own: &&Value| own["storageClassName"] == "late";
+            let most = told["items"].as_array()?.iter().find(of_class)?["maximumVolumeSize"].clone();
+            mib(most.as_str()?)
+        };
+        let room_now = until("the room to be told", LIMIT, room)?;
+        ensure!(room_now > LEFT, "there is no room from the beginning: {room_now} MiB");
+        let filler = format!("resources: {{requests: {{storage: {}Mi}}}}", room_now - LEFT);
+        cluster.claim("filler", &filler)?;
+        cluster.bound("filler")?;
+        until("less room to be told", LIMIT, || room().filter(|mib| *mib <= LEFT))?;
+        let wanted =
+            format!("storageClassName: late\n  resources: {{requests: {{storage: {}Mi}}}}", 2 * LEFT);
+        cluster.claim("late", &wanted)?;
+        self.pod("patient", 1, "late", "", FILES)?;
+        println!("{}", cluster.event("patient", "did not have enough free storage")?);
+        let volume = cluster.get("pvc/late")?["spec"]["volumeName"].clone();
+        ensure!(volume.is_null(), "nothing is made for it: {volume}");
+        cluster.delete(&["pvc/filler"])?;
+        let started = Instant::now();
+        cluster.ready("patient")?;
+        println!("a pod went on {:.1?} after there was room", started.elapsed());
+        cluster.volume("late")
+    }
+
     fn pod(&self, name: &str, node: usize, claim: &str, script: &str, place: &str) -> Result<()> {
         let there = format!("nodeSelector: {{kubernetes.io/hostname: {}}}", self.nodes[node]);
         self.cluster.apply(&pod(name, claim, script, place, &[&there]))
+    }
+}
+
+/// A size as Kubernetes writes it.
+fn mib(size: &str) -> Option<u64> {
+    let (number, unit) = size.split_at(size.find(|c: char| !c.is_ascii_digit()).unwrap_or(size.len()));
+    let number: u64 = number.parse().ok()?;
+    match unit {
+        "" => Some(number >> 20),
+        "Ki" => Some(number >> 10),
+        "Mi" => Some(number),
+        "Gi" => Some(number << 10),
+        _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{ARRAY_ACCOUNT, array_backend_without_account, needs_the_machine};
+use kube_suite::{ARRAY_ACCOUNT, array_backend_without_account, needs_the_machine, until};
 use serde_json::Value;
 
 use crate::site::{LIMIT, NAMESPACE, Site, chart};
@@ -37,7 +37,12 @@ fn controllers_and_a_node(site: &Site) -> Result<()> {
     site.apply(&format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: svm1, namespace: {NAMESPACE}}}\nstringData:\n{account}"
     ))?;
-    let more = "controller: {hostNetwork: true}\nbackends: {credentials: [svm1]}\n";
+    let more = "controller: {hostNetwork: true, topology: true}
+node: {topology: [zone=east]}
+backends: {credentials: [svm1]}
+storageCapacity: true
+storageClasses: [{name: leister}, {name: late, volumeBindingMode: WaitForFirstConsumer}]
+";
     let values = site.values("cluster", more)?.display().to_string();
     let from_file = format!(r"backends.files.ontap\.yaml={}", backend.display());
     let chart = chart();
@@ -49,6 +54,9 @@ fn controllers_and_a_node(site: &Site) -> Result<()> {
     site.claim("first")?;
     let made = site.array("storage/volumes?name=k_*")?;
     ensure!(made["num_records"] == 1, "{made}");
+    let words =
+        ["-n", NAMESPACE, "get", "csistoragecapacities", "-o", "jsonpath={.items[*].storageClassName}"];
+    until("room to be told", LIMIT, || site.kubectl(&words).ok()?.ok().ok().filter(|told| told == "late"))?;
 
     rights::are_no_more_than_needed(site)?;
     controllers_keep_to_the_restricted_profile(site)?;

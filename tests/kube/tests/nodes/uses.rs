@@ -6,19 +6,22 @@ use kube_suite::until;
 use crate::site::{LIMIT, Site, needs_the_machines};
 
 #[test]
-fn a_claim_in_use_changes_a_raw_device_goes_to_the_other_node_and_one_pod_alone_has_a_claim() -> Result<()> {
+fn a_claim_in_use_changes_a_raw_device_moves_one_pod_alone_has_a_claim_and_a_pod_waits_for_room() -> Result<()>
+{
     needs_the_machines!();
     let site = Site::shared()?;
     let _turn = site.turn();
     let stage = site.stage();
     // They wait most of the time, and do not disturb one another.
-    let [modified, raw, alone] = std::thread::scope(|scope| {
+    let [modified, raw, alone, late] = std::thread::scope(|scope| {
         let modified = scope.spawn(|| stage.a_claim_in_use_changes());
         let raw = scope.spawn(|| stage.a_raw_device_keeps_its_data());
         let alone = scope.spawn(|| stage.a_claim_for_one_pod_is_refused_to_a_second());
-        [modified, raw, alone].map(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        let late = scope.spawn(|| stage.a_pod_waits_for_room());
+        [modified, raw, alone, late]
+            .map(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let volumes = [modified?, raw?, alone?];
+    let volumes = [modified?, raw?, alone?, late?];
 
     let [modified, ..] = &volumes;
     let pool = site.filer.pool();
@@ -27,14 +30,8 @@ fn a_claim_in_use_changes_a_raw_device_goes_to_the_other_node_and_one_pod_alone_
     let sessions = "ls -d /sys/class/iscsi_session/*";
     ensure!(site.machines[1].guest().exec(sessions).is_ok(), "the device did not come over iSCSI");
 
-    site.delete(&[
-        "pod/user-of-modified",
-        "pod/raw-reader",
-        "pod/two",
-        "pvc/modified",
-        "pvc/raw",
-        "pvc/alone",
-    ])?;
+    site.delete(&["pod/user-of-modified", "pod/raw-reader", "pod/two", "pod/patient"])?;
+    site.delete(&["pvc/modified", "pvc/raw", "pvc/alone", "pvc/late"])?;
     until("the volumes to be gone", LIMIT, || {
         let left = site.volumes();
         let is_left = |volume: &String| left.iter().any(|name| name.contains(volume));

@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use kube_suite::{Cluster, FILES, NODE, Peace, Shared, Stage, claim, pod};
+use kube_suite::{CAPACITY, Cluster, FILES, NODE, PLACE, Peace, Shared, Stage, claim, pod};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Whose rights the sidecars have, by `deploy/kubernetes`.
@@ -54,7 +54,7 @@ impl Site {
         }
         cluster.apply(include_str!("../../../../deploy/kubernetes/snapshots.yaml"))?;
         cluster.apply(include_str!("../../../../deploy/kubernetes/groups.yaml"))?;
-        cluster.serve_leister(&[])?;
+        cluster.serve_leister(&[&format!("--topology={PLACE}")])?;
         let socket = cluster.path("kubelet/plugins/csi.leister.io/csi.sock");
         let address = format!("--csi-address={}", socket.display());
         // What was refused once is asked again sooner than it usually is.
@@ -63,7 +63,8 @@ impl Site {
             cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
         }
         cluster.serve_sidecar("csi-snapshotter", ACCOUNT, &[&words[..], &[GROUPS]].concat())?;
-        let provisioner = [&words[..], &["--extra-create-metadata"]].concat();
+        cluster.look_for_room()?;
+        let provisioner = [&words[..], &CAPACITY, &["--extra-create-metadata"]].concat();
         cluster.serve_sidecar("csi-provisioner", ACCOUNT, &provisioner)?;
         cluster.serve_controller("snapshot-controller", &[GROUPS])?;
         println!("cluster up in {took:.1?}, with Leister and sidecars in {:.1?}", started.elapsed());
