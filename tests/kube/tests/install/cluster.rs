@@ -70,6 +70,7 @@ storageClasses: [{name: leister}, {name: late, volumeBindingMode: WaitForFirstCo
         ensure!(before == after, "{name} was changed:\n{before}\n{after}");
     }
 
+    a_second_release_of_the_name_is_refused(site)?;
     site.unclaim("first")?;
     let made = site.array("storage/volumes?name=k_*")?;
     ensure!(made["num_records"] == 0, "{made}");
@@ -80,6 +81,23 @@ storageClasses: [{name: leister}, {name: late, volumeBindingMode: WaitForFirstCo
     let kept = site.kubectl(&["get", "crds", "-o", "name"])?.ok()?;
     ensure!(kept.contains("volumes.leister.io"), "{kept}");
     site.kubectl(&["delete", "namespace", NAMESPACE, "--timeout=120s"])?.ok().map(drop)
+}
+
+/// It would take what the first one has.
+fn a_second_release_of_the_name_is_refused(site: &Site) -> Result<()> {
+    let chart = chart();
+    let words = [
+        "--namespace",
+        "second",
+        "--create-namespace",
+        "--set=crds.install=false",
+        "--set=storageClasses=null",
+    ];
+    let install = [&["install", "second", &chart], &words[..]].concat();
+    let said = site.helm(&site.helm, &install)?.refused()?;
+    println!("{said}");
+    ensure!(said.contains("CSIDriver \"csi.leister.io\"") && said.contains("exists"), "{said}");
+    site.kubectl(&["delete", "namespace", "second", "--ignore-not-found", "--timeout=120s"])?.ok().map(drop)
 }
 
 /// What an administrator has written, by object: what programs report is left out.

@@ -38,3 +38,34 @@ fn a_claim_in_use_changes_a_raw_device_moves_one_pod_alone_has_a_claim_and_a_pod
         (!volumes.iter().any(is_left)).then_some(())
     })
 }
+
+#[test]
+fn clocks_an_hour_apart_on_nodes_controllers_and_the_storage_keep_nobody_from_a_volume() -> Result<()> {
+    needs_the_machines!();
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    let set =
+        |guest: &rig::Guest, clock: &str| guest.exec(&format!("date --set '{clock}'")).ok("set its clock");
+    let (storage, [ahead, behind]) =
+        (site.filer.guest(), [site.machines[0].guest(), site.machines[1].guest()]);
+    for (guest, clock) in [(storage, "1 hour"), (ahead, "1 hour"), (behind, "1 hour ago")] {
+        set(guest, clock);
+    }
+    let used = (|| {
+        for (name, class) in [("files", "leister"), ("unit", "leister-ext4")] {
+            site.claim(name, &format!("storageClassName: {class}"))?;
+            site.pod(name, "node1", name, "echo precious >/data/file; sync")?;
+            site.ready(name)?;
+            site.delete(&[&format!("pod/{name}")])?;
+            site.pod(name, "node2", name, "")?;
+            site.ready(name)?;
+            ensure!(site.exec(name, "cat /data/file")? == "precious");
+            site.delete(&[&format!("pod/{name}"), &format!("pvc/{name}")])?;
+        }
+        Ok(())
+    })();
+    for (guest, clock) in [(storage, "1 hour ago"), (ahead, "1 hour ago"), (behind, "1 hour")] {
+        set(guest, clock);
+    }
+    used
+}
