@@ -179,7 +179,9 @@ fn of_docker(error: &DockerError) -> Failure {
 
 fn of_csi(error: &CsiError) -> Failure {
     let code = match error {
-        CsiError::Runs { .. } | CsiError::Socket(SocketError::Occupied { .. }) => Code::Conflict,
+        CsiError::Runs { .. } | CsiError::Named { .. } | CsiError::Socket(SocketError::Occupied { .. }) => {
+            Code::Conflict
+        }
         CsiError::NoKubelet { .. } => {
             return Failure::usage(format!("--kubelet-dir: {}", chain(error)))
                 .hint("write what the kubelet has as its --root-dir, /var/lib/kubelet on most systems");

@@ -1,5 +1,6 @@
 use std::collections::BTreeSet;
 use std::fs;
+use std::ops::Deref;
 
 use anyhow::Result;
 use filer_suite::{Filer, FilerSpec};
@@ -8,7 +9,7 @@ use rig::{Rig, Size};
 use crate::cluster::Cluster;
 use crate::machine::{INSTANCE, Machine};
 use crate::recorded::RECORDED_ACCOUNT;
-use crate::sidecars::SIDECARS_ACCOUNT;
+use crate::sidecars::{CAPACITY, SIDECARS_ACCOUNT};
 
 /// A cluster whose nodes are two guests, over a third one that is the storage, with two controllers of Leister.
 pub struct Fleet<'a> {
@@ -40,6 +41,14 @@ allowVolumeExpansion: true
 parameters: {csi.storage.k8s.io/fstype: ext4}
 ",
 ];
+
+impl Deref for Fleet<'_> {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
 
 impl<'a> Fleet<'a> {
     /// The guests.
@@ -91,9 +100,12 @@ impl<'a> Fleet<'a> {
             "--retry-interval-start=250ms",
             "--retry-interval-max=4s",
         ];
-        for sidecar in ["csi-attacher", "csi-resizer", "csi-provisioner", "csi-snapshotter"] {
+        for sidecar in ["csi-attacher", "csi-resizer", "csi-snapshotter"] {
             cluster.serve_sidecar(sidecar, SIDECARS_ACCOUNT, &words)?;
         }
+        cluster.look_for_room()?;
+        let provisioner = [&words[..], &CAPACITY].concat();
+        cluster.serve_sidecar("csi-provisioner", SIDECARS_ACCOUNT, &provisioner)?;
         cluster.serve_controller("snapshot-controller", &[])?;
         Ok(Self { cluster, filer, machines, rig })
     }
@@ -129,6 +141,7 @@ fn serve_controller(cluster: &Cluster, filer: &Filer<'_>, name: &str) -> Result<
         &[
             "controller",
             "--listen=none",
+            "--csi-topology",
             "--store=kubernetes",
             "--namespace=leister",
             &format!("--kubeconfig={}", kubeconfig.display()),

@@ -22,9 +22,11 @@ mod machine;
 mod pod;
 mod programs;
 mod recorded;
+mod scenes;
 mod shared;
 mod sidecars;
 mod space;
+mod users;
 
 pub use array::{ARRAY, ARRAY_ACCOUNT, array_backend, array_backend_without_account};
 pub use audit::Asked;
@@ -35,12 +37,13 @@ pub use door::Door;
 pub use fleet::{CONTROLLERS, Fleet};
 pub use helm::Helm;
 pub use image::{BUSYBOX, Product};
-pub use machine::{INSTANCE, Machine, RECORDS};
-pub use pod::{DEVICE, FILES, pod, snapshot};
+pub use machine::{INSTANCE, Machine, PLACE, RECORDS};
+pub use pod::{FILES, claim, pod, snapshot};
 pub use programs::Programs;
 pub use recorded::{RECORDED, RECORDED_ACCOUNT};
+pub use scenes::Stage;
 pub use shared::{Peace, Shared};
-pub use sidecars::SIDECARS_ACCOUNT;
+pub use sidecars::{CAPACITY, SIDECARS_ACCOUNT};
 
 /// Why a cluster cannot run on this machine, if it cannot.
 pub fn lacking() -> Option<String> {

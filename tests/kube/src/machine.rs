@@ -19,6 +19,9 @@ const SCRIPT: &str = include_str!("machine.sh");
 /// The id of the instance that nodes and controllers are.
 pub const INSTANCE: &str = "cluster";
 
+/// Where the nodes are, all of them.
+pub const PLACE: &str = "zone=east";
+
 /// Where a Leister on it finds the cluster's records.
 pub const RECORDS: &str = "--store kubernetes --namespace leister --kubeconfig /etc/kube/records.kubeconfig";
 
@@ -40,7 +43,7 @@ impl<'a> Machine<'a> {
     pub fn join(cluster: &Cluster, rig: &'a Rig, name: &str) -> Result<Self> {
         let mut spec = NodeSpec { verb: "node", ..NodeSpec::new(INSTANCE) };
         spec.arguments = format!(
-            "--node {name} --state-dir {DISK}/leister --listen none --kubelet-dir /var/lib/kubelet \
+            "--node {name} --topology {PLACE} --state-dir {DISK}/leister --listen none --kubelet-dir /var/lib/kubelet \
              --instance-id {INSTANCE} {RECORDS}"
         );
         serve(cluster, rig, name)?;

@@ -1,6 +1,7 @@
 # containerd and a kubelet in a guest. Its disk has what lasts.
 set -e
-modprobe overlay
+# A device in a pod is held by a loop device of the kubelet's.
+modprobe -a overlay loop
 mkdir -p /srv/node /var/lib/kubelet
 blkid /dev/ubda >/dev/null || mkfs.ext4 -q /dev/ubda
 mountpoint -q /srv/node || mount /dev/ubda /srv/node

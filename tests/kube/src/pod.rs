@@ -1,11 +1,11 @@
-//! The pods of tests.
+//! The pods and claims of tests.
 
 use crate::image::BUSYBOX;
 
 /// Where a pod has its claim as files.
 pub const FILES: &str = "volumeMounts: [{name: data, mountPath: /data}]";
 /// Where it has it as a device.
-pub const DEVICE: &str = "volumeDevices: [{name: data, devicePath: /dev/data}]";
+pub(crate) const DEVICE: &str = "volumeDevices: [{name: data, devicePath: /dev/data}]";
 
 /// A pod that runs a script and then stays, with a claim at one of these places, and more members of its spec in flow style.
 pub fn pod(name: &str, claim: &str, script: &str, place: &str, more: &[&str]) -> String {
@@ -39,5 +39,18 @@ kind: VolumeSnapshot
 metadata: {{name: {name}}}
 spec: {{volumeSnapshotClassName: leister, source: {{persistentVolumeClaimName: {claim}}}}}
 "
+    )
+}
+
+/// A claim of 64 MiB in the class `leister`, unless more lines of its spec say otherwise.
+pub fn claim(name: &str, more: &str) -> String {
+    // The later of two lines of one name would be refused.
+    let default =
+        |key: &str, line: &str| if more.contains(key) { String::new() } else { format!("  {line}\n") };
+    format!(
+        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\nspec:\n{}{}{}  {more}\n",
+        default("accessModes", "accessModes: [ReadWriteOnce]"),
+        default("storageClassName", "storageClassName: leister"),
+        default("resources", "resources: {requests: {storage: 64Mi}}"),
     )
 }

@@ -7,11 +7,24 @@ use crate::cluster::Cluster;
 /// Whose rights they have, by `deploy/kubernetes/leister.yaml`.
 pub const SIDECARS_ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
 
-/// Runs a program again and again: the first word is the program.
-const AGAIN: &str = r#"while :; do "$0" "$@" || :; sleep 0.2; done"#;
+/// What csi-provisioner is told besides where the scheduler is to look for room; it looks each minute otherwise.
+pub const CAPACITY: [&str; 3] =
+    ["--enable-capacity", "--capacity-ownerref-level=-1", "--capacity-poll-interval=2s"];
+/// Runs a program again and again: the first word is the program. What it tells of room is in the namespace.
+const AGAIN: &str = r#"export NAMESPACE=leister; while :; do "$0" "$@" || :; sleep 0.2; done"#;
 const INSTALLED: &str = include_str!("../../../deploy/kubernetes/install.yaml");
 
 impl Cluster {
+    /// Lets the scheduler look for room, which a csi-provisioner with [`CAPACITY`] tells.
+    ///
+    /// # Errors
+    /// It is refused.
+    pub fn look_for_room(&self) -> Result<()> {
+        self.apply(include_str!("../../../deploy/kubernetes/capacity.yaml"))?;
+        let patch = r#"{"spec":{"storageCapacity":true}}"#;
+        self.kubectl(&["patch", "csidriver", "csi.leister.io", "-p", patch])?.ok().map(drop)
+    }
+
     /// Starts a sidecar of CSI that speaks to Leister, with the rights of a service account. It ends whenever Leister
     /// does, and is started again, as a kubelet would.
     ///

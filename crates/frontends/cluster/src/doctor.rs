@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Node, PersistentVolume, PersistentVolumeClaim};
 use k8s_openapi::api::storage::v1::{CSIDriver, CSINode, StorageClass, VolumeAttachment};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::ListParams;
@@ -17,6 +17,7 @@ use orchestrator::{
 };
 use serde::de::DeserializeOwned;
 
+use crate::lost::{BEGUN, is_begun, is_marked};
 use crate::within;
 
 /// Looks at what the cluster has of one driver.
@@ -34,6 +35,7 @@ struct Seen {
     claims: Vec<PersistentVolumeClaim>,
     attachments: Vec<VolumeAttachment>,
     nodes: Vec<CSINode>,
+    machines: Vec<Node>,
     drivers: Vec<CSIDriver>,
 }
 
@@ -58,6 +60,7 @@ impl ClusterInspector {
             claims: self.all::<PersistentVolumeClaim>().await?,
             attachments: self.all::<VolumeAttachment>().await?,
             nodes: self.all::<CSINode>().await?,
+            machines: self.all::<Node>().await?,
             drivers: self.all::<CSIDriver>().await?,
         })
     }
@@ -98,6 +101,7 @@ impl ClusterInspector {
         findings.extend(self.examine_volumes(seen, &catalogue));
         findings.extend(self.examine_attachments(seen));
         findings.extend(self.examine_nodes(seen, &catalogue));
+        findings.extend(self.examine_losses(seen));
         findings.extend(self.examine_endings(seen));
         let snapshots = within(self.client.list_api_groups()).await;
         if snapshots.is_ok_and(|known| !known.groups.iter().any(|group| group.name == SNAPSHOTS)) {
@@ -194,6 +198,26 @@ impl ClusterInspector {
                 )
             })
             .collect()
+    }
+
+    /// Nodes whose pods are without their volumes until they are marked.
+    fn examine_losses(&self, seen: &Seen) -> Vec<Finding> {
+        let half_taken = |node: &&Node| is_begun(node, &self.driver) && !is_marked(node);
+        let tell = |node: &Node| {
+            let name = node.name_any();
+            finding(
+                Severity::Warning,
+                format!("node {name}"),
+                "its kubelet was silent, and its volumes are being taken from it: it is not marked as out of service yet, \
+                 and its pods may be without them"
+                    .to_owned(),
+                &format!(
+                    "its events say what is in the way, and a controller with --lost-nodes-after goes on by itself; without \
+                     one, end the pods there that use volumes, then kubectl annotate node {name} {BEGUN}-"
+                ),
+            )
+        };
+        seen.machines.iter().filter(half_taken).map(tell).collect()
     }
 
     /// What somebody has deleted, and does not end.

@@ -3,7 +3,7 @@
 
 mod signs;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -16,10 +16,11 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client, Resource as _, ResourceExt as _};
 use model::{NodeName, VolumeId};
 use orchestrator::{Orchestrator, Request};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use self::signs::{OURS, OUT_OF_SERVICE, Silence, is_marked, is_ready, is_silent, marked_by_us, taints};
+pub(crate) use self::signs::{BEGUN, is_begun, is_marked};
+use self::signs::{OURS, OUT_OF_SERVICE, Silence, is_ready, is_silent, marked_by_us, taints};
 use crate::{is_listed, within};
 
 /// Takes volumes from nodes that have been silent for long, and marks the nodes as out of service.
@@ -33,7 +34,8 @@ use crate::{is_listed, within};
 ///   storage has been asked to keep it out,
 /// - every volume that it has of ours has been taken from it **at the storage**: what still runs there can write no more.
 ///
-/// One that speaks again while its volumes are taken is marked all the same: its pods have to end, or they would be
+/// That it has begun is written at the node before the storage hears of it. So whoever leads next ends what one that was
+/// killed had begun, and a node that speaks again meanwhile is marked all the same: its pods have to end, or they would be
 /// without their volumes for ever.
 ///
 /// The mark is the taint `node.kubernetes.io/out-of-service`, for which Kubernetes ends the node's pods and lets their
@@ -49,8 +51,6 @@ pub struct LostNodes {
     after: Duration,
     recorder: Recorder,
     silence: Silence,
-    /// Nodes whose volumes are being taken, and which have no mark yet.
-    begun: HashSet<String>,
     /// What was said last of each node, and when it was tried.
     told: HashMap<String, (Instant, String)>,
 }
@@ -74,7 +74,6 @@ impl LostNodes {
             driver: driver.to_owned(),
             after,
             silence: Silence::default(),
-            begun: HashSet::new(),
             told: HashMap::new(),
         }
     }
@@ -127,10 +126,13 @@ impl LostNodes {
                 format!("{silent} of {} nodes are silent, which is rather the network", nodes.len())
             });
             for node in &nodes {
-                let is_lost = self.silence.lasts(node, self.after, Instant::now());
-                let is_half_taken = is_ready(node) && self.begun.contains(&node.name_any());
-                if (is_lost || is_half_taken) && !is_marked(node) {
-                    self.lose(orchestrator, node, too_many.clone().filter(|_| is_lost)).await;
+                let is_begun = is_begun(node, &self.driver);
+                let is_lost = is_begun || self.silence.lasts(node, self.after, Instant::now());
+                if is_lost && !is_marked(node) {
+                    self.lose(orchestrator, node, too_many.clone().filter(|_| is_silent(node))).await;
+                } else if is_begun {
+                    // Somebody's mark does what ours would have.
+                    self.forget(node).await;
                 } else if marked_by_us(node) && is_ready(node) {
                     self.welcome(orchestrator, node).await;
                 } else if is_ready(node) {
@@ -143,7 +145,7 @@ impl LostNodes {
     async fn lose(&mut self, orchestrator: &Orchestrator, node: &Node, too_many: Option<Obstacle>) {
         let name = node.name_any();
         let Ok(ours) = NodeName::new(&name) else { return };
-        let has_nothing = volumes(orchestrator, &ours).is_empty() && !self.begun.contains(&name);
+        let has_nothing = volumes(orchestrator, &ours).is_empty() && !is_begun(node, &self.driver);
         if has_nothing || self.was_tried(&name) {
             return;
         }
@@ -154,7 +156,6 @@ impl LostNodes {
         let silent = format!("its kubelet was silent for {} s", self.after.as_secs());
         match ended {
             Ok(volumes) => {
-                self.begun.remove(&name);
                 let note = format!(
                     "{silent}; its {volumes} volumes of {} were taken from it at the storage, and it is marked as out of \
                      service",
@@ -185,7 +186,9 @@ impl LostNodes {
                 others.into_iter().collect::<Vec<_>>().join(", ")
             ));
         }
-        self.begun.insert(name.clone());
+        if !is_begun(node, &self.driver) {
+            self.begin(&name).await?;
+        }
         let volumes = volumes(orchestrator, ours);
         let fences = volumes.iter().map(|volume| {
             let fence = Request::Fence { volume: volume.clone(), node: ours.clone() };
@@ -206,8 +209,26 @@ impl LostNodes {
         Ok(there.map(|attachment| attachment.spec.attacher).collect())
     }
 
+    /// Writes at a node that its volumes are being taken, if it is silent still.
+    async fn begin(&self, name: &str) -> Result<(), Obstacle> {
+        let unwritten = |e: kube::Error| format!("that it has begun cannot be written: {e}");
+        let node = self.node(name).await.map_err(unwritten)?;
+        if !is_silent(&node) {
+            return Err("it speaks again".to_owned());
+        }
+        let begun = json!({ "metadata": { "annotations": { BEGUN: self.driver } } });
+        self.patch(&node, begun).await.map_err(unwritten)
+    }
+
+    async fn forget(&self, node: &Node) {
+        if let Err(error) = self.patch(node, json!({ "metadata": ended() })).await {
+            tracing::warn!(node = node.name_any(), %error, "that its volumes were taken stays written at it for now");
+        }
+    }
+
+    /// With the mark it has ended.
     async fn mark(&self, name: &str) -> kube::Result<()> {
-        let node = within(Api::<Node>::all(self.client.clone()).get(name)).await?;
+        let node = self.node(name).await?;
         let mark = Taint {
             key: OUT_OF_SERVICE.to_owned(),
             value: Some(OURS.to_owned()),
@@ -215,7 +236,11 @@ impl LostNodes {
             time_added: None,
         };
         let taints: Vec<Taint> = taints(&node).cloned().chain([mark]).collect();
-        self.put_taints(&node, &taints).await
+        self.patch(&node, json!({ "metadata": ended(), "spec": { "taints": taints } })).await
+    }
+
+    async fn node(&self, name: &str) -> kube::Result<Node> {
+        within(Api::<Node>::all(self.client.clone()).get(name)).await
     }
 
     /// Takes our mark from a node that is back, when it has let go of what it had, and the cluster knows.
@@ -240,7 +265,7 @@ impl LostNodes {
             return;
         }
         let others: Vec<Taint> = taints(node).filter(|taint| taint.key != OUT_OF_SERVICE).cloned().collect();
-        match self.put_taints(node, &others).await {
+        match self.patch(node, json!({ "spec": { "taints": others } })).await {
             Ok(()) => {
                 let note = "it is back and has let go of what was taken from it: no longer out of service";
                 self.tell(node, EventType::Normal, "LostNodeIsBack", note.to_owned()).await;
@@ -250,11 +275,8 @@ impl LostNodes {
     }
 
     /// Nobody else's change is undone: it has to be the node that was looked at.
-    async fn put_taints(&self, node: &Node, taints: &[Taint]) -> kube::Result<()> {
-        let patch = json!({
-            "metadata": { "resourceVersion": node.resource_version() },
-            "spec": { "taints": taints },
-        });
+    async fn patch(&self, node: &Node, mut patch: Value) -> kube::Result<()> {
+        patch["metadata"]["resourceVersion"] = json!(node.resource_version());
         let parameters = PatchParams { field_manager: Some(OWNER.to_owned()), ..PatchParams::default() };
         let api = Api::<Node>::all(self.client.clone());
         within(api.patch(&node.name_any(), &parameters, &Patch::Merge(&patch))).await.map(drop)
@@ -287,6 +309,11 @@ impl LostNodes {
             Err(_) => tracing::warn!(node = name, "an event was not written in time"),
         }
     }
+}
+
+/// That volumes are being taken from a node is true no more.
+fn ended() -> Value {
+    json!({ "annotations": { BEGUN: null } })
 }
 
 /// What a node has, or had until it was taken from it.

@@ -60,7 +60,7 @@ impl Plugin {
     /// Takes the socket, for root alone, and its place with the kubelet.
     ///
     /// # Errors
-    /// `Runs` when somebody answers there; `NoKubelet`.
+    /// `Runs` when somebody answers there; `Named` when the kubelet has a plugin of that name; `NoKubelet`.
     pub async fn claim(settings: &CsiSettings) -> Result<Plugin, CsiError> {
         // First: the socket may lie in that directory, and would make it.
         if let Some(folder) = settings.kubelet.as_ref().filter(|folder| !folder.is_dir()) {

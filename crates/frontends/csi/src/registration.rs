@@ -1,10 +1,13 @@
 //! The plugin makes itself known to this node's kubelet: a socket in its registry, and two calls. No registrar beside
 //! the plugin is needed.
 
+use std::convert::Infallible;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
@@ -26,6 +29,8 @@ const REGISTRY: &str = "plugins_registry";
 const PREFIX: &str = "leister@";
 /// Between looks whether the socket is still there.
 const PAUSE: Duration = Duration::from_secs(1);
+/// A kubelet that runs asks within a second, and one that starts within a few.
+const ASKED_WITHIN: Duration = Duration::from_secs(30);
 
 /// A place in a kubelet's registry. It is answered from [`keep`](Registration::keep) on.
 #[derive(Debug)]
@@ -43,6 +48,7 @@ pub(crate) struct Registered(JoinHandle<()>);
 struct Told {
     name: String,
     endpoint: PathBuf,
+    is_asked: Arc<AtomicBool>,
 }
 
 /// Our socket in the registry; removed when dropped.
@@ -55,14 +61,15 @@ struct Entry {
 
 impl Registration {
     /// # Errors
-    /// `Runs` when another process serves a plugin of that name.
+    /// `Named` when another process serves a plugin of that name.
     pub(crate) async fn claim(kubelet: &Path, name: &str, endpoint: &Path) -> Result<Registration, CsiError> {
         let path = kubelet.join(REGISTRY).join(format!("{PREFIX}{name}.sock"));
         if UnixStream::connect(&path).await.is_ok() {
-            return Err(CsiError::Runs { socket: path });
+            return Err(CsiError::Named { name: name.to_owned(), entry: path });
         }
         let entry = Entry::place(&path)?;
-        Ok(Registration { told: Told { name: name.to_owned(), endpoint: endpoint.to_owned() }, entry })
+        let told = Told { name: name.to_owned(), endpoint: endpoint.to_owned(), is_asked: Arc::default() };
+        Ok(Registration { told, entry })
     }
 
     /// Answers the kubelet until the result is dropped.
@@ -89,6 +96,7 @@ impl Registration {
         tokio::select! {
             ended = serving => tracing::warn!(?ended, "the kubelet's calls are not answered any more"),
             () = self.entry.lost() => {}
+            never = self.told.watch(&self.entry.path) => match never {},
         }
     }
 }
@@ -143,6 +151,7 @@ impl Drop for Entry {
 #[tonic::async_trait]
 impl server::Registration for Told {
     async fn get_info(&self, _: Request<InfoRequest>) -> Result<Response<PluginInfo>, Status> {
+        self.is_asked.store(true, Ordering::Relaxed);
         Ok(Response::new(PluginInfo {
             r#type: "CSIPlugin".to_owned(),
             name: self.name.clone(),
@@ -167,6 +176,22 @@ impl server::Registration for Told {
             );
         }
         Ok(Response::new(RegistrationStatusResponse {}))
+    }
+}
+
+impl Told {
+    /// Tells when no kubelet asks: nothing else would say that it looks elsewhere.
+    async fn watch(&self, entry: &Path) -> Infallible {
+        tokio::time::sleep(ASKED_WITHIN).await;
+        if !self.is_asked.load(Ordering::Relaxed) {
+            tracing::warn!(
+                name = self.name,
+                entry = %entry.display(),
+                "no kubelet has asked for the CSI plugin, so no pod here gets a volume of it: is --kubelet-dir the kubelet's \
+                 --root-dir?"
+            );
+        }
+        std::future::pending().await
     }
 }
 

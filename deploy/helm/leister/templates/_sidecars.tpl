@@ -1,6 +1,7 @@
 {{- /* They use the socket /csi/csi.sock of the volume `socket`. */}}
 {{- define "leister.sidecars" -}}
-{{- $sidecars := list (dict "name" "csi-provisioner" "image" .Values.sidecars.provisioner "args" (list "--extra-create-metadata")) }}
+{{- $args := ternary (list "--extra-create-metadata" "--enable-capacity") (list "--extra-create-metadata") .Values.storageCapacity }}
+{{- $sidecars := list (dict "name" "csi-provisioner" "image" .Values.sidecars.provisioner "args" $args) }}
 {{- $sidecars = append $sidecars (dict "name" "csi-attacher" "image" .Values.sidecars.attacher "args" list) }}
 {{- $sidecars = append $sidecars (dict "name" "csi-resizer" "image" .Values.sidecars.resizer "args" list) }}
 {{- if .Values.snapshots.enabled }}
@@ -26,9 +27,18 @@
     {{- range $.Values.sidecars.extraArgs }}
     - {{ . | quote }}
     {{- end }}
-  {{- with include "leister.reach" $ | trim }}
+  {{- $owner := and $.Values.storageCapacity (eq .name "csi-provisioner") }}
+  {{- $reach := include "leister.reach" $ | trim }}
+  {{- if or $owner $reach }}
   env:
+    {{- if $owner }}
+    # What it tells of room goes with the release
+    - {name: NAMESPACE, valueFrom: {fieldRef: {fieldPath: metadata.namespace}}}
+    - {name: POD_NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    {{- end }}
+    {{- with $reach }}
     {{- . | nindent 4 }}
+    {{- end }}
   {{- end }}
   securityContext:
     {{- include "leister.confined" $ | nindent 4 }}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{ARRAY_ACCOUNT, array_backend_without_account, needs_the_machine};
+use kube_suite::{ARRAY_ACCOUNT, array_backend_without_account, needs_the_machine, until};
 use serde_json::Value;
 
 use crate::site::{LIMIT, NAMESPACE, Site, chart};
@@ -37,7 +37,12 @@ fn controllers_and_a_node(site: &Site) -> Result<()> {
     site.apply(&format!(
         "apiVersion: v1\nkind: Secret\nmetadata: {{name: svm1, namespace: {NAMESPACE}}}\nstringData:\n{account}"
     ))?;
-    let more = "controller: {hostNetwork: true}\nbackends: {credentials: [svm1]}\n";
+    let more = "controller: {hostNetwork: true, topology: true}
+node: {topology: [zone=east]}
+backends: {credentials: [svm1]}
+storageCapacity: true
+storageClasses: [{name: leister}, {name: late, volumeBindingMode: WaitForFirstConsumer}]
+";
     let values = site.values("cluster", more)?.display().to_string();
     let from_file = format!(r"backends.files.ontap\.yaml={}", backend.display());
     let chart = chart();
@@ -49,6 +54,9 @@ fn controllers_and_a_node(site: &Site) -> Result<()> {
     site.claim("first")?;
     let made = site.array("storage/volumes?name=k_*")?;
     ensure!(made["num_records"] == 1, "{made}");
+    let words =
+        ["-n", NAMESPACE, "get", "csistoragecapacities", "-o", "jsonpath={.items[*].storageClassName}"];
+    until("room to be told", LIMIT, || site.kubectl(&words).ok()?.ok().ok().filter(|told| told == "late"))?;
 
     rights::are_no_more_than_needed(site)?;
     controllers_keep_to_the_restricted_profile(site)?;
@@ -62,6 +70,7 @@ fn controllers_and_a_node(site: &Site) -> Result<()> {
         ensure!(before == after, "{name} was changed:\n{before}\n{after}");
     }
 
+    a_second_release_of_the_name_is_refused(site)?;
     site.unclaim("first")?;
     let made = site.array("storage/volumes?name=k_*")?;
     ensure!(made["num_records"] == 0, "{made}");
@@ -72,6 +81,23 @@ fn controllers_and_a_node(site: &Site) -> Result<()> {
     let kept = site.kubectl(&["get", "crds", "-o", "name"])?.ok()?;
     ensure!(kept.contains("volumes.leister.io"), "{kept}");
     site.kubectl(&["delete", "namespace", NAMESPACE, "--timeout=120s"])?.ok().map(drop)
+}
+
+/// It would take what the first one has.
+fn a_second_release_of_the_name_is_refused(site: &Site) -> Result<()> {
+    let chart = chart();
+    let words = [
+        "--namespace",
+        "second",
+        "--create-namespace",
+        "--set=crds.install=false",
+        "--set=storageClasses=null",
+    ];
+    let install = [&["install", "second", &chart], &words[..]].concat();
+    let said = site.helm(&site.helm, &install)?.refused()?;
+    println!("{said}");
+    ensure!(said.contains("CSIDriver \"csi.leister.io\"") && said.contains("exists"), "{said}");
+    site.kubectl(&["delete", "namespace", "second", "--ignore-not-found", "--timeout=120s"])?.ok().map(drop)
 }
 
 /// What an administrator has written, by object: what programs report is left out.

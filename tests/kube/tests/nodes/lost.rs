@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use kube_suite::until;
+use kube_suite::{CONTROLLERS, until};
 
 use crate::site::{LIMIT, Site, needs_the_machines};
 
@@ -80,4 +80,51 @@ fn a_node_that_is_silent_for_long_is_marked_when_its_volumes_are_fenced_and_runs
     ensure!(after == format!("{found}\ntaken over"), "{after}");
     site.cluster.wait("pod/silent", "delete")?;
     site.delete(&["pod/heir", "pvc/unmarked"])
+}
+
+#[test]
+fn what_a_killed_leader_had_begun_to_take_from_a_node_the_next_one_takes_and_marks_though_the_node_is_back()
+-> Result<()> {
+    needs_the_machines!();
+    let site = Site::shared()?;
+    let _turn = site.turn();
+    let [leader, next] = CONTROLLERS;
+    site.claim("half", "storageClassName: leister-ext4")?;
+    site.bound("half")?;
+    site.pod("robbed", "node1", "half", "echo precious >/data/file; sync")?;
+    site.ready("robbed")?;
+    let machine = &site.machines[0];
+    let node = || site.cluster.get("node/node1").ok();
+    let taints = || Some(node()?["spec"]["taints"].to_string());
+    // While the storage does not answer, nothing can be taken.
+    (0..2).try_for_each(|link| machine.guest().cut(link))?;
+    site.filer.kill();
+    let begun = || node()?["metadata"]["annotations"]["leister.io/fenced-by"].as_str().map(str::to_owned);
+    let by = until("it to begin", LIMIT, begun)?;
+    ensure!(by == "csi.leister.io", "{by}");
+    site.cluster.kill(leader)?;
+    ensure!(taints().is_some_and(|taints| !taints.contains("out-of-service")), "it was too fast");
+    (0..2).try_for_each(|link| machine.guest().join(link))?;
+    site.cluster.wait("node/node1", "condition=Ready")?;
+    let server = format!("unix://{}", site.cluster.path(&format!("{next}.rest.sock")).display());
+    until("the doctor to tell", LIMIT, || {
+        let said = site.cluster.leister(&["doctor", "--server", &server]).ok()?;
+        said.out.contains("its volumes are being taken from it").then_some(())
+    })?;
+    ensure!(begun().is_some(), "it has not ended");
+
+    let started = Instant::now();
+    site.filer.start()?;
+    site.event("node1", "LostNodeFenced")?;
+    site.cluster.wait("pod/robbed", "delete")?;
+    println!("marked, and its pod ended, {:.1?} after the storage was back", started.elapsed());
+    until("the mark to go, and what had begun", LIMIT, || {
+        (begun().is_none() && !taints()?.contains("out-of-service")).then_some(())
+    })?;
+    // Where it was, so that nothing is left there of the one before.
+    site.pod("again", "node1", "half", "")?;
+    site.ready("again")?;
+    ensure!(site.exec("again", "cat /data/file")? == "precious");
+    site.cluster.start_again(leader)?;
+    site.delete(&["pod/again", "pvc/half"])
 }

@@ -11,6 +11,7 @@ mod pods;
 mod sanity;
 mod secrets;
 mod site;
+mod uses;
 
 use std::time::Instant;
 

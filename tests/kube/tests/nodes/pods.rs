@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use filer_suite::program;
-use kube_suite::{Helm, INSTANCE, Product, until};
+use kube_suite::{Helm, INSTANCE, PLACE, Product, until};
 use rig::Limit;
 
 use crate::site::{LIMIT, Site, needs_the_machines};
@@ -98,6 +98,7 @@ stateDir: {STATE}
 image: {{pullPolicy: Never}}
 node:
   nodeSelector: {{kubernetes.io/hostname: {node}}}
+  topology: [{PLACE}]
   extraArgs: [--kubeconfig={STATE}/records.kubeconfig, --namespace=leister, --instance-id={INSTANCE}]
 "
     );

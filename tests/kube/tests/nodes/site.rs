@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use filer_suite::Simulator;
-use kube_suite::{FILES, Fleet, pod, until};
+use kube_suite::{FILES, Fleet, Stage, pod};
 use rig::{Rig, Size};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(180);
@@ -64,13 +64,14 @@ impl Site {
         self.array.get().context("it is there")
     }
 
+    /// Scenes begin on the first node and go on on the second one.
+    pub(crate) fn stage(&self) -> Stage<'_> {
+        Stage { cluster: &self.cluster, nodes: ["node1", "node2"] }
+    }
+
     /// The machines are few: one test after the other.
     pub(crate) fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(crate) fn claim(&self, name: &str, more: &str) -> Result<()> {
-        self.cluster.apply(&claim(name, more))
     }
 
     /// A pod on a node that runs a script and then stays, with a claim at `/data`.
@@ -78,41 +79,6 @@ impl Site {
         let there = format!("nodeSelector: {{kubernetes.io/hostname: {node}}}");
         self.cluster.apply(&pod(name, claim, script, FILES, &[&there]))
     }
-
-    pub(crate) fn ready(&self, pod: &str) -> Result<Duration> {
-        self.cluster.wait(&format!("pod/{pod}"), "condition=Ready")
-    }
-
-    /// What a command says inside of a pod.
-    pub(crate) fn exec(&self, pod: &str, script: &str) -> Result<String> {
-        self.cluster.kubectl(&["exec", pod, "--", "sh", "-c", script])?.ok()
-    }
-
-    pub(crate) fn delete(&self, what: &[&str]) -> Result<()> {
-        let words = [&["delete", "--wait=true", "--timeout=120s"], what].concat();
-        self.cluster.kubectl(&words)?.ok().with_context(|| self.cluster.evidence()).map(drop)
-    }
-
-    /// Waits for an event that says something of an object.
-    pub(crate) fn event(&self, object: &str, wanted: &str) -> Result<()> {
-        let field = format!("--field-selector=involvedObject.name={object}");
-        until(&format!("an event of {object} with `{wanted}`"), LIMIT, || {
-            let said = self.cluster.kubectl(&["get", "events", &field, "-o", "json"]).ok()?.ok().ok()?;
-            said.contains(wanted).then_some(())
-        })
-    }
-}
-
-/// A claim of 64 MiB, in the class `leister` unless more lines say otherwise.
-pub(crate) fn claim(name: &str, more: &str) -> String {
-    let default =
-        |key: &str, line: &str| if more.contains(key) { String::new() } else { format!("  {line}\n") };
-    format!(
-        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\nspec:\n{}{}  {more}\n  \
-         resources: {{requests: {{storage: 64Mi}}}}\n",
-        default("accessModes", "accessModes: [ReadWriteOnce]"),
-        default("storageClassName", "storageClassName: leister"),
-    )
 }
 
 /// Leaves the test with a line `skipped: <reason>` where the machine lacks what it needs.

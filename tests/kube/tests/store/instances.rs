@@ -92,6 +92,14 @@ fn of_two_instances_one_leads_and_what_was_asked_for_survives_its_death() -> Res
     let shown = site.kubectl(&["-n", NAMESPACE, "get", "snapshots.leister.io,nodes.leister.io"])?.ok()?;
     ensure!(shown.contains("one") && shown.contains("two") && shown.contains("first"), "{shown}");
 
+    // Two of one name would each mount what the other has for itself.
+    let config = format!("--kubeconfig={}", site.path("records.kubeconfig").display());
+    let state = format!("--state-dir={}", site.path("second.state").display());
+    let words = ["run", "--store=kubernetes", "--listen=none", "--node=one", &config, &state];
+    let said = site.leister(&[&words[..], &["--namespace", NAMESPACE]].concat())?.refused()?;
+    println!("{said}");
+    ensure!(said.contains("another instance that runs is the node `one` already"), "{said}");
+
     // It dies while volumes are made for the other one.
     std::thread::scope(|scope| -> Result<()> {
         let creates: Vec<_> = (0..MANY)

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
 mod claims;
+mod clocks;
 mod counts;
 mod declared;
 mod faults;

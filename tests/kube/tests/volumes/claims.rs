@@ -89,34 +89,7 @@ fn a_claim_in_use_changes_with_its_attributes_class_and_is_told_what_cannot_chan
     needs_the_machine!();
     let site = Site::shared()?;
     let _quiet = site.quiet();
-    for (class, parameter) in [
-        ("gold", "unixPermissions: \"0771\""),
-        ("silver", "unixPermissions: \"0711\""),
-        ("wrong", "unixPermissions: gold"),
-    ] {
-        site.apply(&format!(
-            "apiVersion: storage.k8s.io/v1\nkind: VolumeAttributesClass\nmetadata: {{name: {class}}}\n\
-             driverName: csi.leister.io\nparameters: {{{parameter}}}\n"
-        ))?;
-    }
-    site.claim("modified", "volumeAttributesClassName: gold")?;
-    site.bound("modified")?;
-    site.pod("user-of-modified", "modified", "echo precious > /data/file; sync")?;
-    site.ready("user-of-modified")?;
-    let class = |class: &str| {
-        let patch = format!("{{\"spec\":{{\"volumeAttributesClassName\":\"{class}\"}}}}");
-        site.kubectl(&["patch", "pvc/modified", "-p", &patch])?.ok()
-    };
-    let started = Instant::now();
-    class("silver")?;
-    site.wait("pvc/modified", "jsonpath={.status.currentVolumeAttributesClassName}=silver")?;
-    println!("modified in {:.2?}", started.elapsed());
-    let seen = site.exec("user-of-modified", "stat -c %a /data; cat /data/file")?;
-    ensure!(seen == "711\nprecious", "{seen}");
-    class("wrong")?;
-    println!("{}", site.event("modified", "octal")?);
-    class("silver")?;
-    let volume = site.volume("modified")?;
+    let volume = site.stage().a_claim_in_use_changes()?;
     let shown = site.leister(&["get", "volume", &volume, "-o", "json"])?.ok()?;
     ensure!(shown.contains("0711"), "{shown}");
     site.delete(&["pod/user-of-modified", "pvc/modified"])?;
@@ -128,21 +101,7 @@ fn a_raw_device_keeps_its_data_from_pod_to_pod() -> Result<()> {
     needs_the_machine!();
     let site = Site::shared()?;
     let _quiet = site.quiet();
-    site.claim("raw", "volumeMode: Block")?;
-    site.bound("raw")?;
-    site.pod_with_device(
-        "raw-writer",
-        "raw",
-        "echo precious | dd of=/dev/data bs=512 seek=7 conv=fsync,sync",
-    )?;
-    site.ready("raw-writer")?;
-    ensure!(site.exec("raw-writer", "blockdev --getsize64 /dev/data")? == (64 << 20).to_string());
-    site.delete(&["pod/raw-writer"])?;
-    site.pod_with_device("raw-reader", "raw", "")?;
-    site.ready("raw-reader")?;
-    let read = site.exec("raw-reader", "dd if=/dev/data bs=512 skip=7 count=1 2>/dev/null | head -n 1")?;
-    ensure!(read == "precious", "{read:?}");
-    let volume = site.volume("raw")?;
+    let volume = site.stage().a_raw_device_keeps_its_data()?;
     site.delete(&["pod/raw-reader", "pvc/raw"])?;
     site.gone(&[&volume])
 }
@@ -152,15 +111,18 @@ fn a_claim_for_one_pod_is_refused_to_a_second() -> Result<()> {
     needs_the_machine!();
     let site = Site::shared()?;
     let _quiet = site.quiet();
-    site.claim("alone", "accessModes: [ReadWriteOncePod]")?;
-    site.bound("alone")?;
-    site.pod("one", "alone", "")?;
-    site.ready("one")?;
-    site.pod("two", "alone", "")?;
-    site.event("two", "ReadWriteOncePod")?;
-    site.delete(&["pod/one"])?;
-    site.ready("two")?;
-    let volume = site.volume("alone")?;
+    let volume = site.stage().a_claim_for_one_pod_is_refused_to_a_second()?;
     site.delete(&["pod/two", "pvc/alone"])?;
+    site.gone(&[&volume])
+}
+
+#[test]
+fn a_pod_waits_where_the_pool_has_no_room_and_goes_on_when_it_has() -> Result<()> {
+    needs_the_machine!();
+    let site = Site::shared()?;
+    // Others would have no room either.
+    let _alone = site.alone();
+    let volume = site.stage().a_pod_waits_for_room()?;
+    site.delete(&["pod/patient", "pvc/late"])?;
     site.gone(&[&volume])
 }

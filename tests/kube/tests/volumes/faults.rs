@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{needs_the_machine, until};
+use kube_suite::{claim, needs_the_machine, until};
 
-use crate::site::{LIMIT, Site, claim};
+use crate::site::{LIMIT, Site};
 
 const CLAIMS: usize = 20;
 

@@ -3,10 +3,10 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{array_backend, needs_the_machine, until};
+use kube_suite::{array_backend, claim, needs_the_machine, until};
 use serde_json::Value;
 
-use crate::site::{LIMIT, Site, claim};
+use crate::site::{LIMIT, Site};
 
 const CLASS: &str = "
 apiVersion: storage.k8s.io/v1

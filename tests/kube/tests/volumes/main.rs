@@ -5,5 +5,7 @@ mod claims;
 mod faults;
 mod groups;
 mod inputs;
+mod neighbours;
+mod places;
 mod site;
 mod snapshots;

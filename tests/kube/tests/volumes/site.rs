@@ -4,8 +4,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
-use kube_suite::{Cluster, DEVICE, FILES, Peace, Shared, pod, until};
+use anyhow::{Result, ensure};
+use kube_suite::{CAPACITY, Cluster, FILES, NODE, PLACE, Peace, Shared, Stage, claim, pod};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Whose rights the sidecars have, by `deploy/kubernetes`.
@@ -54,7 +54,7 @@ impl Site {
         }
         cluster.apply(include_str!("../../../../deploy/kubernetes/snapshots.yaml"))?;
         cluster.apply(include_str!("../../../../deploy/kubernetes/groups.yaml"))?;
-        cluster.serve_leister(&[])?;
+        cluster.serve_leister(&[&format!("--topology={PLACE}")])?;
         let socket = cluster.path("kubelet/plugins/csi.leister.io/csi.sock");
         let address = format!("--csi-address={}", socket.display());
         // What was refused once is asked again sooner than it usually is.
@@ -63,7 +63,8 @@ impl Site {
             cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
         }
         cluster.serve_sidecar("csi-snapshotter", ACCOUNT, &[&words[..], &[GROUPS]].concat())?;
-        let provisioner = [&words[..], &["--extra-create-metadata"]].concat();
+        cluster.look_for_room()?;
+        let provisioner = [&words[..], &CAPACITY, &["--extra-create-metadata"]].concat();
         cluster.serve_sidecar("csi-provisioner", ACCOUNT, &provisioner)?;
         cluster.serve_controller("snapshot-controller", &[GROUPS])?;
         println!("cluster up in {took:.1?}, with Leister and sidecars in {:.1?}", started.elapsed());
@@ -78,23 +79,14 @@ impl Site {
         self.peace.alone()
     }
 
-    /// A claim of 64 MiB in the class `leister`, with more lines of its spec.
-    pub(crate) fn claim(&self, name: &str, more: &str) -> Result<()> {
-        self.apply(&claim(name, more))
-    }
-
-    pub(crate) fn bound(&self, claim: &str) -> Result<Duration> {
-        self.wait(&format!("pvc/{claim}"), "jsonpath={.status.phase}=Bound")
-    }
-
     /// A pod that runs a script and then stays, with a claim at `/data`.
     pub(crate) fn pod(&self, name: &str, claim: &str, script: &str) -> Result<()> {
-        self.apply(&user(name, claim, script, FILES))
+        self.apply(&user(name, claim, script))
     }
 
     /// The same with a volume that lives as long as the pod; its claim is `NAME-data`.
     pub(crate) fn pod_with_own_volume(&self, name: &str, script: &str) -> Result<()> {
-        let pod = user(name, "none", script, FILES);
+        let pod = user(name, "none", script);
         let spec =
             claim("none", "").split_once("spec:\n").map_or_else(String::new, |(_, spec)| indented(spec));
         let own = format!("ephemeral:\n      volumeClaimTemplate:\n        spec:\n{spec}");
@@ -104,31 +96,9 @@ impl Site {
         ))
     }
 
-    /// The same with the claim as the device `/dev/data`.
-    pub(crate) fn pod_with_device(&self, name: &str, claim: &str, script: &str) -> Result<()> {
-        self.apply(&user(name, claim, script, DEVICE))
-    }
-
-    pub(crate) fn ready(&self, pod: &str) -> Result<Duration> {
-        self.wait(&format!("pod/{pod}"), "condition=Ready")
-    }
-
-    /// What a command says inside of a pod.
-    pub(crate) fn exec(&self, pod: &str, script: &str) -> Result<String> {
-        self.kubectl(&["exec", pod, "--", "sh", "-c", script])?.ok()
-    }
-
-    pub(crate) fn delete(&self, what: &[&str]) -> Result<()> {
-        let mut words = vec!["delete", "--wait=true", "--timeout=120s"];
-        words.extend(what);
-        let deleted = self.kubectl(&words)?.ok();
-        deleted.with_context(|| self.evidence()).map(drop)
-    }
-
-    /// The PV behind a claim, and so the volume.
-    pub(crate) fn volume(&self, claim: &str) -> Result<String> {
-        let found = self.get(&format!("pvc/{claim}"))?;
-        Ok(found["spec"]["volumeName"].as_str().context("the claim has no volume")?.to_owned())
+    /// Its one node is where all plays.
+    pub(crate) fn stage(&self) -> Stage<'_> {
+        Stage { cluster: &self.cluster, nodes: [NODE; 2] }
     }
 
     /// Waits until nothing is left of volumes: no PV, no record, nothing on the pool.
@@ -149,30 +119,6 @@ impl Site {
         let listed = self.shell(&format!("btrfs subvolume list {}", pool.display()))?.ok()?;
         Ok(listed.lines().map(str::to_owned).collect())
     }
-
-    /// Waits for an event that says something of an object.
-    pub(crate) fn event(&self, object: &str, wanted: &str) -> Result<String> {
-        let field = format!("--field-selector=involvedObject.name={object}");
-        let mut last = String::new();
-        let seen = until(&format!("an event of {object} with `{wanted}`"), LIMIT, || {
-            let words = ["get", "events", &field, "-o", "jsonpath={range .items[*]}{.message}{\"\\n\"}{end}"];
-            last = self.kubectl(&words).ok()?.ok().ok()?;
-            last.lines().find(|line| line.contains(wanted)).map(str::to_owned)
-        });
-        seen.with_context(|| format!("there are: {last}\n{}", self.evidence()))
-    }
-}
-
-pub(crate) fn claim(name: &str, more: &str) -> String {
-    // The later of two lines of one name would be refused.
-    let default =
-        |key: &str, line: &str| if more.contains(key) { String::new() } else { format!("  {line}\n") };
-    format!(
-        "apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {{name: {name}}}\nspec:\n{}{}{}  {more}\n",
-        default("accessModes", "accessModes: [ReadWriteOnce]"),
-        default("storageClassName", "storageClassName: leister"),
-        default("resources", "resources: {requests: {storage: 64Mi}}"),
-    )
 }
 
 /// Deeper in a pod than in a claim.
@@ -181,6 +127,6 @@ fn indented(lines: &str) -> String {
 }
 
 /// Its users are a group of their own.
-fn user(name: &str, claim: &str, script: &str, place: &str) -> String {
-    pod(name, claim, script, place, &["restartPolicy: Never", "securityContext: {fsGroup: 4242}"])
+fn user(name: &str, claim: &str, script: &str) -> String {
+    pod(name, claim, script, FILES, &["restartPolicy: Never", "securityContext: {fsGroup: 4242}"])
 }

@@ -11,6 +11,9 @@ pub(super) const OUT_OF_SERVICE: &str = "node.kubernetes.io/out-of-service";
 /// The value of the marks that we make.
 pub(super) const OURS: &str = "leister";
 
+/// An annotation of a node whose volumes are being taken from it, until it is marked: the driver that does so.
+pub(crate) const BEGUN: &str = "leister.io/fenced-by";
+
 /// Since when each silent node, by its uid, has been so.
 #[derive(Debug, Default)]
 pub(super) struct Silence(HashMap<String, Instant>);
@@ -40,8 +43,13 @@ pub(super) fn is_ready(node: &Node) -> bool {
     readiness(node) == Some("True")
 }
 
+/// Whether a driver's volumes are being taken from it.
+pub(crate) fn is_begun(node: &Node, driver: &str) -> bool {
+    node.annotations().get(BEGUN).is_some_and(|by| by == driver)
+}
+
 /// By whomever.
-pub(super) fn is_marked(node: &Node) -> bool {
+pub(crate) fn is_marked(node: &Node) -> bool {
     mark(node).is_some()
 }
 
@@ -108,6 +116,14 @@ mod tests {
         silence.note([&troubled], Instant::now());
         assert!(!silence.lasts(&troubled, Duration::ZERO, Instant::now()));
         assert!(!is_ready(&troubled));
+    }
+
+    #[test]
+    fn what_another_driver_has_begun_is_its_own() {
+        let mut taken = node("Unknown", None);
+        assert!(!is_begun(&taken, "csi.leister.io"));
+        taken.annotations_mut().insert(BEGUN.to_owned(), "csi.leister.io".to_owned());
+        assert!(is_begun(&taken, "csi.leister.io") && !is_begun(&taken, "other.leister.io"));
     }
 
     #[test]

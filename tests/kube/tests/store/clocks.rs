@@ -1,0 +1,51 @@
+//! Replicas whose clocks differ.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use kube_suite::needs_the_machine;
+use store::{Store as _, StoreError};
+
+use crate::site::{Place, Site, acquired};
+
+const LASTS: u64 = 4;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_of_a_replica_whose_clock_is_an_hour_off_is_neither_stolen_nor_kept_after_its_death()
+-> Result<()> {
+    needs_the_machine!();
+    for clock in ["1 hour ago", "1 hour"] {
+        let place = tokio::task::block_in_place(|| Site::shared()?.place())?;
+        let store = place.brief_store(LASTS).await?;
+        renewed(&place, clock)?;
+        // It is renewed for longer than it lasts.
+        let started = Instant::now();
+        while started.elapsed() < Duration::from_secs(3 * LASTS) {
+            let refused = store.acquire("b").await;
+            ensure!(
+                matches!(&refused, Err(StoreError::Held { holder }) if holder == "a"),
+                "{clock}: {refused:?}"
+            );
+            tokio::task::block_in_place(|| renewed(&place, clock))?;
+        }
+        let died = Instant::now();
+        let lease = acquired(&store, "b").await?;
+        println!("{clock}: had {:.1?} after the last word of the one before", died.elapsed());
+        ensure!(died.elapsed() >= Duration::from_secs(LASTS - 1), "{clock}: stolen");
+        ensure!(lease.fence.0 > FENCE, "{:?}", lease.fence);
+    }
+    Ok(())
+}
+
+const FENCE: u64 = 7;
+
+/// As one whose clock is so far off writes it.
+fn renewed(place: &Place, clock: &str) -> Result<()> {
+    let now = place.site.shell(&format!("date --utc --date '{clock}' +%Y-%m-%dT%H:%M:%S.%6NZ"))?.ok()?;
+    place.site.apply(&format!(
+        "apiVersion: coordination.k8s.io/v1\nkind: Lease\n\
+         metadata: {{name: leister-writer, namespace: {}}}\n\
+         spec: {{holderIdentity: a, leaseDurationSeconds: {LASTS}, leaseTransitions: {FENCE}, renewTime: \"{now}\"}}\n",
+        place.namespace
+    ))
+}
