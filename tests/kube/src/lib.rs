@@ -26,7 +26,7 @@ mod shared;
 mod sidecars;
 mod space;
 
-pub use array::{ARRAY, ARRAY_ACCOUNT, array_backend, array_backend_without_account};
+pub use array::{ARRAY_ACCOUNT, array_backend, array_backend_without_account};
 pub use audit::Asked;
 pub use case_study::{CLASS_AND_CLAIM, replicas};
 pub use cluster::{Cluster, NODE};

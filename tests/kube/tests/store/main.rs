@@ -8,6 +8,7 @@ mod faults;
 mod instances;
 mod people;
 mod post;
+mod secrets;
 mod site;
 
 use site::open;
