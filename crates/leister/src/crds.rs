@@ -63,7 +63,7 @@ pub(crate) const KINDS: [Definition; 5] = [
         kind: "backend",
         name: "BackendRecord",
         plural: "backendrecords",
-        about: "A backend that was made through the API. It may hold a password.",
+        about: "A backend that was made through the API; a Secret has what it is.",
         columns: &[],
         is_private: true,
     },

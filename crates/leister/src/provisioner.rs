@@ -60,7 +60,7 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
         return Err(Failure::usage(message).hint("give another one with --cluster or --node"));
     }
     let usher = Usher::listen()?;
-    let ground = Ground::claim(&args.instance, &node.name, false).await?;
+    let ground = Ground::claim(&args.instance, &node.name, false, true).await?;
     let replica = instance::fresh(node.name.as_str())
         .map_err(|e| Failure::new(Code::Failed, format!("cannot make a name for this replica: {e}")))?;
     let settings = ProvisionerSettings {

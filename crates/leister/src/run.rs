@@ -46,7 +46,7 @@ pub(crate) async fn serve(parts: Parts) -> Result<(), Failure> {
     let node = identity(&args, hands.as_ref())?;
     let usher = Usher::listen()?;
 
-    let ground = Ground::claim(&args, &node.name, pool.is_some()).await?;
+    let ground = Ground::claim(&args, &node.name, pool.is_some(), leads).await?;
     let docker = match plugin_dir {
         Some(folder) => {
             let settings = DockerSettings { plugin_dir: folder, ..DockerSettings::new(args.name.clone()) };

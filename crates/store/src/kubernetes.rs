@@ -10,6 +10,7 @@ mod own;
 mod policy;
 mod post;
 mod read;
+mod sealed;
 mod session;
 mod write;
 
@@ -69,7 +70,8 @@ pub struct KubernetesConfig {
 /// records have the number of the `Commit`. Another process may see a part of it for that moment. Whoever acquires the
 /// lease does what is left of such commits first.
 ///
-/// What is read is `record`, the exact bytes. `spec` shows them to people where they are a JSON object; one that
+/// What is read is `record`, the exact bytes; of kinds that are private they are in a Secret that `record` names and the
+/// object owns. `spec` shows them to people where they are a JSON object; one that
 /// somebody has edited is reported and never read. Objects that Leister has not written are reported and left alone.
 ///
 /// The lease is a Lease of the cluster, and its transitions are the fencing number. Whether its holder is dead is told
@@ -188,7 +190,8 @@ impl Store for KubernetesStore {
         let ready = async {
             self.inner.until_fenced(lease.fence).await?;
             let _alone = self.inner.gate.clone().write_owned().await;
-            self.inner.finish(lease.fence).await
+            self.inner.finish(lease.fence).await?;
+            self.inner.seal_all(lease.fence).await
         };
         match ready.await {
             Ok(()) => Ok(lease),
@@ -219,11 +222,11 @@ impl Store for KubernetesStore {
         let objects: Vec<Object> = self.inner.list(definition.plural).await?;
         let arrived = Instant::now();
         let mut entries = Vec::with_capacity(objects.len());
-        for object in &objects {
+        for object in objects {
             if object.gone {
-                self.inner.sweep(definition.plural, object).await;
-            } else if let Some(entry) = self.inner.own.entry(definition, object)? {
-                entries.push(entry);
+                self.inner.sweep(definition.plural, &object).await;
+            } else if let Some(object) = self.inner.client.opened(definition.plural, object).await? {
+                entries.extend(self.inner.own.entry(definition, &object)?);
             }
         }
         entries.sort_by(|a, b| a.key.cmp(&b.key));
@@ -243,9 +246,11 @@ impl Store for KubernetesStore {
         }
         let Some(definition) = self.inner.definition(key.kind) else { return Ok(None) };
         let _quiet = self.inner.quiet().await?;
-        match self.inner.look(definition.plural, &name_of(&key.id)).await? {
-            Some(object) if !object.gone => self.inner.own.entry(definition, &object),
-            _ => Ok(None),
+        let found = self.inner.look(definition.plural, &name_of(&key.id)).await?;
+        let Some(object) = found.filter(|object| !object.gone) else { return Ok(None) };
+        match self.inner.client.opened(definition.plural, object).await? {
+            Some(object) => self.inner.own.entry(definition, &object),
+            None => Ok(None),
         }
     }
 
@@ -263,7 +268,7 @@ impl Store for KubernetesStore {
         let (revision, told) = match <[Fold; 1]>::try_from(folds) {
             Ok([one]) => {
                 let _quiet = self.inner.quiet().await?;
-                self.inner.one(fence, &one).await?
+                self.inner.one(fence, one).await?
             }
             Err(folds) if folds.is_empty() => return self.inner.latest().await.map(Revision),
             Err(folds) => {

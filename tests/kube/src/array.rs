@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use docker_suite::until;
 
 /// What it is called among the cluster's programs.
-pub const ARRAY: &str = "array";
+const ARRAY: &str = "array";
 const ADDRESS: &str = "10.99.0.1:8443";
 /// The keys of its administrator's account, and what they are.
 pub const ARRAY_ACCOUNT: [(&str, &str); 2] = [("username", "admin"), ("password", PASSWORD)];

@@ -28,7 +28,7 @@ mod sidecars;
 mod space;
 mod users;
 
-pub use array::{ARRAY, ARRAY_ACCOUNT, array_backend, array_backend_without_account};
+pub use array::{ARRAY_ACCOUNT, array_backend, array_backend_without_account};
 pub use audit::Asked;
 pub use case_study::{CLASS_AND_CLAIM, replicas};
 pub use cluster::{Cluster, NODE};

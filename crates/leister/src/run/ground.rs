@@ -49,16 +49,19 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
+    /// With the records that it needs: whether it may ever lead says which.
+    ///
     /// # Errors
     /// Another instance has it, or it cannot be used.
     pub(crate) async fn claim(
         args: &InstanceArgs,
         node: &NodeName,
         has_pool: bool,
+        leads: bool,
     ) -> Result<Ground, Failure> {
         let state = std::path::absolute(args.state_dir()).map_err(|e| failed(&args.state_dir(), &e))?;
         DirBuilder::new().recursive(true).mode(0o700).create(&state).map_err(|e| failed(&state, &e))?;
-        let records = store::open(args, &state, node, has_pool).await?;
+        let records = store::open(args, &state, node, has_pool, leads).await?;
         let server = claim_rest(args).await?;
         Ok(Ground { state, records, server })
     }

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use model::{InstanceId, NodeName};
 use store::{
-    EtcdConfig, EtcdStore, EtcdUser, KubernetesConfig, KubernetesStore, Post, SqliteStore, Store, StoreError,
+    Definition, EtcdConfig, EtcdStore, EtcdUser, KubernetesConfig, KubernetesStore, Post, SqliteStore, Store,
+    StoreError,
 };
 
 use super::{InstanceArgs, chain, of_store};
@@ -104,6 +105,7 @@ pub(super) async fn open(
     state: &Path,
     node: &NodeName,
     has_pool: bool,
+    leads: bool,
 ) -> Result<Opened, Failure> {
     args.store.check(args, has_pool)?;
     let records = state.join(RECORDS);
@@ -117,7 +119,7 @@ pub(super) async fn open(
         ));
     }
     match args.store.kind {
-        Kind::Kubernetes => return args.store.open_kubernetes(args, state, node).await,
+        Kind::Kubernetes => return args.store.open_kubernetes(args, state, node, leads).await,
         Kind::Etcd => return args.store.open_etcd(args, state, node).await,
         Kind::Sqlite => {}
     }
@@ -211,12 +213,15 @@ impl StoreArgs {
         args: &InstanceArgs,
         state: &Path,
         node: &NodeName,
+        leads: bool,
     ) -> Result<Opened, Failure> {
+        // Who never leads opens no backend, and reads no Secret.
+        let is_read = |kind: &Definition| leads || !kind.is_private;
         let config = KubernetesConfig {
             kubeconfig: self.kubeconfig.clone(),
             namespace: self.namespace.clone(),
             lasts: LASTS,
-            kinds: crate::crds::KINDS.to_vec(),
+            kinds: crate::crds::KINDS.into_iter().filter(is_read).collect(),
         };
         let store = reached("the Kubernetes cluster", async || KubernetesStore::open(&config).await)
             .await

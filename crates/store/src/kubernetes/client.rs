@@ -63,6 +63,8 @@ pub(super) const PAUSE: Duration = Duration::from_millis(200);
 const CONNECT: Duration = Duration::from_secs(3);
 /// Leases are of another group.
 pub(super) const LEASES: &str = "leases";
+/// These are of none.
+pub(super) const SECRETS: &str = "secrets";
 
 impl Client {
     /// # Errors
@@ -144,13 +146,12 @@ impl Client {
     }
 
     fn request(&self, call: &Call<'_>) -> http::Result<Request<Vec<u8>>> {
-        let group = if call.resource.split('/').next() == Some(LEASES) {
-            "coordination.k8s.io"
-        } else {
-            super::GROUP
+        let group = match call.resource.split('/').next() {
+            Some(LEASES) => "apis/coordination.k8s.io".to_owned(),
+            Some(SECRETS) => "api".to_owned(),
+            _ => format!("apis/{}", super::GROUP),
         };
-        let mut uri =
-            format!("/apis/{group}/v1/namespaces/{}/{}?{}", self.namespace, call.resource, call.query);
+        let mut uri = format!("/{group}/v1/namespaces/{}/{}?{}", self.namespace, call.resource, call.query);
         let is_change = call.method != Method::GET;
         if is_change {
             // What is late is not begun any more: also a request that waits at the apiserver ends.

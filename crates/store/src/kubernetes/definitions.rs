@@ -16,7 +16,7 @@ pub struct Definition {
     pub about: &'static str,
     /// What `kubectl get` shows.
     pub columns: &'static [Column],
-    /// Its records may hold what not everybody shall read: `spec` does not show them.
+    /// Its records may hold what not everybody shall read: they are in Secrets, and `spec` does not show them.
     pub is_private: bool,
 }
 
@@ -118,6 +118,10 @@ const RECORD: &str = r#"          required: [record, written]
               properties:
                 text: {type: string, maxLength: LONGEST}
                 base64: {type: string, maxLength: LONGEST}
+                secret:
+                  description: The Secret that has it.
+                  type: string
+                  maxLength: 253
             written:
               description: By whom; a writer that leads no more is refused.
               type: object

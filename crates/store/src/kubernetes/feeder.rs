@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::client::{Call, Client, PATIENCE, PAUSE};
-use super::object::{List, Object, number};
+use super::object::{Content, List, Object, number};
 use super::own::Own;
 use super::post::{self, Letter};
 use super::{Definition, LETTERS};
@@ -55,6 +55,13 @@ struct Feeder {
 trait Source: DeserializeOwned + Clone + Send + 'static {
     fn version(&self) -> u64;
     fn changes(&self, is_removed: bool, kind: Option<&Definition>, own: &Own) -> Vec<Change>;
+    /// With what it holds; `None`: nobody can read it.
+    fn opened(
+        self,
+        is_removed: bool,
+        client: &Client,
+        resource: &str,
+    ) -> impl Future<Output = Result<Option<Self>, StoreError>> + Send;
 }
 
 impl Feeders {
@@ -159,8 +166,12 @@ impl Feeder {
                 }
                 WatchEvent::Error(status) => return Err(self.lost(&kube::Error::Api(status))),
             };
-            self.feed.tell(object.changes(is_removed, kind, own));
-            self.reach(object.version());
+            let version = object.version();
+            let opened = object.opened(is_removed, &self.client, self.resource).await;
+            if let Some(object) = opened.map_err(|error| error.to_string())? {
+                self.feed.tell(object.changes(is_removed, kind, own));
+            }
+            self.reach(version);
         }
     }
 
@@ -199,7 +210,7 @@ impl Source for Object {
     }
 
     fn changes(&self, is_removed: bool, kind: Option<&Definition>, own: &Own) -> Vec<Change> {
-        let Some(kind) = kind else { return Vec::new() };
+        let Some(kind) = kind.filter(|_| !self.is_to_come()) else { return Vec::new() };
         let change = match own.entry(kind, self) {
             Ok(Some(entry)) if is_removed => {
                 // What was marked as gone has been told.
@@ -214,6 +225,19 @@ impl Source for Object {
             }
         };
         change.into_iter().collect()
+    }
+
+    async fn opened(
+        mut self,
+        is_removed: bool,
+        client: &Client,
+        resource: &str,
+    ) -> Result<Option<Self>, StoreError> {
+        if is_removed {
+            // Its Secret goes with it, and nobody asks for what it held.
+            self.record = Content::of(b"");
+        }
+        client.opened(resource, self).await
     }
 }
 
@@ -234,6 +258,10 @@ impl Source for Letter {
                 None => None,
             })
             .collect()
+    }
+
+    async fn opened(self, _: bool, _: &Client, _: &str) -> Result<Option<Self>, StoreError> {
+        Ok(Some(self))
     }
 }
 

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Call, Failed, PATIENCE, PAUSE, unusable};
 use super::object::{Content, Metadata, Object, Written, name_of, number};
 use super::policy::is_late;
+use super::sealed::Sealed;
 use super::write::{Fold, Stamp, Told};
 use super::{COMMITS, GROUP, Inner};
 use crate::{Fence, Key, Revision, StoreError};
@@ -49,14 +50,17 @@ impl Inner {
         folds: Vec<Fold>,
     ) -> Result<(Revision, Told), StoreError> {
         let found = self.look_at_all(folds.iter()).await?;
-        let mut plan = Vec::new();
+        let (mut plan, mut formers) = (Vec::new(), Vec::new());
         for (fold, object) in folds.into_iter().zip(&found) {
             let there = object.as_ref().filter(|object| !object.gone);
             if there.map(|object| self.own.revision(object)) != fold.expected {
                 return Err(self.conflict(&fold, there));
             }
             if there.is_some() || fold.value.is_some() {
-                plan.push((fold, object.as_ref().map(Object::version)));
+                let Sealed { fold, at, former } =
+                    self.seal(fence, fold, object.as_ref().map(Object::version)).await?;
+                plan.push((fold, at));
+                formers.push(former);
             }
         }
         if plan.is_empty() {
@@ -67,6 +71,9 @@ impl Inner {
         self.own.remember(&token, revision);
         let told = self.carry_out(Stamp { fence, token: &token }, plan).await?;
         self.forget(&token).await;
+        for former in formers {
+            self.drop_secret(former).await;
+        }
         Ok((Revision(revision), told))
     }
 
@@ -89,8 +96,8 @@ impl Inner {
                 let kind = definition
                     .ok_or_else(|| damaged(format!("no records of the kind `{}` are known", planned.kind)))?
                     .kind;
-                let value = planned.record.map(|content| content.bytes()).transpose().map_err(&damaged)?;
-                plan.push((Fold { key: Key::new(kind, planned.id), expected: None, value }, planned.at));
+                let key = Key::new(kind, planned.id);
+                plan.push((Fold { key, expected: None, value: planned.record }, planned.at));
             }
             let token = &intent.written.token;
             if !self.is_begun(token, &plan).await? {
@@ -134,7 +141,7 @@ impl Inner {
         let planned = plan.iter().map(|(fold, at)| Planned {
             kind: fold.key.kind.to_owned(),
             id: fold.key.id.to_string(),
-            record: fold.value.as_deref().map(Content::of),
+            record: fold.value.clone(),
             at: *at,
         });
         let writes = serde_json::to_string(&planned.collect::<Vec<_>>())
@@ -216,7 +223,10 @@ impl Inner {
                 }
                 // Somebody has touched it since: what was decided holds.
                 Ok(Some(object)) => at = Some(object.version()),
-                Ok(None) if fold.value.is_none() => return self.revision_of(resource).await,
+                // With the object its Secret is gone: who has removed them is obeyed.
+                Ok(None) if fold.value.is_none() || fold.is_sealed() => {
+                    return self.revision_of(resource).await;
+                }
                 Ok(None) => at = None,
                 Err(error) => last = Some(error),
             }

@@ -35,6 +35,8 @@ pub(super) struct Metadata {
     #[serde(default)]
     pub(super) name: String,
     #[serde(default)]
+    pub(super) uid: String,
+    #[serde(default)]
     pub(super) resource_version: String,
 }
 
@@ -47,13 +49,15 @@ pub(super) struct Written {
     pub(super) token: String,
 }
 
-/// Bytes, as text where they are some.
+/// Bytes, as text where they are some; or the Secret that has them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Content {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     text: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     base64: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) secret: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -79,6 +83,11 @@ const DIGITS: usize = 20;
 impl Object {
     pub(super) fn version(&self) -> u64 {
         number(&self.metadata.resource_version)
+    }
+
+    /// It is there for its Secret, before it is a record.
+    pub(super) fn is_to_come(&self) -> bool {
+        self.gone && self.record == Content::default()
     }
 
     pub(super) fn is_by(&self, token: &str) -> bool {
@@ -113,10 +122,18 @@ impl Content {
     pub(super) fn of(bytes: &[u8]) -> Content {
         match std::str::from_utf8(bytes) {
             Ok(text) if !text.chars().any(|c| c.is_control() && c != '\n') => {
-                Content { text: Some(text.to_owned()), base64: None }
+                Content { text: Some(text.to_owned()), ..Content::default() }
             }
-            _ => Content { text: None, base64: Some(STANDARD.encode(bytes)) },
+            _ => Content::coded(STANDARD.encode(bytes)),
         }
+    }
+
+    pub(super) fn coded(base64: String) -> Content {
+        Content { base64: Some(base64), ..Content::default() }
+    }
+
+    pub(super) fn in_secret(name: String) -> Content {
+        Content { secret: Some(name), ..Content::default() }
     }
 
     pub(super) fn bytes(&self) -> Result<Arc<[u8]>, String> {

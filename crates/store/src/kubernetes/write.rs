@@ -1,7 +1,6 @@
 //! One change of one record.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use http::Method;
@@ -10,6 +9,7 @@ use serde_json::{Value, json};
 use super::client::{Call, Failed, PATIENCE, PAUSE};
 use super::object::{Content, Object, name_of};
 use super::policy::is_late;
+use super::sealed::Sealed;
 use super::{Definition, GROUP, Inner};
 use crate::{Fence, Key, Revision, StoreError, Write};
 
@@ -18,7 +18,7 @@ use crate::{Fence, Key, Revision, StoreError, Write};
 pub(super) struct Fold {
     pub(super) key: Key,
     pub(super) expected: Option<Revision>,
-    pub(super) value: Option<Arc<[u8]>>,
+    pub(super) value: Option<Content>,
 }
 
 /// Who writes, and with which word.
@@ -43,6 +43,7 @@ pub(super) fn fold(writes: Vec<Write>) -> Result<Vec<Fold>, StoreError> {
     let mut at = HashMap::<Key, usize>::new();
     let mut folds = Vec::<Fold>::new();
     for Write { key, expected, value } in writes {
+        let value = value.as_deref().map(Content::of);
         let Some(&before) = at.get(&key) else {
             at.insert(key.clone(), folds.len());
             folds.push(Fold { key, expected, value });
@@ -56,19 +57,38 @@ pub(super) fn fold(writes: Vec<Write>) -> Result<Vec<Fold>, StoreError> {
     Ok(folds)
 }
 
+impl Fold {
+    /// The Secret that it names is there for one object alone.
+    pub(super) fn is_sealed(&self) -> bool {
+        self.value.as_ref().is_some_and(|content| content.secret.is_some())
+    }
+}
+
 impl Inner {
     /// Commits one write.
-    pub(super) async fn one(&self, fence: Fence, fold: &Fold) -> Result<(Revision, Told), StoreError> {
-        let resource = self.resource(fold);
-        let token = self.token();
-        let stamp = Stamp { fence, token: &token };
-        let mut at = fold.expected.map(|revision| revision.0);
+    pub(super) async fn one(&self, fence: Fence, fold: Fold) -> Result<(Revision, Told), StoreError> {
+        let at = fold.expected.map(|revision| revision.0);
         if at.is_none() && fold.value.is_none() {
-            return match self.found(fold).await? {
-                Some(object) => Err(self.conflict(fold, Some(&object))),
+            return match self.found(&fold).await? {
+                Some(object) => Err(self.conflict(&fold, Some(&object))),
                 None => Ok((Revision(self.latest().await?), Vec::new())),
             };
         }
+        let Sealed { fold, at, former } = self.seal(fence, fold, at).await?;
+        let done = self.write(fence, &fold, at).await?;
+        self.drop_secret(former).await;
+        Ok(done)
+    }
+
+    async fn write(
+        &self,
+        fence: Fence,
+        fold: &Fold,
+        mut at: Option<u64>,
+    ) -> Result<(Revision, Told), StoreError> {
+        let resource = self.resource(fold);
+        let token = self.token();
+        let stamp = Stamp { fence, token: &token };
         let mut last = None;
         for _ in 0..ATTEMPTS {
             let left = self.ballot.left(&self.client, fence).await?;
@@ -104,7 +124,7 @@ impl Inner {
                 Some(object) if !object.gone && Some(self.own.revision(object)) == fold.expected => {
                     at = Some(object.version());
                 }
-                None if fold.expected.is_none() => at = None,
+                None if fold.expected.is_none() && !fold.is_sealed() => at = None,
                 // Marked by us, the answer lost, and removed by whoever lists.
                 None if fold.value.is_none() && last.is_some() => {
                     return Ok((Revision(self.revision_of(resource).await?), Vec::new()));
@@ -173,11 +193,13 @@ impl Inner {
     }
 }
 
-fn created(definition: &Definition, name: &str, fold: &Fold, stamp: Stamp<'_>) -> Value {
-    let content = Content::of(fold.value.as_deref().unwrap_or_default());
+/// Without content it is gone from the beginning, and has never been a record.
+pub(super) fn created(definition: &Definition, name: &str, fold: &Fold, stamp: Stamp<'_>) -> Value {
+    let content = fold.value.clone().unwrap_or_default();
     let mut body = json!({
         "apiVersion": format!("{GROUP}/v1"), "kind": definition.name, "metadata": { "name": name },
         "spec": content.view(definition.is_private), "record": content, "written": written(stamp),
+        "gone": fold.value.is_none(),
     });
     if *fold.key.id != *name {
         body["id"] = json!(fold.key.id);
@@ -194,7 +216,7 @@ fn changed(definition: &Definition, fold: &Fold, at: u64, stamp: Stamp<'_>) -> V
         json!({ "op": "add", "path": "/written", "value": written(stamp) }),
         json!({ "op": "add", "path": "/gone", "value": is_gone }),
     ];
-    let content = Content::of(fold.value.as_deref().unwrap_or_default());
+    let content = fold.value.clone().unwrap_or_else(|| Content::of(b""));
     patch.push(json!({ "op": "add", "path": "/spec", "value": content.view(definition.is_private) }));
     patch.push(json!({ "op": "add", "path": "/record", "value": content }));
     Value::Array(patch)

@@ -15,12 +15,12 @@ const RULES: [(&str, usize); 5] = [
 ];
 
 /// Account, verb, resource, namespace, and whether it may.
-const TABLE: [(&str, &str, &str, &str, bool); 24] = [
+const TABLE: [(&str, &str, &str, &str, bool); 28] = [
     ("node", "list", "volumes.leister.io", NAMESPACE, true),
     ("node", "create", "letters.leister.io", NAMESPACE, true),
     ("node", "patch", "volumes.leister.io", NAMESPACE, false),
     ("node", "create", "volumes.leister.io", NAMESPACE, false),
-    ("node", "delete", "backendrecords.leister.io", NAMESPACE, false),
+    ("node", "list", "backendrecords.leister.io", NAMESPACE, false),
     ("node", "patch", "letters.leister.io", NAMESPACE, false),
     ("node", "list", "volumes.leister.io", "default", false),
     ("node", "get", "secrets", NAMESPACE, false),
@@ -32,10 +32,15 @@ const TABLE: [(&str, &str, &str, &str, bool); 24] = [
     ("controller", "create", "persistentvolumes", "", true),
     ("controller", "patch", "settings.leister.io", NAMESPACE, false),
     ("controller", "get", "secrets", NAMESPACE, true),
+    // For backends that are made through the API: a password is a Secret's.
+    ("controller", "create", "secrets", NAMESPACE, true),
+    ("controller", "delete", "secrets", NAMESPACE, true),
+    ("controller", "patch", "secrets", NAMESPACE, false),
     ("controller", "list", "secrets", NAMESPACE, false),
     ("controller", "get", "secrets", "default", false),
     ("controller", "create", "csistoragecapacities.storage.k8s.io", NAMESPACE, true),
     ("controller", "list", "csistoragecapacities.storage.k8s.io", "default", false),
+    ("controller", "create", "secrets", "default", false),
     ("controller", "create", "pods", NAMESPACE, false),
     ("controller", "delete", "persistentvolumeclaims", "default", false),
     ("controller", "update", "nodes", "", false),

@@ -40,6 +40,13 @@ async fn each_operation_makes_as_many_requests_as_the_manual_says() -> Result<()
     count("two creates", &store);
     store.commit(fence, vec![delete(&a, Some(both)), delete(&b, Some(both))]).await?;
     count("two deletes", &store);
+    let private = Key::new("node", "private");
+    let at = store.commit(fence, vec![put(&private, None, b"1")]).await?;
+    count("private create", &store);
+    store.commit(fence, vec![put(&private, Some(at), b"2")]).await?;
+    count("private change", &store);
+    store.list("node").await?;
+    count("private list", &store);
     store.renew(&lease).await?;
     count("renew", &store);
     store.send("x/1", b"ask".as_slice().into()).await?;
@@ -59,6 +66,9 @@ async fn each_operation_makes_as_many_requests_as_the_manual_says() -> Result<()
                 ("delete", 2),
                 ("two creates", 6),
                 ("two deletes", 8),
+                ("private create", 4),
+                ("private change", 4),
+                ("private list", 2),
                 ("renew", 1),
                 ("first letter", 3),
                 ("open, answer, withdraw", 3),

@@ -9,6 +9,7 @@ mod faults;
 mod instances;
 mod people;
 mod post;
+mod secrets;
 mod site;
 
 use site::open;
