@@ -5,10 +5,10 @@ use csi::wire::plugin_capability::{Type, service};
 use csi::wire::volume_content_source::{self, SnapshotSource};
 use csi::wire::*;
 use serde_json::json;
-use sim_ontap::Sim;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
+use crate::array;
 use crate::client::{Caller, Kind, until};
 use crate::pools::may_make_pools;
 use crate::rig::Rig;
@@ -20,14 +20,9 @@ fn a_group_is_snapshotted_restored_from_and_deleted_as_one() {
     if !may_make_pools() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let sim = runtime.block_on(Sim::builder().svm("svm1").user("admin", "netapp123").start()).unwrap();
+    let (runtime, sim) = array::start();
     let mut rig = Rig::bare();
-    let backend = json!({
-        "version": 1, "storageDriverName": "ontap-nas", "backendName": "array", "managementLIF": sim.address(),
-        "svm": "svm1", "username": "admin", "password": "netapp123", "storagePrefix": "t_",
-    });
-    let config = rig.write("backend.json", &backend.to_string());
+    let config = rig.write("backend.json", &array::backend(&sim, &json!({})));
     let socket = rig.path("csi.sock");
     let serve = ["--config", &config, "--csi-endpoint", &socket.display().to_string()];
     rig.serve(&serve);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
 #![allow(clippy::print_stdout, reason = "a skip and what was counted are printed")]
 
+mod array;
 mod client;
 mod crashes;
 mod groups;

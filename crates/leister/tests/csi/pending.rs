@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use sim_kit::{Effect, JobFault};
-use sim_ontap::Sim;
 use tonic::{Code, Request};
 
+use crate::array;
 use crate::client::{Caller, Kind};
 use crate::pools::may_make_pools;
 use crate::rig::Rig;
@@ -16,15 +16,9 @@ fn what_is_not_done_in_time_is_aborted_and_asked_again_it_is_joined() {
     if !may_make_pools() {
         return;
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let sim = Sim::builder().svm("svm1").user("admin", "netapp123");
-    let sim = runtime.block_on(sim.start()).unwrap();
+    let (runtime, sim) = array::start();
     let mut rig = Rig::bare();
-    let backend = json!({
-        "version": 1, "storageDriverName": "ontap-nas", "backendName": "array", "managementLIF": sim.address(),
-        "svm": "svm1", "username": "admin", "password": "netapp123", "storagePrefix": "t_",
-    });
-    let config = rig.write("backend.json", &backend.to_string());
+    let config = rig.write("backend.json", &array::backend(&sim, &json!({})));
     let socket = rig.path("csi.sock");
     rig.serve(&["--config", &config, "--csi-endpoint", &socket.display().to_string()]);
     let caller = runtime.block_on(async { Caller::of(&socket) });
