@@ -15,9 +15,6 @@ const LIMIT: Duration = Duration::from_secs(180);
 const COUNTS: &str = "echo precious > /data/file; \
     (n=0; while echo $n > /data/n && sync; do n=$((n+1)); sleep 0.2; done; touch /tmp/failed) &";
 
-/// MiB that a filled pool has left for others.
-const LEFT: u64 = 512;
-
 /// Where scenes play.
 pub struct Stage<'a> {
     pub cluster: &'a Cluster,
@@ -122,14 +119,13 @@ impl Stage<'_> {
             let most = told["items"].as_array()?.iter().find(of_class)?["maximumVolumeSize"].clone();
             mib(most.as_str()?)
         };
-        let room_now = until("the room to be told", LIMIT, room)?;
-        ensure!(room_now > LEFT, "there is no room from the beginning: {room_now} MiB");
-        let filler = format!("resources: {{requests: {{storage: {}Mi}}}}", room_now - LEFT);
-        cluster.claim("filler", &filler)?;
+        let before = until("the room to be told", LIMIT, room)?;
+        // Half of it, so that others have theirs, and need not be as they are.
+        cluster.claim("filler", &format!("resources: {{requests: {{storage: {}Mi}}}}", before / 2))?;
         cluster.bound("filler")?;
-        until("less room to be told", LIMIT, || room().filter(|mib| *mib <= LEFT))?;
-        let wanted =
-            format!("storageClassName: late\n  resources: {{requests: {{storage: {}Mi}}}}", 2 * LEFT);
+        let left = until("less room to be told", LIMIT, || room().filter(|left| *left < before / 4 * 3))?;
+        let wanted = left + before / 4;
+        let wanted = format!("storageClassName: late\n  resources: {{requests: {{storage: {wanted}Mi}}}}");
         cluster.claim("late", &wanted)?;
         self.pod("patient", 1, "late", "", FILES)?;
         println!("{}", cluster.event("patient", "did not have enough free storage")?);

@@ -51,21 +51,25 @@ fn clocks_an_hour_apart_on_nodes_controllers_and_the_storage_keep_nobody_from_a_
     for (guest, clock) in [(storage, "1 hour"), (ahead, "1 hour"), (behind, "1 hour ago")] {
         set(guest, clock);
     }
-    let used = (|| {
-        for (name, class) in [("files", "leister"), ("unit", "leister-ext4")] {
-            site.claim(name, &format!("storageClassName: {class}"))?;
-            site.pod(name, "node1", name, "echo precious >/data/file; sync")?;
-            site.ready(name)?;
-            site.delete(&[&format!("pod/{name}")])?;
-            site.pod(name, "node2", name, "")?;
-            site.ready(name)?;
-            ensure!(site.exec(name, "cat /data/file")? == "precious");
-            site.delete(&[&format!("pod/{name}"), &format!("pvc/{name}")])?;
-        }
-        Ok(())
-    })();
+    let used = std::thread::scope(|scope| {
+        let files = scope.spawn(|| goes_to_the_other_node(site, "files", "leister"));
+        let unit = scope.spawn(|| goes_to_the_other_node(site, "unit", "leister-ext4"));
+        [files, unit].map(|it| it.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
     for (guest, clock) in [(storage, "1 hour ago"), (ahead, "1 hour ago"), (behind, "1 hour")] {
         set(guest, clock);
     }
-    used
+    used.into_iter().collect()
+}
+
+fn goes_to_the_other_node(site: &Site, name: &str, class: &str) -> Result<()> {
+    site.claim(name, &format!("storageClassName: {class}"))?;
+    let [first, second] = ["first", "second"].map(|end| format!("{name}-{end}"));
+    site.pod(&first, "node1", name, "echo precious >/data/file; sync")?;
+    site.ready(&first)?;
+    site.delete(&[&format!("pod/{first}")])?;
+    site.pod(&second, "node2", name, "")?;
+    site.ready(&second)?;
+    ensure!(site.exec(&second, "cat /data/file")? == "precious");
+    site.delete(&[&format!("pod/{second}"), &format!("pvc/{name}")])
 }
