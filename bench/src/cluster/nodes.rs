@@ -3,20 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use async_trait::async_trait;
 use driver::{Driver, DriverError};
 use futures::future::try_join_all;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::Api;
-use kube::api::{ObjectMeta, PostParams};
-use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use kube_suite::RECORDED_ACCOUNT;
 use model::{InstanceId, NodeIdentity, NodeName};
 use orchestrator::{BackendFile, Families, Orchestrator, Settings};
 use serde::Serialize;
-use serde_json::json;
 use store::{Definition, KubernetesConfig, KubernetesStore, Store as _};
 use tokio::time::Instant;
 
@@ -30,21 +24,17 @@ pub(super) struct Nodes {
     pub(super) new: f64,
     /// Until all knew that they were known.
     pub(super) again: f64,
-    /// The same records made by somebody who asks nobody.
-    pub(super) floor: f64,
 }
 
 /// One that follows; it stands for all nodes.
 const NAME: &str = "bench";
-const BARE: &str = "bare";
-/// Requests; more connections cost more than they bring.
-const AT_ONCE: usize = 64;
 const LASTS: Duration = Duration::from_secs(8);
-const KINDS: [(&str, &str, &str); 4] = [
+const KINDS: [(&str, &str, &str); 5] = [
     ("volume", "Volume", "volumes"),
     ("snapshot", "Snapshot", "snapshots"),
     ("class", "Class", "classes"),
     ("node", "Node", "nodes"),
+    ("backend", "BackendRecord", "backendrecords"),
 ];
 
 /// Who follows opens none.
@@ -57,20 +47,16 @@ impl Families for NoBackends {
     }
 }
 
-/// Of who makes no backend through the API.
-pub(super) fn config(site: &Site, namespace: &str) -> KubernetesConfig {
+pub(super) async fn measure(site: &Site, count: usize) -> Result<Nodes> {
     let definition =
         |(kind, name, plural)| Definition { kind, name, plural, about: "", columns: &[], is_private: false };
-    KubernetesConfig {
+    let config = KubernetesConfig {
         kubeconfig: Some(site.kubeconfig.clone()),
-        namespace: Some(namespace.to_owned()),
+        namespace: Some(RECORDED_ACCOUNT.0.to_owned()),
         lasts: LASTS,
         kinds: KINDS.map(definition).to_vec(),
-    }
-}
-
-pub(super) async fn measure(site: &Site, count: usize) -> Result<Nodes> {
-    let store = KubernetesStore::open(&config(site, RECORDED_ACCOUNT.0)).await?;
+    };
+    let store = KubernetesStore::open(&config).await?;
     let instance = InstanceId::new(store.keep("instance", NAME).await?)?;
     let post = store.post().expect("it is shared");
     post.claim(&format!("node/{NAME}"), NAME).await?;
@@ -91,31 +77,5 @@ pub(super) async fn measure(site: &Site, count: usize) -> Result<Nodes> {
     }
     let again = register().await?;
     follower.stop().await;
-    let floor = bare(site, &names).await?;
-    Ok(Nodes { at_once: count, new, again, floor })
-}
-
-/// Makes their records elsewhere.
-async fn bare(site: &Site, names: &[NodeName]) -> Result<f64> {
-    let client = site.client().await?;
-    let namespace: Namespace = serde_json::from_value(json!({ "metadata": { "name": BARE } }))?;
-    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await?;
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk("leister.io", "v1", "Node"));
-    let there = Api::<DynamicObject>::namespaced_with(client.clone(), RECORDED_ACCOUNT.0, &resource);
-    let first = names.first().context("no nodes")?;
-    let model = there.get(first.as_str()).await?;
-    let api = Api::<DynamicObject>::namespaced_with(client, BARE, &resource);
-    let parameters = PostParams::default();
-    let started = Instant::now();
-    stream::iter(names)
-        .map(|name| {
-            let metadata = ObjectMeta { name: Some(name.to_string()), ..ObjectMeta::default() };
-            let copy = DynamicObject { metadata, ..model.clone() };
-            let (api, parameters) = (&api, &parameters);
-            async move { api.create(parameters, &copy).await }
-        })
-        .buffer_unordered(AT_ONCE)
-        .try_collect::<Vec<_>>()
-        .await?;
-    Ok(started.elapsed().as_secs_f64() * 1000.0)
+    Ok(Nodes { at_once: count, new, again })
 }
