@@ -8,7 +8,8 @@ use store::{Store as _, StoreError};
 
 use crate::site::{Place, Site, acquired};
 
-const LASTS: u64 = 4;
+/// Seconds. A renewal has to come within them, also on a machine that is busy.
+const LASTS: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_of_a_replica_whose_clock_is_an_hour_off_is_neither_stolen_nor_kept_after_its_death()
@@ -20,7 +21,7 @@ async fn a_lease_of_a_replica_whose_clock_is_an_hour_off_is_neither_stolen_nor_k
         renewed(&place, clock)?;
         // It is renewed for longer than it lasts.
         let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(3 * LASTS) {
+        while started.elapsed() < Duration::from_secs(LASTS + LASTS / 2) {
             let refused = store.acquire("b").await;
             ensure!(
                 matches!(&refused, Err(StoreError::Held { holder }) if holder == "a"),
