@@ -1,5 +1,6 @@
 //! The right to write: a Lease of the cluster, of which the transitions are the fencing number.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -39,6 +40,8 @@ pub(super) struct Ballot {
     /// As another's was seen last, and since when it has looked so. Clocks differ, so only our own eyes tell whether
     /// somebody has died.
     seen: Mutex<Option<(u64, Instant)>>,
+    /// The highest number that it has had.
+    highest: AtomicU64,
     held: Mutex<Option<Held>>,
 }
 
@@ -56,7 +59,7 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 impl Ballot {
     pub(super) fn new(name: String, lasts: Duration) -> Ballot {
-        Ballot { name, lasts, seen: Mutex::default(), held: Mutex::default() }
+        Ballot { name, lasts, seen: Mutex::default(), highest: AtomicU64::new(0), held: Mutex::default() }
     }
 
     /// # Errors
@@ -70,9 +73,13 @@ impl Ballot {
         {
             return Err(StoreError::Held { holder: other });
         }
-        // One that somebody has deleted does not begin anew below what was handed out before.
+        // One that somebody has deleted does not begin anew below what was handed out before, nor below what we have
+        // seen where our clock is behind.
         let seconds = u64::try_from(Timestamp::now().as_second() - BEGINNING).unwrap_or_default();
-        let last = before.as_ref().map_or(seconds, |found| found.spec.lease_transitions.unwrap_or(0));
+        let last = before.as_ref().map_or_else(
+            || seconds.max(self.highest.load(Ordering::Relaxed)),
+            |found| found.spec.lease_transitions.unwrap_or(0),
+        );
         let fence = Fence(last + 1);
         let now = now();
         let mut body = json!({
@@ -99,6 +106,7 @@ impl Ballot {
             }
             Err(failed) => return Err(failed.into_error(OPERATION)),
         }
+        self.highest.fetch_max(fence.0, Ordering::Relaxed);
         *lock(&self.held) = Some(Held { fence, until: self.until(asked) });
         Ok(Lease { holder: holder.to_owned(), fence, expires_in: Some(self.lasts) })
     }
@@ -176,7 +184,11 @@ impl Ballot {
     }
 
     async fn find(&self, client: &Client) -> Result<Option<Found>, StoreError> {
-        client.get("read the lease", &self.resource()).await
+        let found: Option<Found> = client.get("read the lease", &self.resource()).await?;
+        if let Some(number) = found.as_ref().and_then(|found| found.spec.lease_transitions) {
+            self.highest.fetch_max(number, Ordering::Relaxed);
+        }
+        Ok(found)
     }
 
     /// Who else has it, unless that one has not renewed it for as long as it lasts.

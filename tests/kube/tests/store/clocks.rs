@@ -18,7 +18,7 @@ async fn a_lease_of_a_replica_whose_clock_is_an_hour_off_is_neither_stolen_nor_k
     for clock in ["1 hour ago", "1 hour"] {
         let place = tokio::task::block_in_place(|| Site::shared()?.place())?;
         let store = place.brief_store(LASTS).await?;
-        renewed(&place, clock)?;
+        renewed(&place, FENCE, clock)?;
         // It is renewed for longer than it lasts.
         let started = Instant::now();
         while started.elapsed() < Duration::from_secs(LASTS + LASTS / 2) {
@@ -27,7 +27,7 @@ async fn a_lease_of_a_replica_whose_clock_is_an_hour_off_is_neither_stolen_nor_k
                 matches!(&refused, Err(StoreError::Held { holder }) if holder == "a"),
                 "{clock}: {refused:?}"
             );
-            tokio::task::block_in_place(|| renewed(&place, clock))?;
+            tokio::task::block_in_place(|| renewed(&place, FENCE, clock))?;
         }
         let died = Instant::now();
         let lease = acquired(&store, "b").await?;
@@ -38,15 +38,30 @@ async fn a_lease_of_a_replica_whose_clock_is_an_hour_off_is_neither_stolen_nor_k
     Ok(())
 }
 
+/// The number of one that somebody has deleted comes of the clock; that of the one before was ahead of ours.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_that_somebody_deletes_goes_on_above_what_was_seen() -> Result<()> {
+    needs_the_machine!();
+    const AHEAD: u64 = 2_000_000_000;
+    let place = tokio::task::block_in_place(|| Site::shared()?.place())?;
+    let store = place.brief_store(LASTS).await?;
+    renewed(&place, AHEAD, "now")?;
+    ensure!(matches!(store.acquire("b").await, Err(StoreError::Held { .. })));
+    place.site.kubectl(&["delete", "lease", "leister-writer", "--namespace", &place.namespace])?.ok()?;
+    let lease = store.acquire("b").await?;
+    ensure!(lease.fence.0 > AHEAD, "{:?}", lease.fence);
+    Ok(())
+}
+
 const FENCE: u64 = 7;
 
 /// As one whose clock is so far off writes it.
-fn renewed(place: &Place, clock: &str) -> Result<()> {
+fn renewed(place: &Place, fence: u64, clock: &str) -> Result<()> {
     let now = place.site.shell(&format!("date --utc --date '{clock}' +%Y-%m-%dT%H:%M:%S.%6NZ"))?.ok()?;
     place.site.apply(&format!(
         "apiVersion: coordination.k8s.io/v1\nkind: Lease\n\
          metadata: {{name: leister-writer, namespace: {}}}\n\
-         spec: {{holderIdentity: a, leaseDurationSeconds: {LASTS}, leaseTransitions: {FENCE}, renewTime: \"{now}\"}}\n",
+         spec: {{holderIdentity: a, leaseDurationSeconds: {LASTS}, leaseTransitions: {fence}, renewTime: \"{now}\"}}\n",
         place.namespace
     ))
 }
