@@ -1,6 +1,7 @@
 //! A store in a Kubernetes cluster: records as custom resources of one namespace, which several processes share.
 
 mod client;
+mod connect;
 mod definitions;
 mod feeder;
 mod intent;

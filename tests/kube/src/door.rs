@@ -94,6 +94,8 @@ impl Drop for Door {
 }
 
 fn carry(mut from: TcpStream, mut to: TcpStream, deaf: Option<Arc<State>>) {
+    // What comes in pieces goes on in pieces, and at once.
+    let _ = to.set_nodelay(true);
     std::thread::spawn(move || {
         let mut buffer = [0; 16 << 10];
         while let Ok(read @ 1..) = from.read(&mut buffer) {

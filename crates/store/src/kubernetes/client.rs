@@ -14,6 +14,7 @@ use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+use super::connect::connect;
 use crate::StoreError;
 
 /// One namespace of one cluster, as we reach it.
@@ -60,7 +61,6 @@ const MANAGER: &str = "leister";
 pub(super) const PATIENCE: Duration = Duration::from_secs(3);
 const ATTEMPTS: usize = 3;
 pub(super) const PAUSE: Duration = Duration::from_millis(200);
-const CONNECT: Duration = Duration::from_secs(3);
 /// Leases are of another group.
 pub(super) const LEASES: &str = "leases";
 /// These are of none.
@@ -70,10 +70,15 @@ impl Client {
     /// # Errors
     /// A kubeconfig that cannot be used, or none and this is no pod; nothing is sent yet.
     pub(super) async fn open(file: Option<&Path>, namespace: Option<&str>) -> Result<Client, StoreError> {
-        let mut config = config(file).await?;
-        config.connect_timeout = Some(CONNECT);
+        let config = config(file).await?;
+        if config.proxy_url.is_some() {
+            return Err(unusable(
+                "`proxy-url` of the kubeconfig is not supported",
+                "use one by which the apiserver is reached directly",
+            ));
+        }
         let namespace = namespace.map_or_else(|| config.default_namespace.clone(), str::to_owned);
-        let kube = kube::Client::try_from(config)
+        let kube = connect(config)
             .map_err(|e| unusable(e.to_string(), "look at the kubeconfig and its certificates"))?;
         Ok(Client { kube, namespace, requests: AtomicU64::new(0) })
     }

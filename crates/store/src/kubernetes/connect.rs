@@ -1,0 +1,53 @@
+//! The connection to an apiserver.
+
+use std::time::Duration;
+
+use hyper_rustls::{FixedServerNameResolver, HttpsConnectorBuilder};
+use hyper_util::client::legacy::Client;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use kube::Config;
+use kube::client::retry::RetryPolicy;
+use kube::client::{Body, ClientBuilder, ConfigExt as _, RustlsTlsError};
+use tower::retry::RetryLayer;
+use tower::{BoxError, ServiceBuilder};
+
+const CONNECT: Duration = Duration::from_secs(3);
+/// How often a connection is asked whether it is still there, and how long it has for its answer.
+const ALIVE: Duration = Duration::from_secs(3);
+const DEAD: Duration = Duration::from_secs(5);
+
+/// A client of this cluster.
+///
+/// # Behavior
+/// All calls and watches share one connection where the apiserver speaks HTTP/2: a thousand changes at once would
+/// otherwise be a thousand connections. One that is dead without saying so is noticed within 8 s, and made anew.
+pub(super) fn connect(config: Config) -> kube::Result<kube::Client> {
+    let mut http = HttpConnector::new();
+    http.enforce_http(false);
+    http.set_connect_timeout(Some(CONNECT));
+    http.set_nodelay(true);
+    let tls = config.rustls_client_config()?;
+    let builder = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http();
+    let builder = match &config.tls_server_name {
+        Some(name) => builder.with_server_name_resolver(FixedServerNameResolver::new(
+            name.clone()
+                .try_into()
+                .map_err(|e| kube::Error::RustlsTls(RustlsTlsError::InvalidServerName(e)))?,
+        )),
+        None => builder,
+    };
+    let http = Client::builder(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .http2_keep_alive_interval(ALIVE)
+        .http2_keep_alive_timeout(DEAD)
+        .build::<_, Body>(builder.enable_all_versions().wrap_connector(http));
+    let service = ServiceBuilder::new()
+        .layer(config.base_uri_layer())
+        .layer(RetryLayer::new(RetryPolicy::server_retry()))
+        .option_layer(config.auth_layer()?)
+        .layer(config.extra_headers_layer()?)
+        .map_err(BoxError::from)
+        .service(http);
+    Ok(ClientBuilder::new(service, config.default_namespace).build())
+}
