@@ -12,6 +12,12 @@ use crate::guest::Guest;
 use crate::process::Process;
 use crate::wait;
 
+const PROCESSES: &str = "ps -o pid,ppid,stat,wchan:30,time,args --ppid 2 -p 2 --deselect
+    for process in /proc/[0-9]*; do
+        [ -s $process/cmdline ] && [ -s $process/stack ] && echo $process && cat $process/stack
+    done";
+const LOOK: Duration = Duration::from_secs(10);
+
 /// What a command left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a command that failed says so here only"]
@@ -58,16 +64,17 @@ pub struct Job {
 
 impl Job {
     pub(crate) fn start(guest: &Guest, script: &str) -> Result<Self> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let machine = guest.running()?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-        let id = format!("job-{now:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed));
-        let job = Self { id, share: guest.share(), control: guest.control(), machine };
-        let path = job.file("sh");
+        let job =
+            Self { id: fresh(), share: guest.share(), control: guest.control(), machine: guest.running()? };
+        job.begin(script)?;
+        Ok(job)
+    }
+
+    fn begin(&self, script: &str) -> Result<()> {
+        let path = self.file("sh");
         fs::write(&path, format!("{script}\n"))
             .with_context(|| format!("cannot write {}", path.display()))?;
-        job.tell("run")?;
-        Ok(job)
+        self.tell("run")
     }
 
     /// Waits for its end, and kills it at the limit.
@@ -88,9 +95,7 @@ impl Job {
     }
 
     fn finish(&self, limit: Duration) -> Output {
-        let ended =
-            wait::until(limit, || self.code().or_else(|| (!self.machine.alive()).then_some(Output::NOT_RUN)));
-        match ended {
+        match self.ended(limit) {
             // It may have ended between the two looks.
             Some(Output::NOT_RUN) if self.code().is_none() => {
                 let mut output = self.so_far(Output::NOT_RUN);
@@ -101,10 +106,29 @@ impl Job {
             None => {
                 let mut output = self.so_far(Output::TIMED_OUT);
                 output.stderr += &format!("killed: it took more than {} s\n", limit.as_secs_f32());
+                output.stderr += &self.processes();
                 // A guest that is stopped or dead runs nothing either.
                 let _ = self.tell("kill");
                 output
             }
+        }
+    }
+
+    fn ended(&self, limit: Duration) -> Option<i32> {
+        wait::until(limit, || self.code().or_else(|| (!self.machine.alive()).then_some(Output::NOT_RUN)))
+    }
+
+    /// What runs in the guest, and where in the kernel it waits: why something hangs is not to be seen later.
+    fn processes(&self) -> String {
+        let look = Self {
+            id: fresh(),
+            share: self.share.clone(),
+            control: self.control.clone(),
+            machine: self.machine,
+        };
+        match look.begin(PROCESSES).ok().and_then(|()| look.ended(LOOK)) {
+            Some(code) => look.so_far(code).stdout,
+            None => "the guest does not say what runs in it\n".to_owned(),
         }
     }
 
@@ -138,4 +162,10 @@ impl Job {
             .and_then(|mut line| writeln!(line, "{verb} {}", self.id).context("cannot write to the guest"));
         line.with_context(|| format!("cannot tell the guest to {verb} a command"))
     }
+}
+
+fn fresh() -> String {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
+    format!("job-{now:x}-{}", COUNT.fetch_add(1, Ordering::Relaxed))
 }

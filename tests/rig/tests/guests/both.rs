@@ -85,6 +85,7 @@ fn a_command_that_takes_too_long_is_killed_with_what_it_started(rig: &Rig) {
     let begun = Instant::now();
     let output = node.exec_within(Duration::from_secs(2), "echo begun; sleep 4321 & sleep 4321");
     assert!(output.code == Output::TIMED_OUT && begun.elapsed() < LIMIT, "{output:?}");
+    assert!(output.stderr.contains("sleep 4321"), "what it was at: {output:?}");
     assert!(output.stderr.contains("more than 2 s"), "{output:?}");
     node.wait_for("! pgrep -f 'sleep 4321'", LIMIT).ok("all that it started has ended");
 }
