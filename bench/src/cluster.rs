@@ -4,6 +4,7 @@
 mod claims;
 mod nodes;
 mod pods;
+mod records;
 mod site;
 mod took;
 
@@ -18,6 +19,7 @@ use crate::spread::{Spread, ms};
 use claims::Claims;
 use nodes::Nodes;
 use pods::Pods;
+use records::Records;
 use site::Site;
 
 #[derive(Debug, Clone, clap::Args)]
@@ -37,6 +39,9 @@ pub(crate) struct Plan {
     /// Nodes that make themselves known at once.
     #[arg(long, default_value_t = 1000)]
     nodes: usize,
+    /// Volumes whose records are read by who begins to lead.
+    #[arg(long, default_value_t = 10_000)]
+    volumes: usize,
     /// Write the figures there too.
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -71,6 +76,7 @@ struct Measured {
     claims: Vec<Claims>,
     pods: Vec<Pods>,
     nodes: Option<Nodes>,
+    records: Option<Records>,
     requests: Vec<Requests>,
 }
 
@@ -107,6 +113,10 @@ pub(crate) fn measure(plan: &Plan) -> Result<()> {
     if plan.nodes > 0 {
         let nodes = runtime.block_on(nodes::measure(&site, plan.nodes));
         measured.nodes = Some(nodes.with_context(|| site.cluster.evidence())?);
+    }
+    if plan.volumes > 0 {
+        let records = runtime.block_on(records::measure(&site, plan.volumes));
+        measured.records = Some(records.with_context(|| site.cluster.evidence())?);
     }
     measured.show();
     if let Some(file) = &plan.json {
@@ -180,6 +190,12 @@ impl Measured {
             let mut table = self::table(&["nodes at once", "all known after", "the same again"]);
             table.add_row([nodes.at_once.to_string(), shown(nodes.new), shown(nodes.again)]);
             println!("\nNodes\n{table}");
+        }
+        if let Some(records) = &self.records {
+            let mut table = self::table(&["volumes", "listed in", "leads after", "of it without the list"]);
+            let figures = [records.listed, records.started, records.after].map(shown);
+            table.add_row([vec![records.volumes.to_string()], figures.to_vec()].concat());
+            println!("\nRecords in the cluster, read at the start\n{table}");
         }
         let mut table = self::table(&["whose", "verb", "resource", "for each claim"]);
         for one in &self.requests {

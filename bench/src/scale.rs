@@ -17,7 +17,8 @@ use store::SqliteStore;
 
 use crate::spread::{Spread, median, ms};
 
-struct Family(Arc<MemoryArray>);
+/// Backends that are all one array in memory.
+pub(crate) struct Family(pub(crate) Arc<MemoryArray>);
 
 /// One orchestrator with its store and array, and what was measured with it.
 struct House {
@@ -100,7 +101,12 @@ async fn open(path: &Path, array: &Arc<MemoryArray>) -> Result<Orchestrator> {
     Ok(orchestrator)
 }
 
-async fn create_many(o: &Orchestrator, prefix: &str, count: usize, parallel: usize) -> Result<Spread> {
+pub(crate) async fn create_many(
+    o: &Orchestrator,
+    prefix: &str,
+    count: usize,
+    parallel: usize,
+) -> Result<Spread> {
     in_parallel(o, prefix, count, parallel, |volume| {
         let request = CreateRequest { size: Some(Bytes::gib(1)), ..CreateRequest::named(volume) };
         Request::Create(Box::new(request))

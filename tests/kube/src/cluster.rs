@@ -301,7 +301,8 @@ impl Cluster {
     /// It does not start.
     pub fn serve_leister_as(&self, name: &str, words: &[&str]) -> Result<()> {
         let words = words.iter().map(|word| (*word).to_owned()).collect();
-        self.serve_program(name, leister::program()?, words)
+        let daemon = Daemon::new(name, leister::program()?, words, self.log_file(name));
+        self.add(daemon.at_first(leister::older()))
     }
 
     /// A way to the apiserver from outside, and the kubeconfig of an administrator who uses it.

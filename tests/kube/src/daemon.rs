@@ -15,6 +15,8 @@ const END_LIMIT: Duration = Duration::from_secs(60);
 
 pub(crate) struct Daemon {
     pub(crate) name: String,
+    /// Runs the first time, in place of the program.
+    first: Option<PathBuf>,
     program: PathBuf,
     words: Vec<String>,
     log: PathBuf,
@@ -23,12 +25,19 @@ pub(crate) struct Daemon {
 
 impl Daemon {
     pub(crate) fn new(name: &str, program: PathBuf, words: Vec<String>, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), program, words, log, child: None }
+        Self { name: name.to_owned(), first: None, program, words, log, child: None }
+    }
+
+    /// This program runs until the daemon is ended; the other takes its place when it is started again.
+    pub(crate) fn at_first(mut self, first: Option<PathBuf>) -> Self {
+        self.first = first;
+        self
     }
 
     pub(crate) fn start(&mut self, space: &Space) -> Result<()> {
         let log = OpenOptions::new().create(true).append(true).open(&self.log)?;
-        let mut command = space.command(&self.program);
+        let first = self.first.take();
+        let mut command = space.command(first.as_ref().unwrap_or(&self.program));
         command.args(&self.words).stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         self.child = Some(space.spawn(&mut command)?);
         Ok(())

@@ -30,7 +30,13 @@ pub(crate) fn daemon(folder: &Path, log: &Path, more: &[&str]) -> Result<Daemon>
     .map(str::to_owned)
     .into();
     words.extend(more.iter().map(|word| (*word).to_owned()));
-    Ok(Daemon::new("leister", program()?, words, log.into()))
+    Ok(Daemon::new("leister", program()?, words, log.into()).at_first(older()))
+}
+
+/// What `LEISTER_OLDER_BIN` names, if anything does: an upgrade can be tried with any two builds. It runs first, and
+/// what is tested takes its place when it is started again.
+pub(crate) fn older() -> Option<PathBuf> {
+    std::env::var_os("LEISTER_OLDER_BIN").map(PathBuf::from)
 }
 
 /// What `LEISTER_BIN` names, or what this workspace builds, built now if it is missing.

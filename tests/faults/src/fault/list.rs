@@ -282,7 +282,8 @@ const ALUA_OPTIMIZED: &str = "for state in /sys/kernel/config/target/core/fileio
 
 /// A kernel under load may miss the word of its storage, and looks only when it is told to.
 const ALUA_SEEN: &str = "seen() { grep -q non-optimized /sys/block/sd*/device/access_state; }
-    seen || { /run/bb/sleep 5; seen; } || { for unit in /sys/block/sd*/device/rescan; do echo 1 >$unit; done; false; }";
+    seen || { /run/bb/sleep 5; seen; } || { for unit in /sys/block/sd*/device/rescan; do echo 1 >$unit; done
+    /run/bb/grep . /sys/block/sd*/device/access_state >&2; false; }";
 
 /// Of the first of two ports.
 const ANA_INACCESSIBLE: &str =
