@@ -401,19 +401,6 @@ impl Cluster {
         self.path("images.tar")
     }
 
-    /// The definitions of resources that snapshots need.
-    pub fn definitions(&self) -> PathBuf {
-        self.programs.definitions()
-    }
-
-    /// Those that snapshots of several volumes need besides.
-    ///
-    /// # Errors
-    /// They cannot be had.
-    pub fn group_definitions(&self) -> Result<PathBuf> {
-        self.programs.group_definitions()
-    }
-
     /// The ends of the logs.
     pub fn evidence(&self) -> String {
         let daemons = self.daemons.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,6 +10,7 @@ use crate::cluster::Cluster;
 use crate::machine::{INSTANCE, Machine};
 use crate::recorded::RECORDED_ACCOUNT;
 use crate::sidecars::{CAPACITY, SIDECARS_ACCOUNT};
+use crate::snapshots::GROUPS;
 
 /// A cluster whose nodes are two guests, over a third one that is the storage, with two controllers of Leister.
 pub struct Fleet<'a> {
@@ -78,10 +79,8 @@ impl<'a> Fleet<'a> {
     pub fn start(rig: &'a Rig) -> Result<Self> {
         let cluster = Cluster::start_on(rig, &NODES)?;
         let filer = Filer::up(rig, "storage", FilerSpec::default())?;
-        cluster.kubectl(&["apply", "-f", &cluster.definitions().display().to_string()])?.ok()?;
         MANIFESTS.iter().try_for_each(|manifest| cluster.apply(manifest))?;
-        cluster.wait("crd/volumesnapshotclasses.snapshot.storage.k8s.io", "condition=Established")?;
-        cluster.apply(include_str!("../../../deploy/kubernetes/snapshots.yaml"))?;
+        cluster.prepare_snapshots()?;
         let [_, follower] = CONTROLLERS;
         for controller in CONTROLLERS {
             serve_controller(&cluster, &filer, controller)?;
@@ -100,13 +99,14 @@ impl<'a> Fleet<'a> {
             "--retry-interval-start=250ms",
             "--retry-interval-max=4s",
         ];
-        for sidecar in ["csi-attacher", "csi-resizer", "csi-snapshotter"] {
+        for sidecar in ["csi-attacher", "csi-resizer"] {
             cluster.serve_sidecar(sidecar, SIDECARS_ACCOUNT, &words)?;
         }
+        cluster.serve_sidecar("csi-snapshotter", SIDECARS_ACCOUNT, &[&words[..], &[GROUPS]].concat())?;
         cluster.look_for_room()?;
         let provisioner = [&words[..], &CAPACITY].concat();
         cluster.serve_sidecar("csi-provisioner", SIDECARS_ACCOUNT, &provisioner)?;
-        cluster.serve_controller("snapshot-controller", &[])?;
+        cluster.serve_controller("snapshot-controller", &[GROUPS])?;
         Ok(Self { cluster, filer, machines, rig })
     }
 

@@ -25,6 +25,7 @@ mod recorded;
 mod scenes;
 mod shared;
 mod sidecars;
+mod snapshots;
 mod space;
 mod users;
 
@@ -44,6 +45,7 @@ pub use recorded::{RECORDED, RECORDED_ACCOUNT};
 pub use scenes::Stage;
 pub use shared::{Peace, Shared};
 pub use sidecars::{CAPACITY, SIDECARS_ACCOUNT};
+pub use snapshots::GROUPS;
 
 /// Why a cluster cannot run on this machine, if it cannot.
 pub fn lacking() -> Option<String> {

@@ -35,10 +35,7 @@ impl Site {
     pub(crate) fn start() -> Result<Self> {
         let helm = Helm::get()?;
         let cluster = Cluster::start()?;
-        cluster.kubectl(&["apply", "-f", &cluster.definitions().display().to_string()])?.ok()?;
-        for definition in ["volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses"] {
-            cluster.wait(&format!("crd/{definition}.snapshot.storage.k8s.io"), "condition=Established")?;
-        }
+        cluster.define_snapshots()?;
         cluster.load_images(&SIDECARS.map(|name| format!("{REGISTRY}/{name}:test")))?;
         Ok(Self { helm, cluster })
     }

@@ -5,14 +5,11 @@ use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use kube_suite::{CAPACITY, Cluster, FILES, NODE, PLACE, Peace, Shared, Stage, claim, pod};
+use kube_suite::{CAPACITY, Cluster, FILES, GROUPS, NODE, PLACE, Peace, Shared, Stage, claim, pod};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Whose rights the sidecars have, by `deploy/kubernetes`.
 const ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
-
-/// Snapshots of several volumes at one instant are not for every cluster yet.
-const GROUPS: &str = "--feature-gates=CSIVolumeGroupSnapshot=true";
 
 pub(crate) struct Site {
     cluster: Cluster,
@@ -38,22 +35,9 @@ impl Site {
         let started = Instant::now();
         let cluster = Cluster::start()?;
         let took = started.elapsed();
-        for folder in [cluster.definitions(), cluster.group_definitions()?] {
-            cluster.kubectl(&["apply", "-f", &folder.display().to_string()])?.ok()?;
-        }
         cluster.apply(include_str!("../../../../deploy/kubernetes/leister.yaml"))?;
         cluster.apply(include_str!("../../../../deploy/kubernetes/classes.yaml"))?;
-        for definition in ["volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses"] {
-            cluster.wait(&format!("crd/{definition}.snapshot.storage.k8s.io"), "condition=Established")?;
-        }
-        for definition in
-            ["volumegroupsnapshots", "volumegroupsnapshotcontents", "volumegroupsnapshotclasses"]
-        {
-            let definition = format!("crd/{definition}.groupsnapshot.storage.k8s.io");
-            cluster.wait(&definition, "condition=Established")?;
-        }
-        cluster.apply(include_str!("../../../../deploy/kubernetes/snapshots.yaml"))?;
-        cluster.apply(include_str!("../../../../deploy/kubernetes/groups.yaml"))?;
+        cluster.prepare_snapshots()?;
         cluster.serve_leister(&[&format!("--topology={PLACE}")])?;
         let socket = cluster.path("kubelet/plugins/csi.leister.io/csi.sock");
         let address = format!("--csi-address={}", socket.display());
