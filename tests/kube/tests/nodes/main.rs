@@ -6,6 +6,7 @@
 mod case_study;
 mod controllers;
 mod copies;
+mod groups;
 mod lost;
 mod pods;
 mod sanity;
