@@ -3,7 +3,7 @@
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
@@ -22,6 +22,9 @@ struct State {
     is_shut: AtomicBool,
     is_deaf: AtomicBool,
     is_over: AtomicBool,
+    /// How many of the connections carry nothing any more.
+    dead: AtomicUsize,
+    made: AtomicUsize,
     connections: Mutex<Vec<TcpStream>>,
 }
 
@@ -47,8 +50,9 @@ impl Door {
                 let mut connections = theirs.connections.lock().unwrap_or_else(PoisonError::into_inner);
                 connections.extend([client.try_clone()?, server.try_clone()?]);
                 drop(connections);
-                carry(client.try_clone()?, server.try_clone()?, None);
-                carry(server, client, Some(theirs.clone()));
+                let number = theirs.made.fetch_add(1, Ordering::SeqCst);
+                carry(client.try_clone()?, server.try_clone()?, theirs.clone(), number, false);
+                carry(server, client, theirs.clone(), number, true);
             }
             Ok(())
         });
@@ -57,6 +61,17 @@ impl Door {
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// How many connections have come through.
+    pub fn connections(&self) -> usize {
+        self.state.made.load(Ordering::SeqCst)
+    }
+
+    /// What is connected now carries nothing any more and does not end, as when an apiserver loses its power; others
+    /// go through.
+    pub fn lose(&self) {
+        self.state.dead.store(self.connections(), Ordering::SeqCst);
     }
 
     /// Cuts what is connected, and lets nobody in until it is opened.
@@ -93,13 +108,14 @@ impl Drop for Door {
     }
 }
 
-fn carry(mut from: TcpStream, mut to: TcpStream, deaf: Option<Arc<State>>) {
+fn carry(mut from: TcpStream, mut to: TcpStream, state: Arc<State>, number: usize, is_answer: bool) {
     // What comes in pieces goes on in pieces, and at once.
     let _ = to.set_nodelay(true);
     std::thread::spawn(move || {
         let mut buffer = [0; 16 << 10];
         while let Ok(read @ 1..) = from.read(&mut buffer) {
-            if deaf.as_ref().is_some_and(|state| state.is_deaf.load(Ordering::SeqCst)) {
+            let is_unheard = is_answer && state.is_deaf.load(Ordering::SeqCst);
+            if is_unheard || number < state.dead.load(Ordering::SeqCst) {
                 continue;
             }
             if to.write_all(&buffer[..read]).is_err() {

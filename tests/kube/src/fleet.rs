@@ -9,7 +9,7 @@ use rig::{Rig, Size};
 use crate::cluster::Cluster;
 use crate::machine::{INSTANCE, Machine};
 use crate::recorded::RECORDED_ACCOUNT;
-use crate::sidecars::{CAPACITY, SIDECARS_ACCOUNT};
+use crate::sidecars::{CAPACITY, PACE, SIDECARS_ACCOUNT};
 use crate::snapshots::GROUPS;
 
 /// A cluster whose nodes are two guests, over a third one that is the storage, with two controllers of Leister.
@@ -93,12 +93,8 @@ impl<'a> Fleet<'a> {
             joining.map(|joined| joined.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
         });
         let machines = [first?, second?];
-        let words = [
-            &format!("--csi-address={}", socket(&cluster, follower)),
-            "--timeout=60s",
-            "--retry-interval-start=250ms",
-            "--retry-interval-max=4s",
-        ];
+        let address = format!("--csi-address={}", socket(&cluster, follower));
+        let words = [&[address.as_str()], &PACE[..]].concat();
         for sidecar in ["csi-attacher", "csi-resizer"] {
             cluster.serve_sidecar(sidecar, SIDECARS_ACCOUNT, &words)?;
         }

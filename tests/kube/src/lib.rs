@@ -44,7 +44,7 @@ pub use programs::Programs;
 pub use recorded::{RECORDED, RECORDED_ACCOUNT};
 pub use scenes::Stage;
 pub use shared::{Peace, Shared};
-pub use sidecars::{CAPACITY, SIDECARS_ACCOUNT};
+pub use sidecars::{CAPACITY, PACE, SIDECARS_ACCOUNT};
 pub use snapshots::GROUPS;
 
 /// Why a cluster cannot run on this machine, if it cannot.

@@ -10,6 +10,14 @@ pub const SIDECARS_ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
 /// What csi-provisioner is told besides where the scheduler is to look for room; it looks each minute otherwise.
 pub const CAPACITY: [&str; 3] =
     ["--enable-capacity", "--capacity-ownerref-level=-1", "--capacity-poll-interval=2s"];
+/// What all are told besides where Leister is: to ask again sooner than they usually do, and as often as in the chart.
+pub const PACE: [&str; 5] = [
+    "--timeout=60s",
+    "--retry-interval-start=250ms",
+    "--retry-interval-max=4s",
+    "--kube-api-qps=50",
+    "--kube-api-burst=100",
+];
 /// Runs a program again and again: the first word is the program. What it tells of room is in the namespace.
 const AGAIN: &str = r#"export NAMESPACE=leister; while :; do "$0" "$@" || :; sleep 0.2; done"#;
 const INSTALLED: &str = include_str!("../../../deploy/kubernetes/install.yaml");

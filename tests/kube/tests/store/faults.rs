@@ -229,6 +229,43 @@ fn a_commit_whose_process_dies_half_way_is_ended_by_who_leads_next() -> Result<(
     Ok(())
 }
 
+/// A host that loses its power closes nothing; behind the same address another one answers.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_that_is_dead_without_saying_so_costs_no_lease() -> Result<()> {
+    needs_the_machine!();
+    const LASTS: u64 = 10;
+    let place = tokio::task::block_in_place(|| Site::shared()?.place())?;
+    let [one, other] = [place.brief_store(LASTS).await?, place.brief_store(LASTS).await?];
+    let lease = one.acquire("a").await?;
+    let mut changes = one.watch("volume").await?;
+    ensure!(matches!(other.acquire("b").await, Err(StoreError::Held { .. })));
+    place.door.lose();
+    let lost = Instant::now();
+    while let Err(error) = one.renew(&lease).await {
+        ensure!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    println!("renewed {:.1?} after the connection died", lost.elapsed());
+    while let Err(error) = other.acquire("b").await {
+        if matches!(&error, StoreError::Held { holder } if holder == "a") {
+            break;
+        }
+        ensure!(matches!(error, StoreError::Unavailable { .. }), "{error:?}");
+    }
+    let key = Key::new("volume", "v");
+    let revision = one.commit(lease.fence, vec![put(&key, None, b"v")]).await?;
+    let told = async {
+        while let Some(change) = changes.next().await {
+            if matches!(&change, Change::Put(entry) if entry.revision == revision) {
+                return true;
+            }
+        }
+        false
+    };
+    ensure!(tokio::time::timeout(LIMIT, told).await?, "the watch has ended");
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lease_that_is_not_renewed_passes_on_and_its_holder_is_fenced() -> Result<()> {
     needs_the_machine!();

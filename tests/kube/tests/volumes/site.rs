@@ -5,7 +5,7 @@ use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use kube_suite::{CAPACITY, Cluster, FILES, GROUPS, NODE, PLACE, Peace, Shared, Stage, claim, pod};
+use kube_suite::{CAPACITY, Cluster, FILES, GROUPS, NODE, PACE, PLACE, Peace, Shared, Stage, claim, pod};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 /// Whose rights the sidecars have, by `deploy/kubernetes`.
@@ -41,8 +41,7 @@ impl Site {
         cluster.serve_leister(&[&format!("--topology={PLACE}")])?;
         let socket = cluster.path("kubelet/plugins/csi.leister.io/csi.sock");
         let address = format!("--csi-address={}", socket.display());
-        // What was refused once is asked again sooner than it usually is.
-        let words = [&address, "--timeout=60s", "--retry-interval-start=250ms", "--retry-interval-max=4s"];
+        let words = [&[address.as_str()], &PACE[..]].concat();
         for sidecar in ["csi-attacher", "csi-resizer"] {
             cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
         }
