@@ -7,6 +7,7 @@
 
 mod filer;
 mod node;
+pub mod plugin;
 mod process;
 mod simulator;
 mod writer;

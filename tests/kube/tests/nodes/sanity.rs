@@ -1,13 +1,12 @@
 //! The CSI project's own suite, over NFS and iSCSI from a filer and from an array: by a controller and a node apart, and
 //! by one process without Kubernetes.
 
-use std::time::Instant;
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
+use filer_suite::plugin::{self, Plugin};
 use filer_suite::{Simulator, program};
-use go_suite::{Judged, Sanity};
+use go_suite::Sanity;
 use kube_suite::{INSTANCE, RECORDS};
-use rig::{Guest, Limit};
+use rig::Limit;
 
 use crate::site::{Site, needs_the_machines};
 
@@ -21,14 +20,6 @@ const DRIVERS: [(&str, &str, u64); 4] = [
 ];
 /// Without the vendor's snapshots and queue, so that nothing is left when all is deleted.
 const DEFAULTS: &str = "defaults: {snapshotPolicy: none, skipRecoveryQueue: \"true\"}\n";
-
-/// Who is judged.
-struct Plugin<'a> {
-    guest: &'a Guest,
-    what: &'a str,
-    node: &'a str,
-    controller: &'a str,
-}
 
 #[test]
 fn csi_sanity_passes_by_a_controller_and_a_node_and_by_one_process() -> Result<()> {
@@ -64,7 +55,7 @@ fn apart(site: &Site, sanity: &Sanity, array: &Simulator<'_>) -> Result<()> {
     guest.put(&format!("{trust}/backend/filer.yaml"), site.filer.backend("filer", trust))?;
     let words =
         format!("controller --node judged --config {trust}/backend --instance-id {INSTANCE} {RECORDS}");
-    start(guest, folder, &words)?;
+    plugin::start(guest, folder, &words)?;
     let node = "/var/lib/kubelet/plugins/csi.leister.io/csi.sock";
     let plugin =
         Plugin { guest, what: "controller and node", node, controller: &format!("{folder}/csi.sock") };
@@ -88,7 +79,7 @@ fn apart(site: &Site, sanity: &Sanity, array: &Simulator<'_>) -> Result<()> {
             .exec_within(Limit::from_secs(120), &leister(&format!("delete backend {name} --yes"))?)
             .ok("no backend");
     }
-    stop(guest, folder);
+    plugin::stop(guest, folder);
     Ok(())
 }
 
@@ -100,53 +91,12 @@ fn alone(site: &Site, sanity: &Sanity, array: &Simulator<'_>) -> Result<()> {
         let backend = array.backend(driver, driver, &format!("storagePrefix: sanity_b{number}_\n{DEFAULTS}"));
         guest.put(&format!("/etc/alone/{driver}.yaml"), backend)?;
     }
-    start(guest, folder, "csi --node alone --config /etc/alone")?;
+    plugin::start(guest, folder, "csi --node alone --config /etc/alone")?;
     let socket = format!("{folder}/csi.sock");
     let plugin = Plugin { guest, what: "alone", node: &socket, controller: &socket };
     for (driver, access, size) in DRIVERS {
         plugin.judge(sanity, driver, access, size)?;
     }
-    stop(guest, folder);
+    plugin::stop(guest, folder);
     Ok(())
-}
-
-fn start(guest: &Guest, folder: &str, words: &str) -> Result<()> {
-    let start = format!(
-        "mkdir -p {folder}; setsid -f sh -c 'echo $$ >{folder}.pid; exec {} {words} --listen none --state-dir {folder} \
-         --socket {folder}/rest.sock --csi-endpoint {folder}/csi.sock' </dev/null >>/rig/judged.log 2>&1",
-        program()?.display()
-    );
-    guest.exec(&start).ok("start leister");
-    guest.wait_for(&format!("[ -S {folder}/csi.sock ]"), Limit::from_secs(120)).ok("it serves");
-    Ok(())
-}
-
-fn stop(guest: &Guest, folder: &str) {
-    guest.exec(&format!("kill $(cat {folder}.pid)")).ok("end leister");
-}
-
-impl Plugin<'_> {
-    fn judge(&self, sanity: &Sanity, backend: &str, access: &str, size: u64) -> Result<()> {
-        let (started, own) = (Instant::now(), format!("/run/sanity-{backend}-{access}"));
-        let parameters = format!("/etc/parameters/{backend}.yaml");
-        self.guest.put(&parameters, format!("storagePools: \"{backend}:.*\"\n"))?;
-        let script = format!(
-            "mkdir -p {own}; {} {} --csi.controllerendpoint=unix://{} --csi.testvolumeparameters={parameters} \
-             --csi.testvolumesize={size} --csi.testvolumeexpandsize={}",
-            sanity.program().display(),
-            sanity.words(self.node, access, &own).join(" "),
-            self.controller,
-            2 * size
-        );
-        let said = self.guest.exec_within(Limit::from_secs(15 * 60), &script);
-        let report = self.guest.read(&format!("{own}/report.json"))?;
-        let judged = Judged::read(&String::from_utf8_lossy(&report));
-        let Judged { passed, ran, skipped } = judged.with_context(|| said.stdout)?;
-        println!(
-            "csi-sanity, {}, {backend}, {access}: {passed}/{ran} passed, {skipped} skipped as not claimed, {:.0?}",
-            self.what,
-            started.elapsed()
-        );
-        Ok(())
-    }
 }
