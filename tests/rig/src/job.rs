@@ -14,7 +14,8 @@ use crate::wait;
 
 const PROCESSES: &str = "ps -o pid,ppid,stat,wchan:30,time,args --ppid 2 -p 2 --deselect
     for process in /proc/[0-9]*; do
-        [ -s $process/cmdline ] && [ -s $process/stack ] && echo $process && cat $process/stack
+        stack=$(cat $process/stack 2>/dev/null)
+        [ -n \"$stack\" ] && [ -e $process/exe ] && echo \"$process\n$stack\"
     done";
 const LOOK: Duration = Duration::from_secs(10);
 

@@ -5,11 +5,11 @@ use std::sync::{Arc, RwLockReadGuard, RwLockWriteGuard};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use kube_suite::{CAPACITY, Cluster, FILES, GROUPS, NODE, PACE, PLACE, Peace, Shared, Stage, claim, pod};
+use kube_suite::{
+    CAPACITY, Cluster, FILES, GROUPS, NODE, PACE, PLACE, Peace, SIDECARS_ACCOUNT, Shared, Stage, claim, pod,
+};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(120);
-/// Whose rights the sidecars have, by `deploy/kubernetes`.
-const ACCOUNT: (&str, &str) = ("leister", "leister-sidecars");
 
 pub(crate) struct Site {
     cluster: Cluster,
@@ -43,12 +43,12 @@ impl Site {
         let address = format!("--csi-address={}", socket.display());
         let words = [&[address.as_str()], &PACE[..]].concat();
         for sidecar in ["csi-attacher", "csi-resizer"] {
-            cluster.serve_sidecar(sidecar, ACCOUNT, &words)?;
+            cluster.serve_sidecar(sidecar, SIDECARS_ACCOUNT, &words)?;
         }
-        cluster.serve_sidecar("csi-snapshotter", ACCOUNT, &[&words[..], &[GROUPS]].concat())?;
+        cluster.serve_sidecar("csi-snapshotter", SIDECARS_ACCOUNT, &[&words[..], &[GROUPS]].concat())?;
         cluster.look_for_room()?;
         let provisioner = [&words[..], &CAPACITY, &["--extra-create-metadata"]].concat();
-        cluster.serve_sidecar("csi-provisioner", ACCOUNT, &provisioner)?;
+        cluster.serve_sidecar("csi-provisioner", SIDECARS_ACCOUNT, &provisioner)?;
         cluster.serve_controller("snapshot-controller", &[GROUPS])?;
         println!("cluster up in {took:.1?}, with Leister and sidecars in {:.1?}", started.elapsed());
         Ok(Self { cluster, peace: Peace::default() })

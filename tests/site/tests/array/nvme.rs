@@ -7,9 +7,9 @@ use go_suite::Sanity;
 use rig::{Backend, Rig};
 use site::{ArraySite, Site};
 
-use crate::DEFAULTS;
 use crate::blocks::lives;
 use crate::files::end;
+use crate::{DEFAULTS, on_array};
 
 static RIG: LazyLock<Rig> = LazyLock::new(|| ArraySite::boot(Backend::Tcg).unwrap());
 static SITE: LazyLock<ArraySite> = LazyLock::new(|| {
@@ -48,5 +48,6 @@ fn csi_sanity_passes_over_namespaces() {
         let judged = Plugin { guest, what: "alone", node: &socket, controller: &socket };
         judged.judge(&sanity, "spaces", "block", 32 << 20).unwrap();
         plugin::stop(guest, folder);
+        assert_eq!(on_array(site, "/storage/volumes", "sanity"), [""; 0], "left on the array");
     });
 }
