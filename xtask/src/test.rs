@@ -200,7 +200,7 @@ fn can_do_everything() -> bool {
         && ["dockerd", "docker", "docker-compose", "mkfs.btrfs", "mkfs.xfs", "mkfs.ext4"]
             .into_iter()
             .all(on_path)
-        && ["linux.uml", "qemu-system-x86_64"].into_iter().all(on_path)
+        && on_path("qemu-system-x86_64")
 }
 
 #[cfg(test)]

@@ -8,7 +8,9 @@ use rig::{Rig, Size};
 
 use crate::cluster::Cluster;
 use crate::machine::{INSTANCE, Machine};
+use crate::pod::{FILES, pod};
 use crate::recorded::RECORDED_ACCOUNT;
+use crate::scenes::Stage;
 use crate::sidecars::{CAPACITY, PACE, SIDECARS_ACCOUNT};
 use crate::snapshots::GROUPS;
 
@@ -109,6 +111,20 @@ impl<'a> Fleet<'a> {
     /// The guests that it is on.
     pub fn guests(&self) -> &'a Rig {
         self.rig
+    }
+
+    /// Scenes begin on the first node and go on on the second one.
+    pub fn stage(&self) -> Stage<'_> {
+        Stage { cluster: &self.cluster, nodes: NODES }
+    }
+
+    /// A pod on a node that runs a script and then stays, with a claim at `/data`.
+    ///
+    /// # Errors
+    /// The cluster refuses it.
+    pub fn pod(&self, name: &str, node: &str, claim: &str, script: &str) -> Result<()> {
+        let there = format!("nodeSelector: {{kubernetes.io/hostname: {node}}}");
+        self.cluster.apply(&pod(name, claim, script, FILES, &[&there]))
     }
 
     /// The names of the volumes that lie in the pool, whoever knows of them.

@@ -1,22 +1,28 @@
 //! What a guest runs on.
 
+mod debian;
 mod kernel;
 mod tcg;
 mod uml;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::str::FromStr;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::guest::Guest;
-use crate::rig::World;
 use crate::size::Size;
 
-pub(crate) use kernel::Kernel;
+/// A kernel that can be booted.
+pub(crate) struct Kernel {
+    /// A program, for user-mode Linux.
+    pub(crate) image: PathBuf,
+    /// The folder with one folder for each release.
+    pub(crate) modules: PathBuf,
+}
 
 /// What a guest runs on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,17 +50,17 @@ impl Backend {
                 uml::MEMORY
             ));
         }
-        let common =
-            [("unshare", "util-linux"), ("ip", "iproute2"), ("busybox", "busybox-static"), ("bash", "bash")];
+        let common = [
+            ("unshare", "util-linux"),
+            ("ip", "iproute2"),
+            ("busybox", "busybox-static"),
+            ("bash", "bash"),
+            ("apt-get", "apt"),
+            ("dpkg", "dpkg"),
+        ];
         let own: &[_] = match self {
-            Self::Uml => &[("linux.uml", "user-mode-linux")],
-            Self::Tcg => &[
-                ("qemu-system-x86_64", "qemu-system-x86"),
-                ("apt-get", "apt"),
-                ("depmod", "kmod"),
-                ("xz", "xz-utils"),
-                ("dpkg", "dpkg"),
-            ],
+            Self::Uml => &[],
+            Self::Tcg => &[("qemu-system-x86_64", "qemu-system-x86"), ("depmod", "kmod"), ("xz", "xz-utils")],
         };
         let missing = common.iter().chain(own).find(|(program, _)| find(program).is_none());
         missing.map_or(Ok(()), |(program, package)| {
@@ -63,10 +69,10 @@ impl Backend {
     }
 
     /// What has to be there before a guest can boot, fetched and built on first use.
-    pub(crate) fn prepare(self, folder: &Path) -> Result<Option<Kernel>> {
+    pub(crate) fn prepare(self, folder: &Path) -> Result<Kernel> {
         match self {
-            Self::Uml => Ok(None),
-            Self::Tcg => Kernel::prepare(folder).map(Some),
+            Self::Uml => uml::prepare(),
+            Self::Tcg => kernel::prepare(folder),
         }
     }
 
@@ -75,11 +81,6 @@ impl Backend {
             Self::Uml => uml::command(guest),
             Self::Tcg => tcg::command(guest),
         }
-    }
-
-    /// The folder with one folder of modules for each release.
-    pub(crate) fn modules(self, world: &World) -> PathBuf {
-        world.kernel.as_ref().map_or_else(|| uml::MODULES.into(), |kernel| kernel.modules.clone())
     }
 
     pub(crate) fn set_carrier(self, guest: &Guest, link: u8, up: bool) -> Result<()> {
@@ -130,4 +131,14 @@ fn find(program: &str) -> Option<PathBuf> {
 /// A command for a program that may be in root's part of the path only.
 fn program(name: &str) -> Command {
     Command::new(find(name).unwrap_or_else(|| name.into()))
+}
+
+/// Runs a command to its end.
+fn run(command: &mut Command) -> Result<String> {
+    let output =
+        command.stdin(Stdio::null()).output().with_context(|| format!("{command:?} did not start"))?;
+    if !output.status.success() {
+        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

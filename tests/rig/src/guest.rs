@@ -297,7 +297,7 @@ impl Guest {
             .open(self.console())
             .context("cannot write the console")?;
         let mut command = self.world.backend.command(self)?;
-        command.current_dir("/").process_group(0).env_remove("TMPDIR");
+        command.process_group(0);
         command.stdout(console.try_clone().context("cannot share the console")?).stderr(console);
         let child = self.world.namespace.spawn(&mut command)?;
         let process = Process::of(child.id());
@@ -335,7 +335,7 @@ impl Guest {
 
     /// What the guest's init reads.
     fn environment(&self) -> String {
-        let modules = self.world.backend.modules(&self.world);
+        let modules = &self.world.kernel.modules;
         let values = [
             ("NAME", self.spec.name.clone()),
             ("NUMBER", self.number.to_string()),

@@ -37,7 +37,7 @@ pub struct Rig {
 pub(crate) struct World {
     pub(crate) folder: PathBuf,
     pub(crate) backend: Backend,
-    pub(crate) kernel: Option<Kernel>,
+    pub(crate) kernel: Kernel,
     pub(crate) namespace: Namespace,
     /// Everybody's `/etc/hosts`.
     pub(crate) hosts: String,
@@ -204,13 +204,7 @@ impl Rig {
         Ok(rig)
     }
 
-    fn assemble(
-        folder: PathBuf,
-        record: Record,
-        kernel: Option<Kernel>,
-        namespace: Namespace,
-        ours: bool,
-    ) -> Self {
+    fn assemble(folder: PathBuf, record: Record, kernel: Kernel, namespace: Namespace, ours: bool) -> Self {
         let Record { backend, guests, leister, .. } = record;
         let hosts = hosts(&guests);
         let world = Arc::new(World { folder, backend, kernel, namespace, hosts, leister });

@@ -20,7 +20,7 @@ const PORT: usize = 2379;
 impl Members {
     /// # Errors
     /// What does not start.
-    pub(crate) fn up(rig: &'static Rig) -> Result<Self> {
+    pub fn up(rig: &'static Rig) -> Result<Self> {
         let members = Self { rig, running: Mutex::default() };
         (0..COUNT).try_for_each(|member| members.start(member))?;
         let healthy = members.ctl("endpoint health");
@@ -67,7 +67,7 @@ impl Members {
     }
 
     /// As `--etcd-endpoints` has them, beginning with one of them.
-    pub(crate) fn endpoints(&self, first: usize) -> String {
+    pub fn endpoints(&self, first: usize) -> String {
         (0..COUNT).map(|n| self.url((first + n) % COUNT, 0)).collect::<Vec<_>>().join(",")
     }
 

@@ -19,6 +19,7 @@ fn nfs_nodes_come_in_by_permit_and_are_fenced_with_what_they_have_open() {
         assert!(changed);
         storage.exec(foreign).ok("a foreign export");
         assert!(!serve(rig, &both).0, "the second time changes nothing");
+        storage.exec("pidof nfsdcld").ok("somebody knows after a restart of nfsd who may reclaim what");
         let path =
             format!("{}:{}", routes[0]["server"].as_str().unwrap(), routes[0]["path"].as_str().unwrap());
         for (version, place) in [("3", "/m3"), ("4.1", "/m41"), ("4.2", "/m42")] {

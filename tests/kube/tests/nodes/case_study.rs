@@ -4,10 +4,10 @@ use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{CLASS_AND_CLAIM, replicas, until};
+use kube_suite::{CLASS_AND_CLAIM, needs_the_machines, replicas, until};
 use serde_json::Value;
 
-use crate::site::{LIMIT, Site, needs_the_machines};
+use crate::site::{LIMIT, Site};
 
 const PROVISIONER: &str = "provisioner";
 const ACCOUNT: (&str, &str) = ("leister-provisioner", "leister-provisioner");

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use kube_suite::{CONTROLLERS, claim, until};
+use kube_suite::{CONTROLLERS, claim, needs_the_machines, until};
 
-use crate::site::{LIMIT, Site, needs_the_machines};
+use crate::site::{LIMIT, Site};
 
 #[test]
 fn what_a_killed_controller_had_begun_the_other_one_ends() -> Result<()> {

@@ -1,9 +1,9 @@
 //! Snapshots and clones over the wires, used on another node than what they are made of.
 
 use anyhow::{Result, ensure};
-use kube_suite::snapshot;
+use kube_suite::{needs_the_machines, snapshot};
 
-use crate::site::{Site, needs_the_machines};
+use crate::site::Site;
 
 #[test]
 fn snapshots_are_restored_and_claims_cloned_over_nfs_and_over_iscsi_and_used_on_the_other_node() -> Result<()>

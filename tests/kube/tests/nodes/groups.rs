@@ -3,10 +3,10 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{CONTROLLERS, FILES, claim, pod, until};
+use kube_suite::{CONTROLLERS, FILES, claim, needs_the_machines, pod, until};
 use serde_json::Value;
 
-use crate::site::{LIMIT, Site, needs_the_machines};
+use crate::site::{LIMIT, Site};
 
 const CLAIMS: [&str; 2] = ["books", "journal"];
 /// A number is in the journal only when it is in the books, whatever happens.

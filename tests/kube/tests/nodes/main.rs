@@ -7,7 +7,6 @@ mod case_study;
 mod controllers;
 mod copies;
 mod groups;
-mod lost;
 mod pods;
 mod sanity;
 mod secrets;
@@ -17,8 +16,8 @@ mod uses;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use kube_suite::until;
-use site::{LIMIT, Site, needs_the_machines};
+use kube_suite::{needs_the_machines, until};
+use site::{LIMIT, Site};
 
 #[test]
 fn replicas_on_two_nodes_write_to_one_volume_of_files() -> Result<()> {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use filer_suite::program;
-use kube_suite::{Helm, INSTANCE, PLACE, Product, until};
+use kube_suite::{Helm, INSTANCE, PLACE, Product, needs_the_machines, until};
 use rig::Limit;
 
-use crate::site::{LIMIT, Site, needs_the_machines};
+use crate::site::{LIMIT, Site};
 
 const NAMESPACE: &str = "leister";
 /// Each container of a guest starts as slowly as the guest's kernel does all else.

@@ -5,10 +5,10 @@ use anyhow::{Result, ensure};
 use filer_suite::plugin::{self, Plugin};
 use filer_suite::{Simulator, program};
 use go_suite::Sanity;
-use kube_suite::{INSTANCE, RECORDS};
+use kube_suite::{INSTANCE, RECORDS, needs_the_machines};
 use rig::Limit;
 
-use crate::site::{Site, needs_the_machines};
+use crate::site::Site;
 
 /// Drivers of the array, what volumes are asked of each, and of which size: the array makes none of the suite's own.
 /// `ontap-nas-economy` is not among them: it has no snapshots, and CSI has one word for all backends of a plugin.

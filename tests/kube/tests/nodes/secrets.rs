@@ -1,9 +1,9 @@
 //! What opens a volume and is in a Secret that its class names.
 
 use anyhow::{Result, ensure};
-use kube_suite::until;
+use kube_suite::{needs_the_machines, until};
 
-use crate::site::{LIMIT, Site, needs_the_machines};
+use crate::site::{LIMIT, Site};
 
 const CLASS: &str = "apiVersion: storage.k8s.io/v1
 kind: StorageClass

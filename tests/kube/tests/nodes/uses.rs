@@ -1,9 +1,9 @@
 //! What users do with their claims, on nodes over the wires.
 
 use anyhow::{Result, ensure};
-use kube_suite::until;
+use kube_suite::{needs_the_machines, until};
 
-use crate::site::{LIMIT, Site, needs_the_machines};
+use crate::site::{LIMIT, Site};
 
 #[test]
 fn a_claim_in_use_changes_a_raw_device_moves_one_pod_alone_has_a_claim_and_a_pod_waits_for_room() -> Result<()>

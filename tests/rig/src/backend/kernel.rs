@@ -1,12 +1,13 @@
-//! Debian's kernel, fetched by apt once for each user and kept in the cache; and what boots it.
+//! Debian's kernel for an emulated machine, and what boots it.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 
-use super::{find, program};
+use super::debian::{self, Release, entries};
+use super::{Kernel, find, program, run};
 
 /// What the root of a guest is mounted with.
 const MODULES: &[&str] =
@@ -14,82 +15,29 @@ const MODULES: &[&str] =
 
 const STAGE_ONE: &str = include_str!("../guest/initramfs.sh");
 
-/// A kernel that can be booted.
-pub(crate) struct Kernel {
-    /// Uncompressed: seconds less under emulation.
-    pub(crate) vmlinux: PathBuf,
-    pub(crate) initramfs: PathBuf,
-    /// The folder with one folder for each release.
-    pub(crate) modules: PathBuf,
+/// Where the initramfs of a rig is.
+pub(super) fn initramfs(folder: &Path) -> PathBuf {
+    folder.join("initramfs")
 }
 
-impl Kernel {
-    /// Fetches it if the cache has none, and makes the initramfs in a rig's folder.
-    pub(crate) fn prepare(folder: &Path) -> Result<Self> {
-        let cache = cache()?;
-        fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
-        let lock = File::create(cache.join("lock")).context("cannot lock the cache of kernels")?;
-        // Two rigs that start at once fetch it once.
-        lock.lock().context("cannot lock the cache of kernels")?;
-        let home = match newest(&cache) {
-            Some(home) => home,
-            None => fetch(&cache).context("cannot get Debian's kernel")?,
-        };
-        drop(lock);
-        let release = release(&home)?;
-        let initramfs = folder.join("initramfs");
-        if !initramfs.exists() {
-            make_initramfs(&home, &release, &initramfs).context("cannot make an initramfs")?;
-        }
-        Ok(Self { vmlinux: home.join("vmlinux"), initramfs, modules: home.join("lib/modules") })
+/// Fetches it if the cache has none, and makes the initramfs in a rig's folder.
+pub(super) fn prepare(folder: &Path) -> Result<Kernel> {
+    let home = debian::cached("linux-image", fetch).context("cannot get Debian's kernel")?;
+    let initramfs = initramfs(folder);
+    if !initramfs.exists() {
+        make_initramfs(&home, &release(&home)?, &initramfs).context("cannot make an initramfs")?;
     }
+    Ok(Kernel { image: home.join("vmlinux"), modules: home.join("lib/modules") })
 }
 
-/// `$XDG_CACHE_HOME/leister/kernel`, so that a fresh checkout fetches nothing again.
-fn cache() -> Result<PathBuf> {
-    let home = || Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache"));
-    let cache =
-        std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()).map(PathBuf::from).or_else(home);
-    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set; set one")?.join("leister/kernel"))
-}
-
-/// A complete one; what is being made has another name.
-fn newest(cache: &Path) -> Option<PathBuf> {
-    let entries = fs::read_dir(cache).ok()?.filter_map(Result::ok).map(|entry| entry.path());
-    entries
-        .filter(|path| path.join("vmlinux").exists() && path.extension().is_none_or(|end| end != "part"))
-        .max()
-}
-
-fn fetch(cache: &Path) -> Result<PathBuf> {
-    let package = package().or_else(|_| {
-        run(Command::new("apt-get").args(["update", "-qq"]))?;
-        package()
-    })?;
-    let (part, home) = (cache.join(format!("{package}.part")), cache.join(&package));
-    if part.exists() {
-        fs::remove_dir_all(&part).with_context(|| format!("cannot remove {}", part.display()))?;
-    }
-    fs::create_dir_all(&part).with_context(|| format!("cannot make {}", part.display()))?;
-    let download = || run(Command::new("apt-get").args(["download", "-qq", &package]).current_dir(&part));
-    // Lists that are old name a package that is no more.
-    download().or_else(|_| run(Command::new("apt-get").args(["update", "-qq"])).and_then(|_| download()))?;
-    let deb = entries(&part)?.into_iter().find(|path| path.extension().is_some_and(|end| end == "deb"));
-    let deb = deb.context("apt-get downloaded nothing")?;
-    run(Command::new("dpkg").arg("-x").arg(&deb).arg(&part))?;
-    fs::remove_file(&deb).with_context(|| format!("cannot remove {}", deb.display()))?;
-    let release = release(&part)?;
-    run(program("depmod").arg("-b").arg(&part).arg(&release))?;
-    unpack(&part.join("boot").join(format!("vmlinuz-{release}")), &part.join("vmlinux"))?;
-    fs::rename(&part, &home).with_context(|| format!("cannot rename {}", part.display()))?;
-    Ok(home)
-}
-
-/// What `linux-image-amd64` stands for today.
-fn package() -> Result<String> {
-    let said = run(Command::new("apt-cache").args(["depends", "linux-image-amd64"]))?;
-    let found = said.lines().find_map(|line| line.trim().strip_prefix("Depends: "));
-    found.map(str::to_owned).context("apt knows no linux-image-amd64")
+fn fetch(folder: &Path) -> Result<String> {
+    let package = debian::stands_for("linux-image-amd64")?;
+    debian::unpack(Release::Own, &package, folder)?;
+    let release = release(folder)?;
+    run(program("depmod").arg("-b").arg(folder).arg(&release))?;
+    // Uncompressed: seconds less under emulation.
+    unpack(&folder.join("boot").join(format!("vmlinuz-{release}")), &folder.join("vmlinux"))?;
+    Ok(package)
 }
 
 fn release(home: &Path) -> Result<String> {
@@ -142,18 +90,4 @@ fn make_initramfs(home: &Path, release: &str, to: &Path) -> Result<()> {
     let status = pack.stderr(Stdio::null()).status().context("`sh` did not start")?;
     ensure!(status.success(), "busybox cpio failed");
     fs::remove_dir_all(&tree).with_context(|| format!("cannot remove {}", tree.display()))
-}
-
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot list {}", folder.display()))?;
-    Ok(entries.filter_map(Result::ok).map(|entry| entry.path()).collect())
-}
-
-fn run(command: &mut Command) -> Result<String> {
-    let output =
-        command.stdin(Stdio::null()).output().with_context(|| format!("{command:?} did not start"))?;
-    if !output.status.success() {
-        bail!("{command:?} failed: {}", String::from_utf8_lossy(&output.stderr).trim());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

@@ -10,20 +10,21 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::program;
+use super::{kernel, program};
 use crate::guest::Guest;
 use crate::namespace::make_fifo;
 use crate::network::{LINKS, mac, tap};
 
 pub(super) fn command(guest: &Guest) -> Result<Command> {
     let folder = guest.folder();
-    let kernel = guest.world.kernel.as_ref().context("no kernel was prepared")?;
     make_fifo(&folder.join("ctl.out"))?;
     let mut qemu = program("qemu-system-x86_64");
+    qemu.current_dir("/").env_remove("TMPDIR");
     qemu.args(["-M", "microvm", "-accel", "tcg,thread=multi", "-cpu", "max,la57=off"]);
     qemu.args(["-nodefaults", "-no-reboot", "-display", "none", "-serial", "stdio"]);
     qemu.arg("-m").arg((guest.spec.memory.bytes() >> 20).to_string());
-    qemu.arg("-kernel").arg(&kernel.vmlinux).arg("-initrd").arg(&kernel.initramfs);
+    qemu.arg("-kernel").arg(&guest.world.kernel.image);
+    qemu.arg("-initrd").arg(kernel::initramfs(&guest.world.folder));
     // The clock's rate is told, not measured: that costs a second and fails on a loaded machine.
     qemu.arg("-append").arg(format!(
         "console=ttyS0 quiet panic=-1 tsc_early_khz={} tsc=reliable mitigations=off init_on_alloc=0",

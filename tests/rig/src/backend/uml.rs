@@ -1,30 +1,78 @@
 //! User-mode Linux: a kernel that is a process.
 
+use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
 
-use super::program;
+use super::Kernel;
+use super::debian::{self, Release};
 use crate::guest::Guest;
 use crate::namespace::open_fifo;
 use crate::network::{LINKS, mac, tap};
 
-/// Where Debian's package has them.
-pub(super) const MODULES: &str = "/usr/lib/uml/modules";
+/// From Linux 6.16 on it leads its processes by seccomp, before by tracing them: what they ask of the kernel takes a
+/// third of the time. No release of Debian before this one has that.
+const NEW_ENOUGH: Release = Release::Named("forky");
+
+const PROGRAM: &str = "usr/bin/linux.uml";
+
+/// What the new one is linked with, since the libraries of this machine are too old for it.
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+/// Where Linux looks for the loader of a program, and where this one's is: in the folder that it is started in.
+const LOADER: [&[u8]; 2] = [b"/lib64/ld-linux-x86-64.so.2\0", b"ld-linux-x86-64.so.2\0\0\0\0\0\0\0\0"];
 
 /// Where a guest's memory is a file.
 pub(super) const MEMORY: &str = "/dev/shm";
 
 const STAGE_ONE: &str = include_str!("../guest/uml.sh");
 
+/// Fetches it if the cache has none.
+pub(super) fn prepare() -> Result<Kernel> {
+    let home = debian::cached("user-mode-linux", |folder| {
+        fetch_new(folder).or_else(|error| {
+            debian::empty(folder)?;
+            eprintln!(
+                "rig: the user-mode Linux of this machine's release has to do, which is slow: {error:#}"
+            );
+            debian::unpack(Release::Own, "user-mode-linux", folder)
+        })
+    });
+    let home = home.context("cannot get Debian's user-mode Linux")?;
+    Ok(Kernel { image: home.join(PROGRAM), modules: home.join("usr/lib/uml/modules") })
+}
+
+fn fetch_new(folder: &Path) -> Result<String> {
+    debian::unpack(NEW_ENOUGH, "libc6", folder)?;
+    let name = debian::unpack(NEW_ENOUGH, "user-mode-linux", folder)?;
+    let program = folder.join(PROGRAM);
+    let mut bytes = fs::read(&program).with_context(|| format!("cannot read {}", program.display()))?;
+    let [there, here] = LOADER;
+    let at = bytes.windows(there.len()).position(|window| window == there);
+    let at = at.with_context(|| format!("{} has another loader", program.display()))?;
+    bytes[at..at + here.len()].copy_from_slice(here);
+    fs::write(&program, bytes).with_context(|| format!("cannot write {}", program.display()))?;
+    Ok(name)
+}
+
 pub(super) fn command(guest: &Guest) -> Result<Command> {
     let share = guest.share();
     let init = share.join("uml-init");
-    std::fs::write(&init, STAGE_ONE)
-        .and_then(|()| std::fs::set_permissions(&init, std::fs::Permissions::from_mode(0o755)))
+    fs::write(&init, STAGE_ONE)
+        .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
         .with_context(|| format!("cannot write {}", init.display()))?;
-    let mut uml = program("linux.uml");
+    let image = &guest.world.kernel.image;
+    let mut uml = Command::new(image);
+    let libraries = image.ancestors().nth(3).unwrap_or(image).join(LIBRARIES);
+    if libraries.exists() {
+        uml.current_dir(&libraries).env("LD_LIBRARY_PATH", libraries);
+    } else {
+        uml.current_dir("/");
+    }
+    uml.arg("seccomp=auto");
     uml.arg(format!("mem={}M", guest.spec.memory.bytes() >> 20));
     uml.args(["root=/dev/root", "rootfstype=hostfs", "rootflags=/", "ro", "quiet"]);
     uml.arg(format!("init={}", init.display())).arg(format!("rig={}", share.display()));

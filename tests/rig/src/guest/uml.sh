@@ -6,10 +6,11 @@ $bb mount -t proc proc /proc
 read -r cmdline </proc/cmdline
 share=${cmdline#* rig=}
 share=${share%% *}
+. "$share/env"
 read -r release </proc/sys/kernel/osrelease
 $bb mount -t tmpfs rw /mnt
 $bb mkdir /mnt/upper /mnt/work /mnt/new
-$bb insmod "/usr/lib/uml/modules/$release/kernel/fs/overlayfs/overlay.ko"
+$bb insmod "$RIG_MODULES/$release/kernel/fs/overlayfs/overlay.ko"
 $bb mount -t overlay -o lowerdir=/,upperdir=/mnt/upper,workdir=/mnt/work root /mnt/new || $bb poweroff -f
 $bb mkdir -p /mnt/new/rig
 $bb mount -t hostfs -o "$share" rig /mnt/new/rig || $bb poweroff -f

@@ -15,7 +15,7 @@ mkdir -p /var/lib/nfs/{sm,sm.bak,rpc_pipefs,v4recovery,nfsdcld}
 pidof rpcbind >/dev/null || rpcbind -w
 pidof rpc.statd >/dev/null || rpc.statd --no-notify
 mountpoint -q /var/lib/nfs/rpc_pipefs || mount -t rpc_pipefs rpc_pipefs /var/lib/nfs/rpc_pipefs
-pidof nfsdcld >/dev/null || nfsdcld
+pidof nfsdcld >/dev/null || nfsdcld -p /var/lib/nfs/rpc_pipefs
 rpc.nfsd --grace-time 10 --lease-time 10 4
 pidof rpc.mountd >/dev/null || rpc.mountd
 # Nobody has a claim from before a first start.

@@ -5,7 +5,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use filer_suite::plugin::{self, Plugin};
 use go_suite::Sanity;
 use rig::{Backend, Rig};
-use site::{ArraySite, Site};
+use site::{ArraySite, Members, Site};
 
 use crate::blocks::lives;
 use crate::files::end;
@@ -37,17 +37,37 @@ fn a_namespace_does_the_same_as_a_lun() {
 }
 
 #[test]
-fn csi_sanity_passes_over_namespaces() {
+fn csi_sanity_passes_over_namespaces_by_a_controller_and_a_node_and_by_one_process() {
     on_site(|site| {
         let sanity = Sanity::get().unwrap();
-        let (guest, folder) = (site.hosts[1].guest(), "/run/alone");
-        let more = format!("sanType: nvme\nstoragePrefix: sanity_\n{DEFAULTS}");
-        guest.put("/etc/alone/spaces.yaml", site.array.backend("ontap-san", "spaces", &more)).unwrap();
-        plugin::start(guest, folder, "csi --node alone --config /etc/alone").unwrap();
-        let socket = format!("{folder}/csi.sock");
-        let judged = Plugin { guest, what: "alone", node: &socket, controller: &socket };
-        judged.judge(&sanity, "spaces", "block", 32 << 20).unwrap();
-        plugin::stop(guest, folder);
+        let guest = site.hosts[1].guest();
+        let offer = |what: &str| {
+            let more = format!("sanType: nvme\nstoragePrefix: sanity_{what}_\n{DEFAULTS}");
+            let backend = site.array.backend("ontap-san", what, &more);
+            guest.put(&format!("/etc/{what}/spaces.yaml"), backend).unwrap();
+        };
+        offer("alone");
+        plugin::start(guest, "/run/alone", "csi --node alone --config /etc/alone").unwrap();
+        let socket = "/run/alone/csi.sock";
+        let alone = Plugin { guest, what: "alone", node: socket, controller: socket };
+        alone.judge(&sanity, "alone", "block", 32 << 20).unwrap();
+        plugin::stop(guest, "/run/alone");
+
+        offer("apart");
+        let members = Members::up(&RIG).unwrap();
+        let records = format!("--store etcd --etcd-endpoints {} --instance-id apart", members.endpoints(0));
+        let controller = format!("controller --node controller --config /etc/apart {records}");
+        plugin::start(guest, "/run/controller", &controller).unwrap();
+        plugin::start(guest, "/run/node", &format!("node --node apart {records}")).unwrap();
+        let apart = Plugin {
+            guest,
+            what: "controller and node",
+            node: "/run/node/csi.sock",
+            controller: "/run/controller/csi.sock",
+        };
+        apart.judge(&sanity, "apart", "block", 32 << 20).unwrap();
+        plugin::stop(guest, "/run/node");
+        plugin::stop(guest, "/run/controller");
         assert_eq!(on_array(site, "/storage/volumes", "sanity"), [""; 0], "left on the array");
     });
 }

@@ -20,6 +20,8 @@ use crate::error::{Context as _, Result};
 
 const NFSD: &str = "/proc/fs/nfsd";
 const STATE: &str = "/var/lib/nfs";
+/// Where nfsdcld finds the kernel, whatever `/etc/nfs.conf` says: in Debian 12 a folder that only systemd mounts.
+const PIPES: &str = "/var/lib/nfs/rpc_pipefs";
 const PACKAGE: &str = "nfs-kernel-server";
 /// All paths of ours begin so, where the root is ours alone.
 const PREFIX: &str = "/leister";
@@ -76,13 +78,14 @@ impl NfsServer {
     /// What does not start, or cannot be mounted.
     pub fn prepare(&self) -> Result<()> {
         mounted("nfsd", Path::new(NFSD))?;
-        for folder in ["sm", "sm.bak", "v4recovery", "nfsdcld", "rpc_pipefs"] {
+        for folder in ["sm", "sm.bak", "v4recovery", "nfsdcld"] {
             directory(&Path::new(STATE).join(folder))?;
         }
         for table in [export::TABLE, "/var/lib/nfs/rmtab"] {
             fs::OpenOptions::new().create(true).append(true).open(table).while_doing("create", table)?;
         }
-        mounted("rpc_pipefs", &Path::new(STATE).join("rpc_pipefs"))?;
+        directory(Path::new(PIPES))?;
+        mounted("rpc_pipefs", Path::new(PIPES))?;
         if !is_mount(&self.own)? {
             directory(&self.own)?;
             step();
@@ -92,7 +95,7 @@ impl NfsServer {
         directory(&below(&self.root, &self.prefix))?;
         service("rpcbind", "rpcbind", &["-w"])?;
         service("rpc.statd", "nfs-common", &[])?;
-        service("nfsdcld", PACKAGE, &[])?;
+        service("nfsdcld", PACKAGE, &["-p", PIPES])?;
         service("rpc.mountd", PACKAGE, &[])
     }
 

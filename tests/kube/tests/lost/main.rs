@@ -1,16 +1,18 @@
-//! Nodes that are gone without a word.
+//! Nodes that are gone without a word. Most of the time it is waited for the cluster to miss them, so it has machines of
+//! its own beside those of the suite `nodes`.
+#![allow(clippy::print_stdout, reason = "skips and measured times are printed")]
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use kube_suite::{CONTROLLERS, until};
+use kube_suite::{CONTROLLERS, Fleet, SharedFleet, needs_the_machines, until};
 
-use crate::site::{LIMIT, Site, needs_the_machines};
+const LIMIT: Duration = Duration::from_secs(180);
 
 #[test]
 fn a_pod_of_a_node_that_lost_power_runs_elsewhere_with_all_it_had_written() -> Result<()> {
     needs_the_machines!();
-    let site = Site::shared()?;
+    let site = SharedFleet::get(Fleet::boot)?;
     let _turn = site.turn();
     site.claim("kept", "storageClassName: leister-ext4")?;
     site.cluster.wait("pvc/kept", "jsonpath={.status.phase}=Bound")?;
@@ -42,7 +44,7 @@ fn a_pod_of_a_node_that_lost_power_runs_elsewhere_with_all_it_had_written() -> R
 fn a_node_that_is_silent_for_long_is_marked_when_its_volumes_are_fenced_and_runs_again_when_it_is_back()
 -> Result<()> {
     needs_the_machines!();
-    let site = Site::shared()?;
+    let site = SharedFleet::get(Fleet::boot)?;
     let _turn = site.turn();
     site.claim("unmarked", "storageClassName: leister-ext4")?;
     site.cluster.wait("pvc/unmarked", "jsonpath={.status.phase}=Bound")?;
@@ -86,7 +88,7 @@ fn a_node_that_is_silent_for_long_is_marked_when_its_volumes_are_fenced_and_runs
 fn what_a_killed_leader_had_begun_to_take_from_a_node_the_next_one_takes_and_marks_though_the_node_is_back()
 -> Result<()> {
     needs_the_machines!();
-    let site = Site::shared()?;
+    let site = SharedFleet::get(Fleet::boot)?;
     let _turn = site.turn();
     let [leader, next] = CONTROLLERS;
     site.claim("half", "storageClassName: leister-ext4")?;
