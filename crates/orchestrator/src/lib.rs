@@ -30,6 +30,7 @@ pub use driver::config::BackendFile;
 pub use driver::{Capabilities, ErrorKind, Outcome};
 pub use error::{Error, Result};
 pub use leadership::Leadership;
+pub use metrics::StorageClassOf;
 pub use operation::{OperationState, OperationView, Verb};
 pub use orchestrator::{Elsewhere, Limits, Orchestrator, Periods, Room, Settings};
 pub use placement::Refusal;

@@ -14,7 +14,10 @@ use crate::admission::Queue;
 use crate::backend::{BackendHealth, Registry as Backends};
 use crate::catalogue::Catalogue;
 use crate::operation::Verb;
-use crate::record::VolumeStatus;
+use crate::record::{VolumeRecord, VolumeStatus};
+
+/// Says by which StorageClass Kubernetes has a volume.
+pub type StorageClassOf = dyn Fn(&VolumeRecord) -> Option<String> + Send + Sync;
 
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -78,6 +81,7 @@ struct VolumeLabels {
     namespace: String,
     pvc: String,
     pv: String,
+    storage_class: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -126,7 +130,13 @@ impl Metrics {
     }
 
     /// Everything, with the gauges as they are now.
-    pub(crate) fn render(&self, catalogue: &Catalogue, backends: &Backends, leads: bool) -> String {
+    pub(crate) fn render(
+        &self,
+        catalogue: &Catalogue,
+        backends: &Backends,
+        storage_class_of: &StorageClassOf,
+        leads: bool,
+    ) -> String {
         let mut registry = Registry::with_prefix("leister");
         let seconds = || Unit::Seconds;
         registry.register_with_unit(
@@ -146,7 +156,7 @@ impl Metrics {
             "Differences between backends and records that were mended",
             self.repairs.clone(),
         );
-        self.gauges(&mut registry, catalogue, backends);
+        self.gauges(&mut registry, catalogue, backends, storage_class_of);
         let leading = Gauge::<i64>::default();
         leading.set(i64::from(leads));
         registry.register(
@@ -164,7 +174,13 @@ impl Metrics {
         }
     }
 
-    fn gauges(&self, registry: &mut Registry, catalogue: &Catalogue, backends: &Backends) {
+    fn gauges(
+        &self,
+        registry: &mut Registry,
+        catalogue: &Catalogue,
+        backends: &Backends,
+        storage_class_of: &StorageClassOf,
+    ) {
         let queues = Family::<QueueLabels, Gauge>::default();
         let up = Family::<BackendLabels, Gauge>::default();
         let space = Family::<PoolLabels, Gauge>::default();
@@ -210,6 +226,7 @@ impl Metrics {
                 namespace: word(NAMESPACE),
                 pvc: word(CLAIM),
                 pv: word("pv"),
+                storage_class: storage_class_of(record).unwrap_or_default(),
                 volume: record.id.to_string(),
                 backend: record.backend.to_string(),
                 pool: record.pool.to_string(),

@@ -10,7 +10,7 @@ mod sharing;
 mod work;
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use model::{BackendName, OperationId, VolumeId, VolumeState};
@@ -23,7 +23,7 @@ use crate::catalogue::Catalogue;
 use crate::doctor::Inspect;
 use crate::leadership::{self, Answers, Ask, Leadership};
 use crate::locks::Locks;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StorageClassOf};
 use crate::operation::{OperationView, Verb};
 use crate::request::{Answer, ImportRequest, Request};
 use crate::running::{Entered, Running, Ticket};
@@ -48,6 +48,7 @@ pub(crate) struct Inner {
     pub(crate) running: Running,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) stopping: CancellationToken,
+    storage_class_of: Mutex<Arc<StorageClassOf>>,
     pub(crate) inspectors: arc_swap::ArcSwap<Vec<Arc<dyn Inspect>>>,
     pub(crate) retries: tasks::Retries,
     pub(crate) strays: tasks::Strays,
@@ -94,6 +95,7 @@ impl Orchestrator {
             running: Running::new(),
             metrics: Arc::new(Metrics::new()),
             stopping: CancellationToken::new(),
+            storage_class_of: Mutex::new(Arc::new(|_| None)),
             inspectors: arc_swap::ArcSwap::default(),
             retries: tasks::Retries::default(),
             strays: tasks::Strays::default(),
@@ -176,7 +178,18 @@ impl Orchestrator {
 
     /// In the OpenMetrics text format.
     pub fn metrics(&self) -> String {
-        self.inner.metrics.render(&self.catalogue(), &self.inner.backends, self.inner.writer.leads())
+        let class_of = self.inner.storage_class_of.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        self.inner.metrics.render(
+            &self.catalogue(),
+            &self.inner.backends,
+            &*class_of,
+            self.inner.writer.leads(),
+        )
+    }
+
+    /// Who knows of volumes by which StorageClass Kubernetes has them, which metrics tell. The last one is asked.
+    pub fn ask_storage_classes_of(&self, who: Arc<StorageClassOf>) {
+        *self.inner.storage_class_of.lock().unwrap_or_else(PoisonError::into_inner) = who;
     }
 
     /// # Errors

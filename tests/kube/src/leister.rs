@@ -1,5 +1,7 @@
 //! The real `leister`, as a plain process beside the kubelet.
 
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -37,6 +39,18 @@ pub(crate) fn daemon(folder: &Path, log: &Path, more: &[&str]) -> Result<Daemon>
 /// what is tested takes its place when it is started again.
 pub(crate) fn older() -> Option<PathBuf> {
     std::env::var_os("LEISTER_OLDER_BIN").map(PathBuf::from)
+}
+
+/// What one measures, asked at its socket.
+///
+/// # Errors
+/// It does not answer.
+pub fn metrics(socket: &Path) -> Result<String> {
+    let mut stream = UnixStream::connect(socket)?;
+    stream.write_all(b"GET /metrics HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer)
 }
 
 /// What `LEISTER_BIN` names, or what this workspace builds, built now if it is missing.

@@ -39,6 +39,7 @@ pub use door::Door;
 pub use fleet::{CONTROLLERS, Fleet};
 pub use helm::Helm;
 pub use image::{BUSYBOX, Product};
+pub use leister::metrics;
 pub use machine::{INSTANCE, Machine, PLACE, RECORDS};
 pub use pod::{FILES, claim, pod, snapshot};
 pub use programs::Programs;

@@ -1,6 +1,7 @@
 //! Leister in a Kubernetes cluster, beside what its users ask for: backends that are objects of the cluster, nodes that
 //! are lost, and what `leister doctor` finds there.
 
+mod classes;
 mod declared;
 mod doctor;
 mod lost;
@@ -11,6 +12,7 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use kube::runtime::reflector::{Lookup, Store};
 
+pub use classes::StorageClasses;
 pub use declared::{DEFINITION, Keeper, SecretError, Secrets, TRIDENT_DEFINITION};
 pub use doctor::ClusterInspector;
 pub use lost::LostNodes;

@@ -1,6 +1,7 @@
 //! The provisioner as a whole: finds its cluster, and works while it holds the Lease.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::api::ListParams;
@@ -11,6 +12,7 @@ use orchestrator::Orchestrator;
 
 use crate::herald::Herald;
 use crate::lease::Ballot;
+use crate::names::label;
 use crate::tend::Tender;
 use crate::within;
 use crate::worker::Worker;
@@ -91,6 +93,14 @@ impl Provisioner {
                 ballot.win().await;
                 tracing::info!(lease = settings.lease, replica = settings.replica, "this replica provisions");
                 let (world, changes) = World::watched(&client);
+                let seen = world.clone();
+                orchestrator.ask_storage_classes_of(Arc::new(move |record| {
+                    seen.volume(record.spec.labels.get(label::VOLUME)?)?
+                        .spec
+                        .as_ref()?
+                        .storage_class_name
+                        .clone()
+                }));
                 let worker = Worker {
                     orchestrator: orchestrator.clone(),
                     client: client.clone(),

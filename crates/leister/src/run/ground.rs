@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use cluster::{ClusterInspector, Keeper, LostNodes, Secrets};
+use cluster::{ClusterInspector, Keeper, LostNodes, Secrets, StorageClasses};
 use model::{Class, NodeIdentity, NodeName};
 use orchestrator::{BackendOrigin, ErrorKind, Orchestrator, Settings};
 use rest::{RestError, RestSettings, Server};
@@ -114,6 +114,9 @@ impl Ground {
             if let Some(driver) = in_cluster.driver {
                 let inspector = ClusterInspector::new(client.clone(), &driver);
                 orchestrator.add_inspector(Arc::new(inspector));
+                let classes = StorageClasses::new(client.clone(), &driver);
+                let classes = tokio::spawn(classes.serve(orchestrator.clone(), usher.stopped()));
+                beside.push(("the watch for classes of volumes", classes));
                 if let Some(after) = in_cluster.lost_nodes_after {
                     let lost = LostNodes::new(client.clone(), &driver, after);
                     let lost = tokio::spawn(lost.serve(orchestrator.clone(), usher.stopped()));

@@ -1,6 +1,7 @@
 //! Classes, backends, nodes, placement and metrics.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use driver::Outcome;
 use driver::config::BackendFile;
@@ -164,8 +165,10 @@ fn metrics_tell_of_operations_calls_volumes_and_pools() {
         let house = House::new();
         let o = house.open().await;
         run(&o, create("v", Bytes::gib(1))).await.unwrap();
+        o.ask_storage_classes_of(Arc::new(|record| (record.id.as_str() == "v").then(|| "gold".to_owned())));
         let text = o.metrics();
         for line in [
+            ",storage_class=\"gold\"} 1",
             "leister_operation_duration_seconds_count{verb=\"create\",backend=\"array\",outcome=\"ok\"} 1",
             "leister_backend_call_duration_seconds_count{backend=\"array\",call=\"create volume\",outcome=\"ok\"} 1",
             "leister_volumes{backend=\"array\",state=\"ready\"} 1",

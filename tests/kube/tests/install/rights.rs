@@ -9,7 +9,7 @@ use crate::site::{NAMESPACE, Site};
 const RULES: [(&str, usize); 5] = [
     ("clusterrole/leister-leister-sidecars", 13),
     ("role/leister-sidecars", 3),
-    ("clusterrole/leister-leister-doctor", 2),
+    ("clusterrole/leister-leister-doctor", 3),
     ("role/leister-controller", 7),
     ("role/leister-node", 4),
 ];

@@ -16,7 +16,7 @@ mod uses;
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use kube_suite::{needs_the_machines, until};
+use kube_suite::{CONTROLLERS, metrics, needs_the_machines, until};
 use site::{LIMIT, Site};
 
 #[test]
@@ -40,6 +40,13 @@ fn replicas_on_two_nodes_write_to_one_volume_of_files() -> Result<()> {
             site.exec(&pod, &format!("cat /data/{other}")).ok().filter(|read| read == other)
         })?;
     }
+    let [leader, _] = CONTROLLERS;
+    let told = r#"namespace="default",pvc="shared",pv="pvc-"#;
+    let line = until("metrics to tell whose it is", LIMIT, || {
+        let metrics = metrics(&site.cluster.path(&format!("{leader}.rest.sock"))).ok()?;
+        metrics.lines().find(|line| line.contains(told)).map(str::to_owned)
+    })?;
+    ensure!(line.ends_with(r#"storage_class="leister"} 1"#), "{line}");
     site.delete(&["pod/replica-node1", "pod/replica-node2", "pvc/shared"])
 }
 

@@ -1,7 +1,7 @@
 //! What a claim can ask for, and what it is told when that cannot be.
 
 use anyhow::{Result, ensure};
-use kube_suite::needs_the_machine;
+use kube_suite::{metrics, needs_the_machine};
 use serde_json::json;
 
 use crate::site::Site;
@@ -68,6 +68,9 @@ fn annotations_of_a_claim_and_the_default_class_are_followed() -> Result<()> {
     ensure!(on_array["guarantee"]["type"] == "volume", "{on_array}");
     ensure!(on_array["snapshot_directory_access_enabled"] == true, "{on_array}");
     ensure!(on_array["nas"]["unix_permissions"] == 750, "{on_array}");
+    let metrics = metrics(&site.socket())?;
+    let told = format!(r#"pvc="noted",pv="{volume}",storage_class="usual"}} 1"#);
+    ensure!(metrics.contains(&told), "no {told} in {metrics}");
     // Several access modes are the widest.
     let record = site.ask(&["get", "volume", &volume, "-o", "json"])?;
     ensure!(record.contains("\"ReadWriteMany\"") && record.contains("\"noted\""), "{record}");

@@ -90,7 +90,7 @@ impl Site {
         lines[lines.len().saturating_sub(LINES)..].join("\n")
     }
 
-    fn socket(&self) -> std::path::PathBuf {
+    pub(crate) fn socket(&self) -> std::path::PathBuf {
         self.path("provisioner.sock")
     }
 

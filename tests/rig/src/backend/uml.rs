@@ -35,9 +35,9 @@ pub(super) fn prepare() -> Result<Kernel> {
     let home = debian::cached("user-mode-linux", |folder| {
         fetch_new(folder).or_else(|error| {
             debian::empty(folder)?;
-            eprintln!(
-                "rig: the user-mode Linux of this machine's release has to do, which is slow: {error:#}"
-            );
+            crate::evidence::tell(&format!(
+                "the user-mode Linux of this machine's release has to do, which is slow: {error:#}"
+            ));
             debian::unpack(Release::Own, "user-mode-linux", folder)
         })
     });
