@@ -14,8 +14,8 @@ XTASK := cargo run --quiet --locked --package xtask --
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
 
-test: packages ## every check and every test; the last line sums them up
-	@$(XTASK) test
+test: packages ## every check and every test; the last line sums them up (ARGS="tests/kube": those suites alone)
+	@$(XTASK) test $(ARGS)
 
 demo: packages ## show the whole product at work on a pool of its own, then remove it
 	@$(XTASK) demo

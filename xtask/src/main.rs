@@ -23,7 +23,10 @@ enum Command {
     /// Check the rules of the house that a program can check
     Tidy,
     /// Run every check and every suite; the last line sums them up
-    Test,
+    Test {
+        /// Only suites whose names begin so, such as `tests/kube`, and no checks
+        suites: Vec<String>,
+    },
     /// Show the whole product at work
     Demo,
     /// Serve the instance `leister` in the foreground, its data in ./var/run
@@ -52,7 +55,7 @@ fn main() -> anyhow::Result<()> {
     let checkout = checkout::Checkout::find()?;
     match Arguments::parse().command {
         Command::Tidy => tidy::command(&checkout),
-        Command::Test => test::command(&checkout),
+        Command::Test { suites } => test::command(&checkout, &suites),
         Command::Demo => run::demo(&checkout),
         Command::Run => run::serve(&checkout),
         Command::Bench => run::bench(&checkout),

@@ -27,30 +27,41 @@ const SLOW: &[&str] = &[
     "crates/orchestrator",
 ];
 
-pub(crate) fn command(checkout: &Checkout) -> Result<()> {
+/// All of it, or only suites whose names begin with one of some words.
+pub(crate) fn command(checkout: &Checkout, wanted: &[String]) -> Result<()> {
     prepare(checkout)?;
     let started = Instant::now();
     let mut report = Report::new();
 
-    report.check("formatting", || cargo(checkout, &["fmt", "--all", "--check"]));
-    report.check("clippy", || {
-        cargo(
-            checkout,
-            &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
-        )
-    });
+    if wanted.is_empty() {
+        report.check("formatting", || cargo(checkout, &["fmt", "--all", "--check"]));
+        report.check("clippy", || {
+            cargo(
+                checkout,
+                &["clippy", "--quiet", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
+            )
+        });
+    }
     let mut suites = Vec::new();
     report.check("build", || {
         suites = build::everything(checkout)?;
         Ok(())
     });
+    if !wanted.is_empty() {
+        suites = only(suites, wanted)?;
+    }
+    let began = Instant::now();
     suites
         .sort_by_key(|suite| SLOW.iter().position(|slow| suite.name.starts_with(slow)).unwrap_or(SLOW.len()));
     let report = side_by_side(checkout, suites, report);
     let mut report = report.into_inner().context("a suite's thread panicked")?;
-    let began = Instant::now();
-    let examples = examples(checkout).unwrap_or_else(|error| Outcome::of_check(&Err(error)));
-    report.add("examples in the documentation", examples, began.elapsed());
+    if wanted.is_empty() {
+        let began = Instant::now();
+        let examples = examples(checkout).unwrap_or_else(|error| Outcome::of_check(&Err(error)));
+        report.add("examples in the documentation", examples, began.elapsed());
+    } else {
+        println!("the suites took {}", minutes(began.elapsed()));
+    }
     report.check("nothing left behind", || leftovers::none(&leftovers::find(&[checkout.temporary()])));
     if report.sum.failed == 0 {
         leftovers::sweep(&checkout.temporary())?;
@@ -72,6 +83,21 @@ fn cargo(checkout: &Checkout, arguments: &[&str]) -> Result<()> {
     let status = environment(cargo.args(arguments), checkout).status().context("cargo did not start")?;
     ensure!(status.success(), "`cargo {}` failed", arguments.join(" "));
     Ok(())
+}
+
+/// Those whose names begin with one of the words.
+fn only(suites: Vec<Suite>, wanted: &[String]) -> Result<Vec<Suite>> {
+    let is_wanted = |suite: &Suite, word: &String| suite.name.starts_with(word.as_str());
+    for word in wanted {
+        let known = suites.iter().any(|suite| is_wanted(suite, word));
+        let names = || suites.iter().map(|suite| suite.name.as_str()).collect::<Vec<_>>().join(", ");
+        ensure!(known, "no suite begins with `{word}`; there are: {}", names());
+    }
+    Ok(suites.into_iter().filter(|suite| wanted.iter().any(|word| is_wanted(suite, word))).collect())
+}
+
+fn minutes(time: Duration) -> String {
+    format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
 }
 
 /// Runs the examples that stand in documentation comments.
@@ -175,7 +201,7 @@ impl Report {
 
     fn finish(self, took: Duration) -> Result<()> {
         let Outcome { passed, failed, skipped, .. } = self.sum;
-        println!("in {} min {} s", took.as_secs() / 60, took.as_secs() % 60);
+        println!("in {}", minutes(took));
         println!("{passed} passed, {failed} failed, {} skipped", skipped.len());
         if failed > 0 {
             // The line above is the last word.
@@ -206,6 +232,20 @@ fn can_do_everything() -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn suites_are_chosen_by_how_their_names_begin() {
+        let suite = |name: &str| Suite { name: name.into(), executable: "".into(), folder: "".into() };
+        let all = || ["tests/kube/nodes", "tests/kube/store", "crates/store"].map(suite).to_vec();
+        let names = |words: &[&str]| -> Result<Vec<String>> {
+            let words: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
+            Ok(only(all(), &words)?.into_iter().map(|suite| suite.name).collect())
+        };
+        assert_eq!(names(&["tests/kube"]).unwrap(), ["tests/kube/nodes", "tests/kube/store"]);
+        assert_eq!(names(&["crates", "tests/kube/n"]).unwrap(), ["tests/kube/nodes", "crates/store"]);
+        let error = names(&["tests/cube"]).unwrap_err().to_string();
+        assert!(error.contains("`tests/cube`") && error.contains("crates/store"), "{error}");
+    }
 
     #[test]
     fn two_suites_with_guests_run_at_a_time_beside_others() {

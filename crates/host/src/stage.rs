@@ -139,7 +139,11 @@ pub(crate) async fn detach(
             Unwritten::MayBeLost if is_nfs => nfs::give_up(&at),
             Unwritten::IsWritten | Unwritten::MayBeLost => {}
         }
-        unmount(&at, &at.stage())?;
+        if is_nfs {
+            nfs::unmount(&at)?
+        } else {
+            unmount(&at, &at.stage())?
+        }
         Ok(is_directory)
     })
     .await?;

@@ -1,15 +1,16 @@
 //! `leister provisioner`: the orchestrator with claims of Kubernetes as its users.
 
-use ::provisioner::{Provisioner, ProvisionerError, ProvisionerSettings};
+use ::provisioner::{Provisioner, ProvisionerSettings};
 use clap::Args;
 use model::{NodeIdentity, NodeName};
 use orchestrator::Settings;
+use store::kubernetes_client;
 
 use crate::cli::{Code, Failure};
 use crate::config::Config;
 use crate::families;
 use crate::instance;
-use crate::run::{Ground, InCluster, InstanceArgs, chain, set_up};
+use crate::run::{Ground, InCluster, InstanceArgs, of_kubernetes, set_up};
 use crate::usher::Usher;
 
 #[derive(Debug, Args)]
@@ -65,14 +66,18 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Code::Failed, format!("cannot make a name for this replica: {e}")))?;
     let settings = ProvisionerSettings {
         names: args.names,
-        kubeconfig: args.instance.store.kubeconfig.clone(),
         namespace: args.instance.store.namespace.clone(),
         lease: args.lease.unwrap_or_else(|| format!("{}-provisioner", args.instance.name)),
         replica: replica.to_string(),
         cluster: args.cluster,
         snapshot_reserve: args.snapshot_reserve,
     };
-    let provisioner = Provisioner::connect(settings).await.map_err(|e| of_provisioner(&e))?;
+    let client =
+        kubernetes_client(args.instance.store.kubeconfig.as_deref()).await.map_err(|e| of_kubernetes(&e))?;
+    let provisioner = Provisioner::connect(client, settings).await.map_err(|e| {
+        Failure::new(Code::Failed, e.to_string())
+            .hint("deploy/kubernetes/provisioner.yaml has the rights that it needs")
+    })?;
     let classes = config.classes();
     let settings = Settings { is_node: false, ..ground.settings(&args.instance, node) };
     let at_work = ground.start(&args.instance, settings, config, InCluster::default(), &usher).await?;
@@ -91,19 +96,6 @@ pub(crate) async fn run(args: ProvisionerArgs) -> Result<(), Failure> {
     }
     at_work.end().await;
     set_up
-}
-
-fn of_provisioner(error: &ProvisionerError) -> Failure {
-    let message = chain(error);
-    match error {
-        ProvisionerError::Kubeconfig { .. } => Failure::usage(format!("--kubeconfig: {message}")),
-        ProvisionerError::NoPod(_) => {
-            Failure::usage(message).hint("outside of the cluster, give a file with --kubeconfig")
-        }
-        ProvisionerError::Refused(_) => Failure::new(Code::Failed, message)
-            .hint("deploy/kubernetes/provisioner.yaml has the rights that it needs"),
-        ProvisionerError::Client(_) => Failure::new(Code::Unreachable, message),
-    }
 }
 
 fn provisioner_name(text: &str) -> Result<String, String> {

@@ -27,6 +27,7 @@ use doors::HandsArgs;
 pub(crate) use ground::{Ground, InCluster, set_up};
 use orchestrator::Settings;
 pub(crate) use roles::{ControllerArgs, CsiArgs, NodeArgs, Parts, RunArgs};
+pub(crate) use store::of_kubernetes;
 
 const MOUNTS: &str = "mounts";
 

@@ -31,6 +31,7 @@ use tokio::sync::{OwnedRwLockReadGuard, OwnedRwLockWriteGuard, RwLock};
 use tokio::time::Instant;
 
 use self::client::{Call, Client, Failed, unusable};
+pub use self::connect::kubernetes_client;
 pub use self::definitions::{Column, Definition, definitions};
 use self::feeder::Feeders;
 use self::lease::Ballot;

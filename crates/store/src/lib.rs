@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 
 pub use etcd::{EtcdConfig, EtcdStore, EtcdUser};
-pub use kubernetes::{Column, Definition, KubernetesConfig, KubernetesStore, definitions};
+pub use kubernetes::{Column, Definition, KubernetesConfig, KubernetesStore, definitions, kubernetes_client};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 

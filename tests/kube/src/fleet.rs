@@ -102,7 +102,7 @@ impl<'a> Fleet<'a> {
         }
         cluster.serve_sidecar("csi-snapshotter", SIDECARS_ACCOUNT, &[&words[..], &[GROUPS]].concat())?;
         cluster.look_for_room()?;
-        let provisioner = [&words[..], &CAPACITY].concat();
+        let provisioner = [&words[..], &CAPACITY, &["--extra-create-metadata"]].concat();
         cluster.serve_sidecar("csi-provisioner", SIDECARS_ACCOUNT, &provisioner)?;
         cluster.serve_controller("snapshot-controller", &[GROUPS])?;
         Ok(Self { cluster, filer, machines, rig })

@@ -27,7 +27,7 @@ mod world;
 use std::time::Duration;
 
 pub use names::{DEFAULT_NAME, check_name};
-pub use provisioner::{Provisioner, ProvisionerError, ProvisionerSettings};
+pub use provisioner::{Provisioner, ProvisionerSettings, Refused};
 
 /// The longest that one call to the apiserver may take. (A watch takes as long as it likes.)
 const CALL: Duration = Duration::from_secs(30);

@@ -1,12 +1,10 @@
 //! The provisioner as a whole: finds its cluster, and works while it holds the Lease.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use k8s_openapi::api::core::v1::PersistentVolume;
 use kube::api::ListParams;
-use kube::config::{KubeConfigOptions, Kubeconfig};
-use kube::{Api, Client, Config};
+use kube::{Api, Client};
 use model::NodeName;
 use orchestrator::Orchestrator;
 
@@ -23,9 +21,7 @@ use crate::world::World;
 pub struct ProvisionerSettings {
     /// What StorageClasses call us: the first name is ours in events.
     pub names: Vec<String>,
-    /// How to reach the cluster; `None`: as a pod of it does.
-    pub kubeconfig: Option<PathBuf>,
-    /// Where our Lease and the Secrets of iSCSI sessions are; `None`: our own.
+    /// Where our Lease and the Secrets of iSCSI sessions are; `None`: the client's own.
     pub namespace: Option<String>,
     /// The Lease of which one replica is the holder.
     pub lease: String,
@@ -37,22 +33,10 @@ pub struct ProvisionerSettings {
     pub snapshot_reserve: Option<u8>,
 }
 
-/// Why the provisioner cannot work.
+/// The cluster lets us do nothing.
 #[derive(Debug, thiserror::Error)]
-pub enum ProvisionerError {
-    #[error("cannot read the kubeconfig {}", file.display())]
-    Kubeconfig {
-        file: PathBuf,
-        #[source]
-        source: Box<kube::config::KubeconfigError>,
-    },
-    #[error("this is not a pod with a service account")]
-    NoPod(#[source] kube::config::InClusterError),
-    #[error("cannot speak to the cluster")]
-    Client(#[source] Box<kube::Error>),
-    #[error("the cluster refuses us: {0}")]
-    Refused(String),
-}
+#[error("the cluster refuses us: {0}")]
+pub struct Refused(String);
 
 /// Connected, and not yet at work.
 pub struct Provisioner {
@@ -66,15 +50,13 @@ impl Provisioner {
     /// A cluster that does not answer is waited for later.
     ///
     /// # Errors
-    /// What is wrong with what we were given: no such file, no service account, no rights.
-    pub async fn connect(settings: ProvisionerSettings) -> Result<Provisioner, ProvisionerError> {
-        let config = config(settings.kubeconfig.as_deref()).await?;
-        let namespace = settings.namespace.clone().unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).map_err(|e| ProvisionerError::Client(Box::new(e)))?;
+    /// The cluster knows us not, or does not let us see its PersistentVolumes.
+    pub async fn connect(client: Client, settings: ProvisionerSettings) -> Result<Provisioner, Refused> {
+        let namespace = settings.namespace.as_deref().unwrap_or(client.default_namespace()).to_owned();
         let volumes = Api::<PersistentVolume>::all(client.clone());
         match within(volumes.list_metadata(&ListParams::default().limit(1))).await {
             Err(kube::Error::Api(status)) if matches!(status.code, 401 | 403) => {
-                return Err(ProvisionerError::Refused(status.message.clone()));
+                return Err(Refused(status.message.clone()));
             }
             Err(error) => tracing::warn!(%error, "the cluster does not answer yet"),
             Ok(_) => {}
@@ -125,11 +107,4 @@ impl Provisioner {
         }
         ballot.release().await;
     }
-}
-
-async fn config(file: Option<&Path>) -> Result<Config, ProvisionerError> {
-    let Some(file) = file else { return Config::incluster().map_err(ProvisionerError::NoPod) };
-    let failed = |source| ProvisionerError::Kubeconfig { file: file.to_owned(), source: Box::new(source) };
-    let kubeconfig = Kubeconfig::read_from(file).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
 }

@@ -10,7 +10,7 @@ use super::{Places, Unwritten, detach, nfs, references, unit};
 use crate::error::{HostError, Result};
 use crate::filesystem::Tools;
 use crate::lock::blocking;
-use crate::mount::{self, Table};
+use crate::mount::Table;
 use crate::sessions::Sessions;
 
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -83,7 +83,11 @@ async fn cut_off_now(places: &Places, tools: &Tools, is_waited_for: bool, cut: &
     let stage = places.stage();
     if is_waited_for && table.at(&stage).is_some_and(nfs::is_nfs) {
         // Whoever flushes has it open, so that it stays.
-        let ended = blocking(&tools.hold, move || Ok(mount::end_waiting(&stage)));
+        let at = places.clone();
+        let ended = blocking(&tools.hold, move || {
+            nfs::end_waiting(&at);
+            Ok(())
+        });
         let ended = tokio::time::timeout(LOOK_EVERY, ended).await;
         tracing::debug!(volume = %places.volume, ?ended, "ended what waits for the server");
     }

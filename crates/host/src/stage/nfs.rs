@@ -4,6 +4,7 @@
 //! only the flush before an unmount and the first look after a mount go to the server.
 
 use std::fs::File;
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -64,6 +65,51 @@ pub(super) fn flush(places: &Places) {
     }
 }
 
+/// Takes down what is flushed.
+pub(super) fn unmount(places: &Places) -> Result<()> {
+    bounded(places, || super::unmount(places, &places.stage()))
+}
+
+/// Lets all that waits for the server fail. The mount stays as long as it is in use.
+pub(super) fn end_waiting(places: &Places) {
+    if let Err(error) = bounded(places, || mount::end_waiting(&places.stage())) {
+        tracing::debug!(volume = %places.volume, %error, "what waits for the server could not be ended");
+    }
+}
+
+/// Does what may take down the mount.
+///
+/// # Behavior
+/// A client gives back first what its server delegated to it, and waits for one that is gone, for ever: nothing ends that
+/// from outside once the mount is taken down. Nothing is lost with it, so it is waited for a while, and then the client is
+/// told that it has no server any more, where the kernel knows how (Linux 6.4).
+fn bounded<T>(places: &Places, work: impl FnOnce() -> T) -> T {
+    const GRACE: Duration = Duration::from_secs(5);
+    let stage = &places.stage();
+    let device = Table::read().ok().and_then(|table| table.at(stage).map(|entry| entry.device));
+    let knob = device.and_then(|(major, minor)| {
+        let knob = format!("/sys/fs/nfs/{major}:{minor}/shutdown");
+        File::options().write(true).open(knob).ok()
+    });
+    let Some(mut knob) = knob else { return work() };
+    let (done, is_done) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            while is_done.recv_timeout(GRACE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                // One that is still there is in use.
+                if Table::read().is_ok_and(|table| table.at(stage).is_none()) {
+                    let ended = knob.write_all(b"1");
+                    tracing::warn!(volume = %places.volume, ?ended, "the server is gone: its client has ended");
+                    return;
+                }
+            }
+        });
+        let worked = work();
+        drop(done);
+        worked
+    })
+}
+
 /// As [`flush`], but a server that is gone is not waited for: what it does not take soon is lost.
 pub(super) fn give_up(places: &Places) {
     const GRACE: Duration = Duration::from_secs(5);
@@ -77,9 +123,7 @@ pub(super) fn give_up(places: &Places) {
     // The flush has the mount open: it is busy, and all that is done to it is to end what waits.
     while is_done.recv_timeout(patience) == Err(mpsc::RecvTimeoutError::Timeout) {
         patience = AGAIN;
-        if let Err(error) = mount::end_waiting(&places.stage()) {
-            tracing::debug!(volume = %places.volume, %error, "what waits for the server could not be ended");
-        }
+        end_waiting(places);
     }
     let _ = flushing.join();
 }

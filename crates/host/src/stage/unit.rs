@@ -83,29 +83,31 @@ pub(super) async fn attach(
         return Err(HostError::Conflict { volume: places.volume.clone(), problem });
     }
     let was_marked = marked(places)?.is_some();
-    let device = {
+    let is_raw = wanted.filesystem.is_none();
+    let mut device = {
         // Until it is marked, whoever leaves the target could take it for unused.
         let _alone = sessions.hold(way.target()).await;
         let device = match way {
             Way::Disk(route) => disk::find(places, route, tools, sessions).await?,
             Way::Namespace(route) => namespace::find(places, route, tools, sessions).await?,
         };
-        let (at, name, is_raw) = (places.clone(), device.clone(), wanted.filesystem.is_none());
+        let (at, name) = (places.clone(), device.clone());
         blocking(&tools.hold, move || mark(&at, &name, is_raw)).await?;
         device
     };
-    let ready = async {
-        see_size(places, &device, wanted.size, tools).await?;
-        see_path(&device, tools).await?;
-        let Some(filesystem) = wanted.filesystem else {
-            return raw_device(&device, wanted.read_only, tools).await;
-        };
-        let device = Arc::new(Block::Unit { name: device.clone(), serial: way.serial() });
-        Volume { places, wanted, filesystem, device, tools }.stage(options).await
-    };
-    let ready = ready.await;
+    let mut ready = make_ready(places, &way, wanted, &device, &options, tools).await;
+    // A disk that multipathd knows from earlier it may have taken after we had looked: then its map is the device.
+    if let (Err(_), Way::Disk(route), Some(map)) = (&ready, way, multipath::over(&device))
+        && disk::prove_all(places, route, &map.name, tools).await.is_ok()
+    {
+        tracing::info!(volume = %places.volume, disk = device, map = map.name, "multipathd has taken its disk");
+        device = map.name;
+        let (at, name) = (places.clone(), device.clone());
+        blocking(&tools.hold, move || mark(&at, &name, is_raw)).await?;
+        ready = make_ready(places, &way, wanted, &device, &options, tools).await;
+    }
     // A raw device that was there before may be in use by now.
-    let is_in_use = was_marked && wanted.filesystem.is_none();
+    let is_in_use = was_marked && is_raw;
     if ready.is_err() && !is_in_use && Table::read()?.at(&places.stage()).is_none() {
         // A device that nothing came of does not stay behind; the error that matters is the one at hand. Where nobody has
         // had it there is nothing to lose, and one that has gone bad cannot be flushed.
@@ -122,6 +124,24 @@ pub(super) async fn attach(
         }
     }
     ready
+}
+
+/// Makes of the device of a volume what is wanted.
+async fn make_ready(
+    places: &Places,
+    way: &Way<'_>,
+    wanted: &Attachment,
+    device: &str,
+    options: &Options,
+    tools: &Tools,
+) -> Result<Attached> {
+    see_size(places, device, wanted.size, tools).await?;
+    see_path(device, tools).await?;
+    let Some(filesystem) = wanted.filesystem else {
+        return raw_device(device, wanted.read_only, tools).await;
+    };
+    let device = Arc::new(Block::Unit { name: device.to_owned(), serial: way.serial() });
+    Volume { places, wanted, filesystem, device, tools }.stage(options.clone()).await
 }
 
 /// Flushes and removes the device of a volume, if it has one.

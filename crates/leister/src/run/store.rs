@@ -355,7 +355,7 @@ async fn claim(
     }
 }
 
-fn of_kubernetes(error: &StoreError) -> Failure {
+pub(crate) fn of_kubernetes(error: &StoreError) -> Failure {
     match error {
         StoreError::Unavailable { .. } => {
             Failure::new(Code::Unreachable, format!("the cluster cannot be used: {}", chain(error)))

@@ -1,6 +1,7 @@
 //! The machine: addresses, NFS, iSCSI and NVMe, made equal to what shall be.
 
 mod addresses;
+mod gate;
 mod iscsi;
 mod nfs;
 mod nvme;
@@ -14,6 +15,7 @@ use filer::FilerError;
 use model::Bytes;
 
 use crate::wires::Wires;
+pub(crate) use gate::Gate;
 use iscsi::Iscsi;
 use nfs::Nfs;
 use nvme::Nvme;
@@ -86,11 +88,22 @@ impl Kernel {
         Ok(())
     }
 
+    /// Lets nobody write until the gate is dropped.
+    ///
+    /// # Errors
+    /// As of [`Gate`].
+    pub(crate) fn shut(&self) -> Result<Gate> {
+        Gate::shut()
+    }
+
     /// Lets clients in.
     ///
     /// # Errors
     /// What the kernel says.
     pub(crate) fn answer(&self) -> Result<()> {
+        if self.nfs.is_some() || self.iscsi.is_some() || self.nvme.is_some() {
+            Gate::open_all()?;
+        }
         self.nfs.as_ref().map_or(Ok(()), Nfs::answer)
     }
 }

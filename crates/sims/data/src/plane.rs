@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use filer::{CreateVolume, FilerError, Layout, Pool, PoolSpec};
 use model::Bytes;
@@ -41,6 +42,10 @@ const OVERCOMMIT: f64 = 1e9;
 /// The least that the pool can make.
 const SMALLEST: u64 = 1 << 20;
 const PAGE: u64 = 4096;
+/// Longer than a tick of the kernel's clock, which is how fine the times of changes are.
+const TICKS: Duration = Duration::from_millis(30);
+/// Until volumes rest that no client can write to.
+const ATTEMPTS: usize = 20;
 
 impl Plane {
     /// Opens the pool, and finds what serves it.
@@ -129,7 +134,7 @@ impl Plane {
     fn follow_from(&self, before: &State, after: &State) -> Result<()> {
         let (old, new) = (content::of(before), content::of(after));
         let replaced = content::replaced(before, after);
-        self.add(&old, &new)?;
+        self.add(&old, &new, before)?;
         let wires = wires::of(after);
         if !replaced.is_empty() {
             let handles: BTreeSet<&str> = replaced.iter().map(Replacement::handle).collect();
@@ -149,13 +154,14 @@ impl Plane {
     }
 
     /// Takes snapshots first: what is new may begin with them.
-    fn add(&self, old: &Contents, new: &Contents) -> Result<()> {
+    fn add(&self, old: &Contents, new: &Contents, before: &State) -> Result<()> {
+        let mut taken = Vec::new();
         for (handle, content) in new {
             let Some(was) = old.get(handle) else { continue };
-            for name in content.snapshots.difference(&was.snapshots) {
-                self.pool.take(handle, name)?;
-            }
+            let names = content.snapshots.difference(&was.snapshots);
+            taken.extend(names.map(|name| (handle.as_str(), name.as_str())));
         }
+        self.take(&taken, before)?;
         for (handle, content) in new {
             match old.get(handle) {
                 None => self.create(handle, content)?,
@@ -164,6 +170,52 @@ impl Plane {
             }
         }
         Ok(())
+    }
+
+    /// Takes snapshots, all of one instant.
+    fn take(&self, taken: &[(&str, &str)], before: &State) -> Result<()> {
+        let take = || taken.iter().try_for_each(|(handle, name)| self.pool.take(handle, name).map(drop));
+        let written = match taken {
+            // One is of one instant by itself.
+            [] | [_] => return take(),
+            _ => wires::of(before),
+        };
+        if taken.iter().filter(|(handle, _)| written.serve(handle)).count() < 2 {
+            return take();
+        }
+        let _gate = self.kernel.shut()?;
+        for _ in 0..ATTEMPTS {
+            // What came before the gate was shut is under way for a moment.
+            let since = Instant::now();
+            while let Some(left) = TICKS.checked_sub(since.elapsed()) {
+                std::thread::park_timeout(left);
+            }
+            let then = self.times(taken)?;
+            take()?;
+            if self.times(taken)? == then {
+                return Ok(());
+            }
+            taken.iter().try_for_each(|(handle, name)| self.pool.delete_snapshot(handle, name).map(drop))?;
+        }
+        Err(FilerError::Busy("the volumes are written to though no client can: try again".to_owned()))
+    }
+
+    /// When everything in them was changed last.
+    fn times(&self, of: &[(&str, &str)]) -> Result<Vec<(PathBuf, i64, i64)>> {
+        let mut left = of.iter().map(|(handle, _)| self.place(handle)).collect::<Result<Vec<_>>>()?;
+        let mut times = Vec::new();
+        while let Some(path) = left.pop() {
+            let failed = |error| failed("look at", &path, error);
+            let status = std::fs::symlink_metadata(&path).map_err(failed)?;
+            if status.is_dir() {
+                for entry in std::fs::read_dir(&path).map_err(failed)? {
+                    left.push(entry.map_err(failed)?.path());
+                }
+            }
+            times.push((path.clone(), status.ctime(), status.ctime_nsec()));
+        }
+        times.sort();
+        Ok(times)
     }
 
     fn create(&self, handle: &str, content: &Content) -> Result<()> {

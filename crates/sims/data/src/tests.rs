@@ -123,6 +123,8 @@ async fn rules_become_exports_and_maps_become_units_of_the_initiators_in_their_i
     assert!(target.units[&lun].serial.chars().all(|digit| digit.is_ascii_hexdigit()));
     let without = served.without(&BTreeSet::from([lun.as_str()]));
     assert!(without.targets.values().all(|target| target.units.is_empty()));
+    assert!(served.serve(&lun) && served.serve(&share.handle));
+    assert!(!without.serve(&lun) && !served.serve("nobody's"));
 }
 
 #[tokio::test]

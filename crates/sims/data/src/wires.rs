@@ -93,6 +93,16 @@ pub(crate) fn of(state: &State) -> Wires {
 }
 
 impl Wires {
+    /// Whether a client may use this content.
+    pub(crate) fn serve(&self, handle: &str) -> bool {
+        let is_unit = |target: &Target| {
+            target.initiators.values().any(|initiator| initiator.units.values().any(|own| own == handle))
+        };
+        self.shares.values().any(|share| share.handle == handle)
+            || self.targets.values().any(is_unit)
+            || self.subsystems.values().any(|own| own.namespaces.values().any(|own| own == handle))
+    }
+
     /// The same without some content, which is about to be replaced.
     pub(crate) fn without(&self, handles: &BTreeSet<&str>) -> Wires {
         let mut less = self.clone();

@@ -1,20 +1,18 @@
 //! Calls to an apiserver: each bounded, counted, and by our name.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use http::{Method, Request, header};
-use kube::Config;
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::core::WatchEvent;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::connect::connect;
+use super::connect::kubernetes_client;
 use crate::StoreError;
 
 /// One namespace of one cluster, as we reach it.
@@ -70,16 +68,8 @@ impl Client {
     /// # Errors
     /// A kubeconfig that cannot be used, or none and this is no pod; nothing is sent yet.
     pub(super) async fn open(file: Option<&Path>, namespace: Option<&str>) -> Result<Client, StoreError> {
-        let config = config(file).await?;
-        if config.proxy_url.is_some() {
-            return Err(unusable(
-                "`proxy-url` of the kubeconfig is not supported",
-                "use one by which the apiserver is reached directly",
-            ));
-        }
-        let namespace = namespace.map_or_else(|| config.default_namespace.clone(), str::to_owned);
-        let kube = connect(config)
-            .map_err(|e| unusable(e.to_string(), "look at the kubeconfig and its certificates"))?;
+        let kube = kubernetes_client(file).await?;
+        let namespace = namespace.unwrap_or(kube.default_namespace()).to_owned();
         Ok(Client { kube, namespace, requests: AtomicU64::new(0) })
     }
 
@@ -220,22 +210,6 @@ impl fmt::Debug for Client {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Client").field("namespace", &self.namespace).finish_non_exhaustive()
     }
-}
-
-async fn config(file: Option<&Path>) -> Result<Config, StoreError> {
-    let Some(file) = file else {
-        return Config::incluster().map_err(|e| {
-            unusable(
-                format!("this is not a pod with a service account: {e}"),
-                "outside of the cluster, give a file with --kubeconfig",
-            )
-        });
-    };
-    let failed = |e: kube::config::KubeconfigError| {
-        unusable(format!("the kubeconfig {} cannot be read: {e}", file.display()), "give another one")
-    };
-    let kubeconfig = Kubeconfig::read_from(PathBuf::from(file)).map_err(failed)?;
-    Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.map_err(failed)
 }
 
 pub(super) fn unusable(problem: impl Into<String>, advice: impl Into<String>) -> StoreError {

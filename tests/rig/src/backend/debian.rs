@@ -20,12 +20,15 @@ pub(super) enum Release {
 /// The folder `NAME` in the cache whose name begins with `prefix`. Without one it is made by `fill`, which gets an empty
 /// folder and says the name.
 pub(super) fn cached(prefix: &str, fill: impl FnOnce(&Path) -> Result<String>) -> Result<PathBuf> {
-    let cache = cache()?;
-    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    cached_in(&cache()?, prefix, fill)
+}
+
+fn cached_in(cache: &Path, prefix: &str, fill: impl FnOnce(&Path) -> Result<String>) -> Result<PathBuf> {
+    fs::create_dir_all(cache).with_context(|| format!("cannot make {}", cache.display()))?;
     let lock = File::create(cache.join("lock")).context("cannot lock the cache of kernels")?;
     // Two rigs that start at once fetch it once.
     lock.lock().context("cannot lock the cache of kernels")?;
-    if let Some(home) = newest(&cache, prefix) {
+    if let Some(home) = newest(cache, prefix) {
         return Ok(home);
     }
     let part = cache.join(format!("{prefix}.part"));
@@ -148,4 +151,28 @@ pub(super) fn empty(folder: &Path) -> Result<()> {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_taken_and_what_was_begun_is_begun_anew() {
+        let cache = tempfile::tempdir().unwrap();
+        for name in ["linux-image-6.1", "user-mode-linux_6_amd64", "user-mode-linux.part"] {
+            fs::create_dir(cache.path().join(name)).unwrap();
+        }
+        fs::write(cache.path().join("user-mode-linux.part/half"), "").unwrap();
+        assert_eq!(newest(cache.path(), "linux-image"), Some(cache.path().join("linux-image-6.1")));
+        let there = newest(cache.path(), "user-mode-linux");
+        assert_eq!(there, Some(cache.path().join("user-mode-linux_6_amd64")));
+        fs::remove_dir(there.unwrap()).unwrap();
+        let home = cached_in(cache.path(), "user-mode-linux", |part| {
+            assert!(entries(part).unwrap().is_empty());
+            Ok("user-mode-linux_7_amd64".into())
+        });
+        assert_eq!(home.unwrap(), cache.path().join("user-mode-linux_7_amd64"));
+        cached_in(cache.path(), "user-mode-linux", |_| panic!("it is there")).unwrap();
+    }
 }

@@ -121,3 +121,29 @@ fn a_path_that_comes_back_as_another_unit_is_taken_out_before_it_is_written_to()
         take_away(node, "a");
     });
 }
+
+#[test]
+fn a_disk_that_multipathd_takes_while_it_is_formatted_is_used_through_its_map() {
+    /// Found before the real one.
+    const TOOL: &str = "/usr/local/sbin/mkfs.ext4";
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        let formats = "#!/bin/bash
+            disk=${*: -1}
+            if [[ $disk = /dev/sd? ]]; then
+                multipath -a $disk; multipathd add path ${disk#/dev/}
+                until ls /sys/block/${disk#/dev/}/holders | grep -q dm; do /run/bb/sleep 0.1; done
+            fi
+            exec /sbin/mke2fs -t ext4 \"$@\"";
+        let swap = format!("cat >{TOOL} <<'END'\n{formats}\nEND\nchmod +x {TOOL}");
+        node.exec(&swap).ok("a format that multipathd is quicker than");
+        let brought = bring(node, wanted("a", unit(storage, OPEN, &[0], 0, "rig-unit-a")));
+        node.exec(&format!("rm {TOOL}")).ok("as it was");
+        assert_eq!(brought["formatted"], true);
+        let point = mount(node, "a", "app");
+        let source = node.exec(&format!("grep ' {point} ' /proc/mounts")).ok("the mount");
+        assert!(source.starts_with("/dev/dm-") || source.starts_with("/dev/mapper/"), "{source}");
+        node.exec(&format!("echo kept >{point}/f && sync {point}/f")).ok("write");
+        take_away(node, "a");
+    });
+}

@@ -4,11 +4,10 @@ mod entry;
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Mode, OFlags};
 use rustix::io::{Errno, Result};
-use rustix::time::{ClockId, Timespec, clock_gettime};
 
 use crate::ioctl::xfs::{self, Attributes, IMMUTABLE};
 use crate::pool::tree::{is_dir, open_dir, raw_names};
@@ -16,13 +15,15 @@ use entry::Links;
 
 /// Each level takes two open files and a piece of the stack.
 const MAX_DEPTH: usize = 200;
-/// Longer than a tick of the kernel's clock, which is how fine the times of changes are.
+/// Longer than a tick of the kernel's clock: the time of a change is up to one behind.
+const TICK: Duration = Duration::from_millis(12);
 const TICKS: Duration = Duration::from_millis(25);
 
 /// When a look at a tree began: what has changed since then shows it.
 pub(super) struct Watch {
-    wall: Timespec,
-    steady: Timespec,
+    /// No change from now on has an earlier time.
+    wall: SystemTime,
+    steady: Instant,
 }
 
 impl Watch {
@@ -32,7 +33,7 @@ impl Watch {
         while let Some(left) = TICKS.checked_sub(since.elapsed()) {
             std::thread::park_timeout(left.max(Duration::from_micros(1)));
         }
-        Watch { wall: clock_gettime(ClockId::RealtimeCoarse), steady: clock_gettime(ClockId::Monotonic) }
+        Watch { wall: SystemTime::now() - TICK, steady: Instant::now() }
     }
 
     /// Whether nothing in the tree has changed: neither content nor names nor attributes.
@@ -45,20 +46,17 @@ impl Watch {
             Err(Errno::NOENT) => false,
             looked => looked?,
         };
-        let passed = |from: Timespec, to: Timespec| {
-            (to.tv_sec - from.tv_sec) * 1000 + (to.tv_nsec - from.tv_nsec) / 1_000_000
-        };
-        let wall = passed(self.wall, clock_gettime(ClockId::Realtime));
-        let steady = passed(self.steady, clock_gettime(ClockId::Monotonic));
+        let steady = self.steady.elapsed();
         // A clock that was set back in the meantime proves nothing.
-        Ok(unchanged && wall + 10 >= steady)
+        Ok(unchanged && self.wall.elapsed().is_ok_and(|wall| wall >= steady))
     }
 
     fn is_older(&self, dir: BorrowedFd<'_>, depth: usize) -> Result<bool> {
+        let since = self.wall.duration_since(UNIX_EPOCH).unwrap_or_default();
         let older = |stat: &rustix::fs::Stat| {
-            #[allow(clippy::cast_possible_wrap, reason = "nanoseconds of a second")]
-            let changed = (stat.st_ctime, stat.st_ctime_nsec as i64);
-            changed < (self.wall.tv_sec, self.wall.tv_nsec)
+            // One before 1970 is old.
+            let seconds = u64::try_from(stat.st_ctime).unwrap_or(0);
+            (seconds, stat.st_ctime_nsec) < (since.as_secs(), u64::from(since.subsec_nanos()))
         };
         if !older(&rustix::fs::fstat(dir)?) {
             return Ok(false);

@@ -233,7 +233,12 @@ async fn working<'s>(
 ///
 /// # Behavior
 /// One that cannot be asked now is left to the healing, as long as another one can.
-async fn prove_all(places: &Places, route: &IscsiRoute, device: &str, tools: &Tools) -> Result<()> {
+pub(super) async fn prove_all(
+    places: &Places,
+    route: &IscsiRoute,
+    device: &str,
+    tools: &Tools,
+) -> Result<()> {
     let mut disks = paths(device, multipath::named(device).as_ref())?;
     disks.retain(|disk| disk.is_running() && disk.session.is_logged_in());
     if disks.is_empty() {

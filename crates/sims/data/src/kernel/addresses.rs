@@ -4,7 +4,7 @@
 //! An address of the array's is added without a network around it (`/32`, `/128`), to the interface of the network that
 //! it is in: by that it is known as ours. One that the machine has by itself is used and never taken away.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::process::Command;
 
@@ -46,6 +46,11 @@ pub(super) fn add(wanted: &BTreeMap<IpAddr, bool>) -> Result<()> {
         ip("add", address, &around.device)?;
     }
     Ok(())
+}
+
+/// The devices that have an address.
+pub(super) fn devices() -> Result<BTreeSet<String>> {
+    Ok(seen()?.into_iter().map(|seen| seen.device).collect())
 }
 
 impl Seen {
