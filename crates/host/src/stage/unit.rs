@@ -103,7 +103,10 @@ pub(super) async fn attach(
         tracing::info!(volume = %places.volume, disk = device, map = map.name, "multipathd has taken its disk");
         device = map.name;
         let (at, name) = (places.clone(), device.clone());
-        blocking(&tools.hold, move || mark(&at, &name, is_raw)).await?;
+        {
+            let _alone = sessions.hold(way.target()).await;
+            blocking(&tools.hold, move || mark(&at, &name, is_raw)).await?;
+        }
         ready = make_ready(places, &way, wanted, &device, &options, tools).await;
     }
     // A raw device that was there before may be in use by now.
