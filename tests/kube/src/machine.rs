@@ -69,7 +69,10 @@ impl<'a> Machine<'a> {
 
     fn ready(&self, cluster: &Cluster) -> Result<()> {
         let name = self.name();
+        // Of what is not there yet nothing else can be waited for.
+        cluster.wait(&format!("node/{name}"), "create")?;
         cluster.wait(&format!("node/{name}"), "condition=Ready")?;
+        cluster.wait(&format!("csinode/{name}"), "create")?;
         cluster.wait(&format!("csinode/{name}"), "jsonpath={.spec.drivers[0].name}=csi.leister.io").map(drop)
     }
 
