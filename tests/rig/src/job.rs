@@ -159,8 +159,10 @@ impl Job {
     }
 
     fn tell(&self, verb: &str) -> Result<()> {
+        // In one piece: what others write at the same time must not come in between.
+        let words = format!("{verb} {}\n", self.id);
         let line = crate::namespace::open_fifo(&self.control)
-            .and_then(|mut line| writeln!(line, "{verb} {}", self.id).context("cannot write to the guest"));
+            .and_then(|mut line| line.write_all(words.as_bytes()).context("cannot write to the guest"));
         line.with_context(|| format!("cannot tell the guest to {verb} a command"))
     }
 }

@@ -29,6 +29,7 @@ on_both! {
     a_command_that_takes_too_long_is_killed_with_what_it_started
     what_a_command_wrote_is_there_though_a_daemon_it_left_runs_on
     commands_run_side_by_side
+    commands_that_begin_at_once_are_all_run
     files_go_both_ways
     every_guest_is_somebody_else
     a_cut_link_lets_nothing_pass_until_it_is_joined
@@ -107,6 +108,15 @@ fn commands_run_side_by_side(rig: &Rig) {
     assert!(waits.is_running());
     node.exec("touch /tmp/go").ok("another command runs meanwhile");
     assert_eq!(waits.wait(LIMIT).ok("the first ends"), "went");
+}
+
+fn commands_that_begin_at_once_are_all_run(rig: &Rig) {
+    let node = rig.guest("node1");
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| (0..10).for_each(|_| drop(node.exec("true").ok("one of many"))));
+        }
+    });
 }
 
 fn files_go_both_ways(rig: &Rig) {
