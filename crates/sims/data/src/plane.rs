@@ -206,7 +206,11 @@ impl Plane {
         let mut times = Vec::new();
         while let Some(path) = left.pop() {
             let failed = |error| failed("look at", &path, error);
-            let status = std::fs::symlink_metadata(&path).map_err(failed)?;
+            let status = match std::fs::symlink_metadata(&path) {
+                // A removal was still under way: the next look differs.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+                looked => looked.map_err(failed)?,
+            };
             if status.is_dir() {
                 for entry in std::fs::read_dir(&path).map_err(failed)? {
                     left.push(entry.map_err(failed)?.path());
