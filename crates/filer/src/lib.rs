@@ -20,7 +20,7 @@ mod wire;
 
 pub use client::{Client, PORT, check_url};
 pub use error::{ErrorKind, FilerError};
-pub use pool::{Abilities, Ability, Image, LayoutAbilities, Pool, PoolSpec, PoolStats};
+pub use pool::{Abilities, Ability, Image, LayoutAbilities, Pool, PoolSpec, PoolStats, Watch};
 pub use service::{Service, ServiceSpec};
 pub use trust::{Authority, Issued, Tenant, TrustFiles};
 pub use volume::{

@@ -15,6 +15,7 @@ mod steps;
 mod tests;
 mod tree;
 mod turns;
+mod watch;
 mod whole;
 mod xfs;
 
@@ -32,6 +33,7 @@ pub use abilities::{Abilities, Ability, LayoutAbilities};
 use btrfs::Btrfs;
 use ground::Ground;
 use lvm::Lvm;
+pub use watch::Watch;
 use xfs::Xfs;
 
 /// Where a pool is and how it is run.

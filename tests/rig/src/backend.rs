@@ -22,6 +22,8 @@ pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
     /// The folder with one folder for each release.
     pub(crate) modules: PathBuf,
+    /// What it is linked with, if that is not this machine's.
+    pub(crate) libraries: Option<PathBuf>,
 }
 
 /// What a guest runs on.

@@ -19,6 +19,7 @@ mod btrfs;
 mod deaths;
 mod guest;
 mod opening;
+mod watch;
 mod xfs;
 
 const MIB: u64 = 1 << 20;

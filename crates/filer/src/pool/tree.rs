@@ -27,6 +27,8 @@ pub(super) const IMAGE: &str = "disk.img";
 const RECORD: &str = "user.leister";
 
 pub(super) const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+/// Of the files that a pool looks through or copies: each level takes two open files and a piece of the stack.
+pub(super) const MAX_DEPTH: usize = 200;
 /// Kept well under what one extended attribute holds.
 const MAX_RECORD: usize = 12 << 10;
 
@@ -42,6 +44,12 @@ pub(super) fn open_dir(parent: impl AsFd, name: impl Arg) -> Result<OwnedFd> {
 pub(super) fn make_dir(parent: impl AsFd, name: &str) -> Result<OwnedFd> {
     rustix::fs::mkdirat(&parent, name, Mode::from_raw_mode(0o700))?;
     open_dir(parent, name)
+}
+
+/// A file in the file system of `dir` that goes when it is closed.
+pub(super) fn unnamed_file(dir: impl AsFd) -> Result<OwnedFd> {
+    let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
+    rustix::fs::openat(dir, ".", flags, Mode::from_raw_mode(0o600))
 }
 
 pub(super) fn exists(parent: impl AsFd, name: &str) -> Result<bool> {

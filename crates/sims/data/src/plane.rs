@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
-use filer::{CreateVolume, FilerError, Layout, Pool, PoolSpec};
+use filer::{CreateVolume, FilerError, Layout, Pool, PoolSpec, Watch};
 use model::Bytes;
 use sim_ontap::{Backing, State};
 
@@ -42,8 +41,6 @@ const OVERCOMMIT: f64 = 1e9;
 /// The least that the pool can make.
 const SMALLEST: u64 = 1 << 20;
 const PAGE: u64 = 4096;
-/// Longer than a tick of the kernel's clock, which is how fine the times of changes are.
-const TICKS: Duration = Duration::from_millis(30);
 /// Until volumes rest that no client can write to.
 const ATTEMPTS: usize = 20;
 
@@ -186,40 +183,20 @@ impl Plane {
         let _gate = self.kernel.shut()?;
         for _ in 0..ATTEMPTS {
             // What came before the gate was shut is under way for a moment.
-            let since = Instant::now();
-            while let Some(left) = TICKS.checked_sub(since.elapsed()) {
-                std::thread::park_timeout(left);
-            }
-            let then = self.times(taken)?;
+            let watch = File::open(self.pool.path()).and_then(|pool| Ok(Watch::begin(pool)?));
+            let watch = watch.map_err(|error| failed("look at", self.pool.path(), error))?;
             take()?;
-            if self.times(taken)? == then {
+            let rested = |(handle, _): &(&str, &str)| {
+                let place = self.place(handle)?;
+                let looked = File::open(&place).and_then(|content| Ok(watch.saw_no_change(content)?));
+                looked.map_err(|error| failed("look at", &place, error))
+            };
+            if taken.iter().map(rested).collect::<Result<Vec<_>>>()?.iter().all(|rested| *rested) {
                 return Ok(());
             }
             taken.iter().try_for_each(|(handle, name)| self.pool.delete_snapshot(handle, name).map(drop))?;
         }
         Err(FilerError::Busy("the volumes are written to though no client can: try again".to_owned()))
-    }
-
-    /// When everything in them was changed last.
-    fn times(&self, of: &[(&str, &str)]) -> Result<Vec<(PathBuf, i64, i64)>> {
-        let mut left = of.iter().map(|(handle, _)| self.place(handle)).collect::<Result<Vec<_>>>()?;
-        let mut times = Vec::new();
-        while let Some(path) = left.pop() {
-            let failed = |error| failed("look at", &path, error);
-            let status = match std::fs::symlink_metadata(&path) {
-                // A removal was still under way: the next look differs.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
-                looked => looked.map_err(failed)?,
-            };
-            if status.is_dir() {
-                for entry in std::fs::read_dir(&path).map_err(failed)? {
-                    left.push(entry.map_err(failed)?.path());
-                }
-            }
-            times.push((path.clone(), status.ctime(), status.ctime_nsec()));
-        }
-        times.sort();
-        Ok(times)
     }
 
     fn create(&self, handle: &str, content: &Content) -> Result<()> {

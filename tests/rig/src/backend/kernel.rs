@@ -27,7 +27,7 @@ pub(super) fn prepare(folder: &Path) -> Result<Kernel> {
     if !initramfs.exists() {
         make_initramfs(&home, &release(&home)?, &initramfs).context("cannot make an initramfs")?;
     }
-    Ok(Kernel { image: home.join("vmlinux"), modules: home.join("lib/modules") })
+    Ok(Kernel { image: home.join("vmlinux"), modules: home.join("lib/modules"), libraries: None })
 }
 
 fn fetch(folder: &Path) -> Result<String> {

@@ -42,7 +42,8 @@ pub(super) fn prepare() -> Result<Kernel> {
         })
     });
     let home = home.context("cannot get Debian's user-mode Linux")?;
-    Ok(Kernel { image: home.join(PROGRAM), modules: home.join("usr/lib/uml/modules") })
+    let libraries = Some(home.join(LIBRARIES)).filter(|libraries| libraries.exists());
+    Ok(Kernel { image: home.join(PROGRAM), modules: home.join("usr/lib/uml/modules"), libraries })
 }
 
 fn fetch_new(folder: &Path) -> Result<String> {
@@ -64,11 +65,10 @@ pub(super) fn command(guest: &Guest) -> Result<Command> {
     fs::write(&init, STAGE_ONE)
         .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
         .with_context(|| format!("cannot write {}", init.display()))?;
-    let image = &guest.world.kernel.image;
-    let mut uml = Command::new(image);
-    let libraries = image.ancestors().nth(3).unwrap_or(image).join(LIBRARIES);
-    if libraries.exists() {
-        uml.current_dir(&libraries).env("LD_LIBRARY_PATH", libraries);
+    let kernel = &guest.world.kernel;
+    let mut uml = Command::new(&kernel.image);
+    if let Some(libraries) = &kernel.libraries {
+        uml.current_dir(libraries).env("LD_LIBRARY_PATH", libraries);
     } else {
         uml.current_dir("/");
     }

@@ -7,9 +7,9 @@ use model::Bytes;
 use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, StatxFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::copy::{self, Watch};
-use super::{Xfs, removal};
+use super::{Xfs, copy, removal};
 use crate::error::{Context, FilerError, Result};
+use crate::pool::Watch;
 use crate::pool::tree::{self, DATA, IMAGE, data_dir, snapshot_dir, snapshots_dir, volume_dir};
 use crate::volume::{
     Layout, Outcome, Served, SnapshotRecord, SnapshotState, VolumeRecord, VolumeState, check_name, safer,
@@ -154,7 +154,8 @@ impl Xfs {
             return Ok(data);
         }
         for _ in 0..ATTEMPTS {
-            let watch = live.then(Watch::begin);
+            let watch =
+                live.then(|| Watch::begin(stage)).transpose().while_doing("begin a copy into", what)?;
             let data = self.fresh_data(stage).while_doing("copy into", what)?;
             let copied = copy::copy_tree(source, &data);
             let whole = match (copied, &watch) {
