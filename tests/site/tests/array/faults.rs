@@ -4,7 +4,7 @@ use serde_json::json;
 use site::{ArraySite, Host, wait};
 
 use crate::files::end;
-use crate::on_site;
+use crate::{on_array, on_site};
 
 #[test]
 fn a_writer_on_a_lun_goes_on_when_one_controller_fails_and_comes_back() {
@@ -38,6 +38,41 @@ fn a_writer_on_a_flexvol_goes_on_when_its_interface_was_down_and_when_the_simula
         site.array.start().unwrap();
         goes_on(host, "interface");
         nothing_is_lost(site, "interface");
+    });
+}
+
+#[test]
+fn writers_go_on_when_the_simulator_was_killed_while_it_kept_clients_out() {
+    on_site(|site| {
+        let (host, array) = (&site.hosts[0], &site.array);
+        let volumes = ["books", "journal"];
+        volumes.iter().for_each(|volume| writes(host, volume, "nas"));
+        let members = volumes.iter().flat_map(|volume| on_array(site, "/storage/volumes", volume));
+        let members = members.map(|name| json!({"name": name, "provisioning_options": {"action": "add"}}));
+        let group =
+            json!({"name": "ledger", "svm": {"name": "svm1"}, "volumes": members.collect::<Vec<_>>()});
+        let groups = "/application/consistency-groups";
+        array.ask("POST", groups, Some(&group)).unwrap();
+        let uuid = &array.ask("GET", &format!("{groups}?name=ledger"), None).unwrap()["records"][0]["uuid"];
+        let group = format!("{groups}/{}", uuid.as_str().unwrap());
+        let snapshots = format!("{group}/snapshots");
+        let take = |name| array.ask("POST", &snapshots, Some(&json!({ "name": name })));
+
+        let shut = "tc qdisc show | grep -q ingress";
+        std::thread::scope(|scope| {
+            let dies = scope.spawn(move || {
+                array.exec(&format!("until {shut}; do :; done; kill -9 $(cat /run/array.pid)")).ok("kill")
+            });
+            println!("cut off while it takes them: {:?}", take("cut"));
+            dies.join().unwrap();
+        });
+        array.exec(shut).ok("clients are kept out, and nobody is there to let them in");
+        array.start().unwrap();
+        assert!(!array.exec(shut).is_ok(), "clients are still kept out");
+        volumes.iter().for_each(|volume| goes_on(host, volume));
+        take("whole").unwrap();
+        array.ask("DELETE", &group, None).unwrap();
+        volumes.iter().for_each(|volume| nothing_is_lost(site, volume));
     });
 }
 
