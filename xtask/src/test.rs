@@ -15,6 +15,7 @@ use crate::suites::{Outcome, Suite, environment};
 /// Suites that take longest begin first.
 const SLOW: &[&str] = &[
     "tests/kube/nodes",
+    "tests/kube/lost",
     "tests/site",
     "crates/linux/guests_remote",
     "tests/wires",
