@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,8 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::{Measured, Way};
 /// Where a person would mount.
 const BY_HAND: &str = "/run/by-hand";
-
-static TURN: Mutex<()> = Mutex::new(());
 
 /// So many are attached one at a time; of more, the figures would not be others.
 const FEW: usize = 8;
@@ -177,6 +175,7 @@ impl Subject {
                 tool("mount", &["-t", "nfs", "-o", "vers=4.2,hard", &format!("{server}:{path}"), &at])?;
             }
             Route::Iscsi(route) => {
+                *in_use() += 1;
                 let portal = portal(route)?;
                 let words = ["-m", "node", "-T", &route.target, "-p", portal];
                 tool("iscsiadm", &[&words[..], &["--op=new"]].concat())?;
@@ -200,9 +199,10 @@ impl Subject {
         match &self.route {
             Route::Iscsi(route) => {
                 remove(&unit(route).context("no device")?)?;
-                // A person does not log out twice at once.
-                let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-                if in_use() {
+                // A person does not log out twice at once, nor while another disk is on its way out.
+                let mut in_use = in_use();
+                *in_use -= 1;
+                if *in_use > 0 {
                     return Ok(());
                 }
                 let words = ["-m", "node", "-T", &route.target, "-p", portal(route)?];
@@ -224,9 +224,10 @@ fn portal(route: &IscsiRoute) -> Result<&str> {
     route.portals.first().map(String::as_str).context("no portal")
 }
 
-/// Whether a person still has a device mounted.
-fn in_use() -> bool {
-    fs::read_to_string("/proc/mounts").unwrap_or_default().contains(&format!("{BY_HAND}/"))
+/// How many disks of the target a person has, from before its login to after its removal.
+fn in_use() -> MutexGuard<'static, usize> {
+    static IN_USE: Mutex<usize> = Mutex::new(0);
+    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn address(route: &NvmeRoute) -> Result<(&str, &str)> {
