@@ -175,10 +175,16 @@ impl Subject {
                 tool("mount", &["-t", "nfs", "-o", "vers=4.2,hard", &format!("{server}:{path}"), &at])?;
             }
             Route::Iscsi(route) => {
-                *in_use() += 1;
                 let portal = portal(route)?;
                 let words = ["-m", "node", "-T", &route.target, "-p", portal];
-                tool("iscsiadm", &[&words[..], &["--op=new"]].concat())?;
+                {
+                    let mut in_use = in_use();
+                    // One that is written anew is not there for a moment.
+                    if *in_use == 0 {
+                        tool("iscsiadm", &[&words[..], &["--op=new"]].concat())?;
+                    }
+                    *in_use += 1;
+                }
                 // 15: there is a session already.
                 accept("iscsiadm", &[&words[..], &["--login"]].concat(), &[0, 15])?;
                 mount_device(&appeared(|| unit(route))?, &at, first)?;
