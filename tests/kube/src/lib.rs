@@ -46,7 +46,7 @@ pub use programs::Programs;
 pub use recorded::{RECORDED, RECORDED_ACCOUNT};
 pub use scenes::Stage;
 pub use shared::{Peace, Shared};
-pub use shared_fleet::SharedFleet;
+pub use shared_fleet::on_shared_fleet;
 pub use sidecars::{CAPACITY, PACE, SIDECARS_ACCOUNT};
 pub use snapshots::GROUPS;
 
@@ -70,18 +70,6 @@ pub fn lacking() -> Option<String> {
 macro_rules! needs_the_machine {
     () => {
         if let Some(reason) = $crate::lacking() {
-            println!("skipped: {reason}");
-            return Ok(());
-        }
-    };
-}
-
-/// Leaves the test with a line `skipped: <reason>` where the machine cannot run a cluster whose nodes are guests.
-#[macro_export]
-macro_rules! needs_the_machines {
-    () => {
-        let lacking = $crate::lacking().or_else(|| rig::Rig::available(rig::Backend::Uml).err());
-        if let Some(reason) = lacking {
             println!("skipped: {reason}");
             return Ok(());
         }

@@ -1,51 +1,40 @@
-use std::ops::Deref;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Result, anyhow};
-use rig::Rig;
+use rig::{Backend, Rig};
 
 use crate::fleet::Fleet;
-
-/// The fleet that all tests of an executable share.
-pub struct SharedFleet {
-    fleet: Fleet<'static>,
-    turn: Mutex<()>,
-}
+use crate::lacking;
 
 /// The rig outlives the cluster that is on its networks.
 static RIG: OnceLock<Result<Rig, String>> = OnceLock::new();
-static FLEET: OnceLock<Result<SharedFleet, String>> = OnceLock::new();
+static FLEET: OnceLock<Result<Fleet<'static>, String>> = OnceLock::new();
+static TURN: Mutex<()> = Mutex::new(());
 
-impl Deref for SharedFleet {
-    type Target = Fleet<'static>;
-
-    fn deref(&self) -> &Fleet<'static> {
-        &self.fleet
+/// Gives a test its turn on the fleet that all tests of an executable share, if this machine can have one. It is
+/// started when it is first asked for; its machines are few, so there is one test after the other.
+///
+/// # Errors
+/// What did not start, then or now, and what the test says. What the machines know then is kept.
+#[allow(clippy::print_stdout, reason = "skips, and a time that was measured")]
+pub fn on_shared_fleet(
+    boot: impl FnOnce() -> Result<Rig>,
+    test: impl FnOnce(&'static Fleet<'static>) -> Result<()>,
+) -> Result<()> {
+    if let Some(reason) = lacking().or_else(|| Rig::available(Backend::Uml).err()) {
+        println!("skipped: {reason}");
+        return Ok(());
     }
-}
-
-impl SharedFleet {
-    /// Starts it when it is first asked for.
-    ///
-    /// # Errors
-    /// What did not start, then or now.
-    #[allow(clippy::print_stdout, reason = "a time that was measured")]
-    pub fn get(boot: impl FnOnce() -> Result<Rig>) -> Result<&'static SharedFleet> {
-        let started = Instant::now();
-        let rig = RIG.get_or_init(|| boot().map_err(|error| format!("{error:#}")));
-        let rig = rig.as_ref().map_err(|error| anyhow!("{error}"))?;
-        let fleet = FLEET.get_or_init(|| {
-            let _watch = rig.watch();
-            let fleet = Fleet::start(rig).map_err(|error| format!("{error:#}"))?;
-            println!("cluster and machines up in {:.1?}", started.elapsed());
-            Ok(SharedFleet { fleet, turn: Mutex::new(()) })
-        });
-        fleet.as_ref().map_err(|error| anyhow!("{error}"))
-    }
-
-    /// The machines are few: one test after the other.
-    pub fn turn(&self) -> MutexGuard<'_, ()> {
-        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let started = Instant::now();
+    let rig = RIG.get_or_init(|| boot().map_err(|error| format!("{error:#}")));
+    let rig = rig.as_ref().map_err(|error| anyhow!("{error}"))?;
+    let fleet = FLEET.get_or_init(|| {
+        let fleet = rig.watch().over(|| Fleet::start(rig)).map_err(|error| format!("{error:#}"))?;
+        println!("cluster and machines up in {:.1?}", started.elapsed());
+        Ok(fleet)
+    });
+    let fleet = fleet.as_ref().map_err(|error| anyhow!("{error}"))?;
+    rig.watch().over(|| test(fleet))
 }

@@ -27,6 +27,16 @@ impl Drop for Watch<'_> {
     }
 }
 
+impl Watch<'_> {
+    /// Keeps it as well if a test ends by an error.
+    ///
+    /// # Errors
+    /// The test's own.
+    pub fn over<T, E>(self, test: impl FnOnce() -> std::result::Result<T, E>) -> std::result::Result<T, E> {
+        test().inspect_err(|_| keep_and_tell(self.0))
+    }
+}
+
 impl Rig {
     /// Keeps this rig's evidence if a panic passes by.
     pub fn watch(&self) -> Watch<'_> {

@@ -3,10 +3,10 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
-use kube_suite::{CONTROLLERS, FILES, claim, needs_the_machines, pod, until};
+use kube_suite::{CONTROLLERS, FILES, claim, pod, until};
 use serde_json::Value;
 
-use crate::site::{LIMIT, Site};
+use crate::site::{LIMIT, Site, on_site};
 
 const CLAIMS: [&str; 2] = ["books", "journal"];
 /// A number is in the journal only when it is in the books, whatever happens.
@@ -16,15 +16,14 @@ const WRITES: &str =
 
 #[test]
 fn claims_that_a_pod_writes_to_are_snapshotted_at_one_instant_over_nfs_and_over_iscsi() -> Result<()> {
-    needs_the_machines!();
-    let site = Site::shared()?;
-    let _turn = site.turn();
-    for (driver, mounted) in [("ontap-nas", "nfs"), ("ontap-san", "ext4")] {
-        scene(site, driver, mounted).with_context(|| driver.to_owned())?;
-    }
-    let left = site.array()?.ask("GET", "/storage/volumes?name=group_*", None)?;
-    ensure!(left["num_records"] == 0, "left on the array: {left}");
-    Ok(())
+    on_site(|site| {
+        for (driver, mounted) in [("ontap-nas", "nfs"), ("ontap-san", "ext4")] {
+            scene(site, driver, mounted).with_context(|| driver.to_owned())?;
+        }
+        let left = site.array()?.ask("GET", "/storage/volumes?name=group_*", None)?;
+        ensure!(left["num_records"] == 0, "left on the array: {left}");
+        Ok(())
+    })
 }
 
 fn scene(site: &Site, driver: &str, mounted: &str) -> Result<()> {

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use filer_suite::program;
-use kube_suite::{Helm, INSTANCE, PLACE, Product, needs_the_machines, until};
+use kube_suite::{Helm, INSTANCE, PLACE, Product, until};
 use rig::Limit;
 
-use crate::site::{LIMIT, Site};
+use crate::site::{LIMIT, Site, on_site};
 
 const NAMESPACE: &str = "leister";
 /// Each container of a guest starts as slowly as the guest's kernel does all else.
@@ -19,28 +19,29 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/helm/leis
 
 #[test]
 fn a_nodes_part_in_a_pod_mounts_nfs_and_iscsi_and_may_be_replaced_while_they_are_used() -> Result<()> {
-    needs_the_machines!();
-    let site = Site::shared()?;
-    let _turn = site.turn();
-    let machine = &site.machines[1];
-    let manifest = site.cluster.path("pods.yaml");
-    fs::write(&manifest, rendered(site, machine.name())?)?;
-    let manifest = manifest.display().to_string();
-    let archive = machine.guest().share().join("product.tar");
-    Product::new(&program()?).write(&archive)?;
-    let import = "ctr --namespace k8s.io images import /rig/product.tar && rm /rig/product.tar";
-    machine.guest().exec_within(Limit::from_secs(300), import).ok("import the image");
-    let known = format!("mkdir -p {STATE} && cp /etc/kube/records.kubeconfig {STATE}/");
-    machine.guest().exec(&known).ok("what it knows of the apiserver");
+    on_site(|site| {
+        let machine = &site.machines[1];
+        let manifest = site.cluster.path("pods.yaml");
+        fs::write(&manifest, rendered(site, machine.name())?)?;
+        let manifest = manifest.display().to_string();
+        let archive = machine.guest().share().join("product.tar");
+        Product::new(&program()?).write(&archive)?;
+        let import = "ctr --namespace k8s.io images import /rig/product.tar && rm /rig/product.tar";
+        machine.guest().exec_within(Limit::from_secs(300), import).ok("import the image");
+        let known = format!("mkdir -p {STATE} && cp /etc/kube/records.kubeconfig {STATE}/");
+        machine.guest().exec(&known).ok("what it knows of the apiserver");
 
-    machine.leister().stop();
-    let used = in_a_pod(site, &manifest);
-    let gone =
-        site.cluster.kubectl(&["delete", "-f", &manifest, "--timeout=120s"]).and_then(kube_suite::Said::ok);
-    // Others need the machine as it was.
-    machine.leister().start()?;
-    has_plugin(site, machine.name())?;
-    used.and(gone).map(drop)
+        machine.leister().stop();
+        let used = in_a_pod(site, &manifest);
+        let gone = site
+            .cluster
+            .kubectl(&["delete", "-f", &manifest, "--timeout=120s"])
+            .and_then(kube_suite::Said::ok);
+        // Others need the machine as it was.
+        machine.leister().start()?;
+        has_plugin(site, machine.name())?;
+        used.and(gone).map(drop)
+    })
 }
 
 fn in_a_pod(site: &Site, manifest: &str) -> Result<String> {

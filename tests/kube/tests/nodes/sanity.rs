@@ -5,10 +5,10 @@ use anyhow::{Result, ensure};
 use filer_suite::plugin::{self, Plugin};
 use filer_suite::{Simulator, program};
 use go_suite::Sanity;
-use kube_suite::{INSTANCE, RECORDS, needs_the_machines};
+use kube_suite::{INSTANCE, RECORDS};
 use rig::Limit;
 
-use crate::site::Site;
+use crate::site::{Site, on_site};
 
 /// Drivers of the array, what volumes are asked of each, and of which size: the array makes none of the suite's own.
 /// `ontap-nas-economy` is not among them: it has no snapshots, and CSI has one word for all backends of a plugin.
@@ -23,25 +23,24 @@ const DEFAULTS: &str = "defaults: {snapshotPolicy: none, skipRecoveryQueue: \"tr
 
 #[test]
 fn csi_sanity_passes_by_a_controller_and_a_node_and_by_one_process() -> Result<()> {
-    needs_the_machines!();
-    let sanity = Sanity::get()?;
-    let site = Site::shared()?;
-    let _turn = site.turn();
-    let array = site.array()?;
-    // Each on a machine of its own, at the same time.
-    std::thread::scope(|scope| {
-        let apart = scope.spawn(|| apart(site, &sanity, array));
-        let alone = alone(site, &sanity, array);
-        apart.join().map_err(|_| anyhow::anyhow!("the other half panicked"))??;
-        alone
-    })?;
-    let left = array.ask("GET", "/storage/volumes?name=sanity*", None)?;
-    let left = left["records"].as_array().into_iter().flatten().map(|own| own["name"].to_string());
-    // FlexVols that LUNs share outlive them.
-    let left: Vec<String> = left.filter(|name| !name.contains("_pool_")).collect();
-    let luns = array.ask("GET", "/storage/luns?name=/vol/sanity*", None)?;
-    ensure!(left.is_empty() && luns["num_records"] == 0, "left on the array: {left:?}, {luns}");
-    Ok(())
+    on_site(|site| {
+        let sanity = Sanity::get()?;
+        let array = site.array()?;
+        // Each on a machine of its own, at the same time.
+        std::thread::scope(|scope| {
+            let apart = scope.spawn(|| apart(site, &sanity, array));
+            let alone = alone(site, &sanity, array);
+            apart.join().map_err(|_| anyhow::anyhow!("the other half panicked"))??;
+            alone
+        })?;
+        let left = array.ask("GET", "/storage/volumes?name=sanity*", None)?;
+        let left = left["records"].as_array().into_iter().flatten().map(|own| own["name"].to_string());
+        // FlexVols that LUNs share outlive them.
+        let left: Vec<String> = left.filter(|name| !name.contains("_pool_")).collect();
+        let luns = array.ask("GET", "/storage/luns?name=/vol/sanity*", None)?;
+        ensure!(left.is_empty() && luns["num_records"] == 0, "left on the array: {left:?}, {luns}");
+        Ok(())
+    })
 }
 
 /// A controller beside the cluster's own, with the same records, and the node service of the machine.

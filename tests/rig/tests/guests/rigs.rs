@@ -46,6 +46,8 @@ fn a_failed_test_keeps_what_every_guest_said() {
         let rig = Rig::builder().guest(&name, |g| g.memory(Size::mib(128))).leister(&*doctor).up().unwrap();
         folder = Some(rig.folder().to_path_buf());
         rig.guest(&name).put("/rig/logs/daemon.log", "its last line\n").unwrap();
+        assert_eq!(rig.watch().over(|| Err::<(), _>("refused")), Err("refused"));
+        fs::remove_dir_all(evidence(&name)).expect("an error keeps it as well");
         rig.guest(&name).exec("exit 9").ok("the step that fails");
     }));
     assert!(failed.is_err() && !folder.unwrap().exists(), "the rig itself is gone");
