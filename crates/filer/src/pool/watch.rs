@@ -31,12 +31,14 @@ impl Watch {
     /// What the kernel says; `OPNOTSUPP` if the file system has no unnamed files.
     pub fn begin(dir: impl AsFd) -> Result<Watch> {
         let probe = unnamed_file(dir)?;
-        let first = now(&probe)?;
+        let mut first = now(&probe)?;
         loop {
             let since = now(&probe)?;
             if since > first {
                 return Ok(Watch { since, wall: SystemTime::now(), steady: Instant::now() });
             }
+            // Of a clock that was set back it is not waited for the time that it had.
+            first = since;
             std::thread::park_timeout(Duration::from_millis(1));
         }
     }
