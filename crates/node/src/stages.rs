@@ -128,6 +128,10 @@ impl Mounts {
 
     async fn bring_stage(&self, held: &Held, wanted: &Stage, keys: &Keys, until: Instant) -> Result<()> {
         let volume = &held.volume;
+        if self.kept(volume).is_err() {
+            // Its caller may have heard of the publication before the store has told this instance: who leads knows.
+            self.run(Request::Find { volume: volume.clone() }, until).await?;
+        }
         let record = self.kept(volume)?;
         if let Some(misfit) = wanted.misfit(&record) {
             return Err(Error::invalid(format!("volume `{volume}` cannot be used so: {misfit}")));

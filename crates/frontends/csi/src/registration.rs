@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
@@ -27,8 +28,9 @@ const REGISTRY: &str = "plugins_registry";
 /// What the name of an entry begins with. A kubelet says the whole path as the authority of its calls, each `/` as
 /// `%2F`. Before an `@` that is right, elsewhere it is none, and our side of HTTP/2 refuses it.
 const PREFIX: &str = "leister@";
-/// Between looks whether the socket is still there.
+/// Between looks whether the socket is still there, and after a first refusal; then twice as long each time.
 const PAUSE: Duration = Duration::from_secs(1);
+const MOST_DOUBLINGS: u32 = 6;
 /// A kubelet that runs asks within a second, and one that starts within a few.
 const ASKED_WITHIN: Duration = Duration::from_secs(30);
 
@@ -49,13 +51,16 @@ struct Told {
     name: String,
     endpoint: PathBuf,
     is_asked: Arc<AtomicBool>,
+    /// How often in a row a kubelet has refused it.
+    refusals: watch::Sender<u32>,
 }
 
 /// Our socket in the registry; removed when dropped.
 #[derive(Debug)]
 struct Entry {
     path: PathBuf,
-    inode: (u64, u64),
+    /// None once it was left: another file may get the number.
+    inode: Option<(u64, u64)>,
     listener: Option<UnixListener>,
 }
 
@@ -68,7 +73,12 @@ impl Registration {
             return Err(CsiError::Named { name: name.to_owned(), entry: path });
         }
         let entry = Entry::place(&path)?;
-        let told = Told { name: name.to_owned(), endpoint: endpoint.to_owned(), is_asked: Arc::default() };
+        let told = Told {
+            name: name.to_owned(),
+            endpoint: endpoint.to_owned(),
+            is_asked: Arc::default(),
+            refusals: watch::Sender::default(),
+        };
         Ok(Registration { told, entry })
     }
 
@@ -76,18 +86,20 @@ impl Registration {
     ///
     /// # Behavior
     /// A kubelet that starts again finds the entry by itself. An entry that somebody removed is made anew, and then the
-    /// kubelet registers the plugin again.
+    /// kubelet registers the plugin again. One that could not register it, as when its own node is not known yet, does not
+    /// try again by itself: the entry is made anew then, too, after a pause.
     pub(crate) fn keep(mut self) -> Registered {
         Registered(tokio::spawn(async move {
             loop {
                 self.serve().await;
+                self.entry.leave();
                 let path = self.entry.path.clone();
                 self.entry = replace(&path).await;
             }
         }))
     }
 
-    /// Until the entry is gone.
+    /// Until the entry is gone, or has to be made anew.
     async fn serve(&mut self) {
         let Some(listener) = self.entry.listener.take() else { return };
         let serving = Server::builder()
@@ -95,7 +107,11 @@ impl Registration {
             .serve_with_incoming(connections(listener));
         tokio::select! {
             ended = serving => tracing::warn!(?ended, "the kubelet's calls are not answered any more"),
-            () = self.entry.lost() => {}
+            () = self.entry.lost() => {
+                let entry = self.entry.path.display();
+                tracing::warn!(socket = %entry, "the entry in the kubelet's registry is gone; making it anew");
+            }
+            () = self.told.refused() => {}
             never = self.told.watch(&self.entry.path) => match never {},
         }
     }
@@ -125,11 +141,11 @@ impl Entry {
             .map_err(failed("set the mode of", &fresh))?;
         let inode = inode(&fresh).map_err(failed("look at", &fresh))?;
         fs::rename(&fresh, path).map_err(failed("put in place", path))?;
-        Ok(Entry { path: path.to_owned(), inode, listener: Some(listener) })
+        Ok(Entry { path: path.to_owned(), inode: Some(inode), listener: Some(listener) })
     }
 
     fn is_there(&self) -> bool {
-        inode(&self.path).is_ok_and(|inode| inode == self.inode)
+        self.inode.is_some_and(|own| inode(&self.path).is_ok_and(|inode| inode == own))
     }
 
     async fn lost(&self) {
@@ -137,14 +153,19 @@ impl Entry {
             tokio::time::sleep(PAUSE).await;
         }
     }
+
+    /// Removes it: the kubelet then knows that the plugin has ended.
+    fn leave(&mut self) {
+        if self.is_there() {
+            let _ = remove(&self.path);
+        }
+        self.inode = None;
+    }
 }
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        if self.is_there() {
-            // The kubelet then knows that the plugin has ended.
-            let _ = remove(&self.path);
-        }
+        self.leave();
     }
 }
 
@@ -168,18 +189,32 @@ impl server::Registration for Told {
         let status = status.into_inner();
         if status.plugin_registered {
             tracing::info!(name = self.name, "the kubelet has registered the CSI plugin");
+            self.refusals.send_replace(0);
         } else {
             tracing::warn!(
                 name = self.name,
                 problem = status.error,
-                "the kubelet did not register the CSI plugin; it tries again"
+                "the kubelet did not register the CSI plugin; it is asked again soon"
             );
+            self.refusals.send_modify(|refusals| *refusals += 1);
         }
         Ok(Response::new(RegistrationStatusResponse {}))
     }
 }
 
 impl Told {
+    /// Ends a pause after a kubelet has refused the plugin: long enough for it to have our answer.
+    async fn refused(&self) {
+        let mut refusals = self.refusals.subscribe();
+        while refusals.changed().await.is_ok() {
+            let doublings = refusals.borrow().saturating_sub(1).min(MOST_DOUBLINGS);
+            tokio::time::sleep(PAUSE * 2_u32.pow(doublings)).await;
+            if *refusals.borrow() > 0 {
+                return;
+            }
+        }
+    }
+
     /// Tells when no kubelet asks: nothing else would say that it looks elsewhere.
     async fn watch(&self, entry: &Path) -> Infallible {
         tokio::time::sleep(ASKED_WITHIN).await;
@@ -197,7 +232,6 @@ impl Told {
 
 /// A new entry in the place of one that is gone, as soon as that is possible.
 async fn replace(path: &Path) -> Entry {
-    tracing::warn!(socket = %path.display(), "the entry in the kubelet's registry is gone; making it anew");
     let mut is_told = false;
     loop {
         match Entry::place(path) {
