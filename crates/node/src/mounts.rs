@@ -126,7 +126,7 @@ impl Mounts {
         const PATIENCE: Duration = Duration::from_secs(45);
         let volume = &held.volume;
         let record = self.orchestrator.catalogue().volume(volume);
-        let is_taken = record.as_ref().is_some_and(|record| record.fenced.contains_key(&self.node));
+        let is_taken = record.as_ref().is_some_and(|record| self.is_taken(record));
         if is_taken {
             self.let_go(volume).await?;
         }
@@ -135,11 +135,7 @@ impl Mounts {
             return Ok(());
         }
         let request = if references.is_empty() {
-            // The storage takes no more from this node of what was taken from it.
-            let detached =
-                if is_taken { self.host.abandon(volume).await } else { self.host.detach(volume).await };
-            detached.map_err(|e| on_node("detach", volume, e))?;
-            self.forget_keys(volume);
+            self.take_down(held, is_taken).await?;
             record
                 .filter(|record| self.concerns(record))
                 .map(|_| Request::Unpublish { volume: volume.clone(), node: self.node.clone() })
@@ -192,6 +188,21 @@ impl Mounts {
     /// Whether the record says that this node has the volume, or had it until it was taken from it.
     pub fn concerns(&self, record: &VolumeRecord) -> bool {
         record.published.contains_key(&self.node) || record.fenced.contains_key(&self.node)
+    }
+
+    /// Whether the volume was taken from this node, which has not let go of it yet.
+    pub(crate) fn is_taken(&self, record: &VolumeRecord) -> bool {
+        record.fenced.contains_key(&self.node)
+    }
+
+    /// Detaches a volume without references. The storage takes no more from this node of one that was taken from it.
+    pub(crate) async fn take_down(&self, held: &Held, is_taken: bool) -> Result<()> {
+        let volume = &held.volume;
+        let detached =
+            if is_taken { self.host.abandon(volume).await } else { self.host.detach(volume).await };
+        detached.map_err(|e| on_node("detach", volume, e))?;
+        self.forget_keys(volume);
+        Ok(())
     }
 
     /// Unmounts what was taken from this node: whatever its containers still write reaches nobody.

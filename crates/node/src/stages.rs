@@ -75,13 +75,15 @@ impl Mounts {
 
     /// Detaches a volume; the node stays permitted to use it.
     ///
+    /// # Behavior
+    /// What is not written yet to a volume that was taken from this node is lost: the storage takes no more from it.
+    ///
     /// # Errors
     /// `InUse` while it is shown or mounted anywhere on this node.
     pub async fn unstage(&self, volume: &VolumeId) -> Result<()> {
-        let _held = self.hold(volume).await;
-        self.host.detach(volume).await.map_err(|e| on_node("detach", volume, e))?;
-        self.forget_keys(volume);
-        Ok(())
+        let held = self.hold(volume).await;
+        let record = self.orchestrator.catalogue().volume(volume);
+        self.take_down(&held, record.is_some_and(|record| self.is_taken(&record))).await
     }
 
     /// Shows a staged volume at `target`; see [`Host::show`](host::Host::show).

@@ -40,7 +40,7 @@ async fn keep_order(mounts: Arc<Mounts>) {
         ticks.tick().await;
         let mut volumes = mounts.owed();
         let catalogue = mounts.orchestrator.catalogue();
-        let fenced = catalogue.volumes().filter(|record| record.fenced.contains_key(&mounts.node));
+        let fenced = catalogue.volumes().filter(|record| mounts.is_taken(record));
         volumes.extend(fenced.map(|record| record.id.clone()));
         settle_all(&mounts, volumes).await;
     }

@@ -91,6 +91,10 @@ async fn cut_off_now(places: &Places, tools: &Tools, is_waited_for: bool, cut: &
         let ended = tokio::time::timeout(LOOK_EVERY, ended).await;
         tracing::debug!(volume = %places.volume, ?ended, "ended what waits for the server");
     }
+    if is_waited_for {
+        // Its sessions may work, and its unit be gone from them.
+        unit::stop_waiting(places, tools).await?;
+    }
     let mut gone = cut.target.lock().await;
     if let Some((device, target)) = unit::dead(places)? {
         tracing::warn!(volume = %places.volume, target, "no path works: what was not written yet is lost");
