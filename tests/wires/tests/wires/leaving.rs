@@ -142,6 +142,44 @@ fn what_was_taken_from_this_node_goes_although_its_target_hangs() {
     });
 }
 
+/// As a fence does where the kernel's target is the storage: the unit goes, and the sessions work.
+#[test]
+fn what_was_taken_from_this_node_goes_although_a_detach_waits_for_a_unit_that_is_gone() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        let configure = |deed: &str| {
+            let file = "/etc/multipath/conf.d/queue.conf";
+            node.exec(&format!("mkdir -p /etc/multipath/conf.d; {deed} {file} && multipathd reconfigure"))
+                .ok(deed)
+        };
+        configure("printf 'overrides {\\n no_path_retry queue\\n}\\n' >");
+        bring(node, wanted("a", unit(storage, OPEN, &[0, 1], 0, "rig-unit-a")));
+        let point = mount(node, "a", "app");
+        node.exec(&format!("echo lost >{point}/f")).ok("write, to be lost");
+        let units = |deed: &str| {
+            let units = format!("/sys/kernel/config/target/iscsi/{OPEN}/tpgt_*/lun/lun_0");
+            storage.exec(&format!("for unit in {units}; do {deed} || exit; done")).ok(deed)
+        };
+        units("rm $unit/a");
+        let seen = "for d in /sys/block/dm-*; do read n <$d/dm/name
+            for path in $d/slaves/*/dev; do dmsetup message $n 0 fail_path $(cat $path); done
+        done";
+        node.exec(seen).ok("the node sees it");
+        unmount(node, "a", "app");
+        let detach = Deed::Detach { volume: volume("a") };
+        let waiting = give_and_leave(node, &Order { detach: Some(3_000), ..order(detach) });
+        let gone = obey(node, Deed::Abandon { volume: volume("a") });
+        let left = crate::iscsi::left(node);
+        units("ln -s /sys/kernel/config/target/core/iblock_0/a $unit/a");
+        configure("rm");
+        let (kind, text) = failed(waiting);
+        assert_eq!(kind, "Unanswered", "{text}");
+        done(gone);
+        // A session may stay: the disk of a path that has left the map is nobody's.
+        assert!(!left.contains("leister-mounts/a") && !left.contains("dm-"), "{left}");
+    });
+}
+
 /// Lets the maps wait for a path for ever, as those of most arrays do.
 fn queue(node: &Guest) {
     let queue = "for d in /sys/block/dm-*; do read u <$d/dm/uuid; read n <$d/dm/name
