@@ -153,28 +153,28 @@ fn what_was_taken_from_this_node_goes_although_a_detach_waits_for_a_unit_that_is
                 .ok(deed)
         };
         configure("printf 'overrides {\\n no_path_retry queue\\n}\\n' >");
-        bring(node, wanted("a", unit(storage, OPEN, &[0, 1], 0, "rig-unit-a")));
+        bring(node, wanted("a", unit(storage, OPEN, &[0, 1], 1, "rig-unit-b")));
         let point = mount(node, "a", "app");
         node.exec(&format!("echo lost >{point}/f")).ok("write, to be lost");
+        // Not unit 0, in whose place Linux has one that answers.
         let units = |deed: &str| {
-            let units = format!("/sys/kernel/config/target/iscsi/{OPEN}/tpgt_*/lun/lun_0");
+            let units = format!("/sys/kernel/config/target/iscsi/{OPEN}/tpgt_*/lun/lun_1");
             storage.exec(&format!("for unit in {units}; do {deed} || exit; done")).ok(deed)
         };
-        units("rm $unit/a");
+        units("rm $unit/b");
         let seen = "for d in /sys/block/dm-*; do read n <$d/dm/name
-            for path in $d/slaves/*/dev; do dmsetup message $n 0 fail_path $(cat $path); done
+            for path in $d/slaves/*/dev; do dmsetup message $n 0 fail_path $(cat $path) || exit; done
         done";
-        node.exec(seen).ok("the node sees it");
+        // Not while multipathd is at it.
+        node.wait_for(seen, LIMIT).ok("the node sees it");
         unmount(node, "a", "app");
-        let detach = Deed::Detach { volume: volume("a") };
-        let waiting = give_and_leave(node, &Order { detach: Some(3_000), ..order(detach) });
-        let gone = obey(node, Deed::Abandon { volume: volume("a") });
+        let both = [Deed::Detach { volume: volume("a") }, Deed::Abandon { volume: volume("a") }];
+        let gone = give_and_leave(node, &Order { detach: Some(40_000), ..order(Deed::AtOnce(both.into())) });
         let left = crate::iscsi::left(node);
-        units("ln -s /sys/kernel/config/target/core/iblock_0/a $unit/a");
+        units("ln -s /sys/kernel/config/target/core/iblock_0/b $unit/b");
         configure("rm");
-        let (kind, text) = failed(waiting);
-        assert_eq!(kind, "Unanswered", "{text}");
-        done(gone);
+        let gone = done(gone);
+        assert!(gone["answers"][1]["answer"].get("done").is_some(), "{gone}");
         // A session may stay: the disk of a path that has left the map is nobody's.
         assert!(!left.contains("leister-mounts/a") && !left.contains("dm-"), "{left}");
     });
