@@ -288,6 +288,11 @@ impl Backstore {
         } else if read(&self.place.join("udev_path"))? != path.to_string() {
             return Ok(Offer::OfOther);
         }
+        // Which ways are good is the storage's to say: as it comes, an initiator's multipath sets them all back to the best.
+        let states_set_by = self.place.join("alua/default_tg_pt_gp/alua_access_type");
+        if read(&states_set_by)? != "Implicit" {
+            write(&states_set_by, "1")?;
+        }
         let serial = self.place.join("wwn/vpd_unit_serial");
         if !read(&serial)?.ends_with(&self.serial) {
             write(&serial, &self.serial)?;

@@ -55,9 +55,23 @@ impl Inner {
         with_snapshots: bool,
         operation: &Operation,
     ) -> Result<()> {
+        /// Others may delete it, and make it anew, while we look.
+        const LOOKS: usize = 5;
         if self.own().is_none() {
             return Ok(());
         }
+        for _ in 1..LOOKS {
+            match self.catch_up_once(id, with_snapshots, operation).await {
+                Err(error) if error.kind == ErrorKind::NotFound => {}
+                done => return done,
+            }
+        }
+        self.catch_up_once(id, with_snapshots, operation).await
+    }
+
+    /// # Errors
+    /// `NotFound`: what was there when we began is gone.
+    async fn catch_up_once(&self, id: &VolumeId, with_snapshots: bool, operation: &Operation) -> Result<()> {
         if let Some(record) = self.writer.catalogue().volume(id) {
             // What was begun here goes on first.
             if !record.settled || record.goal == Goal::Gone {

@@ -31,7 +31,7 @@ impl Two {
     }
 
     /// What a host has a record of exists, and both find all that exists, as it is.
-    async fn check(&self, hosts: [&Orchestrator; 2]) {
+    async fn check<const N: usize>(&self, hosts: [&Orchestrator; N]) {
         for o in hosts {
             for record in o.catalogue().volumes() {
                 assert_eq!(record.status(), VolumeStatus::Ready, "{record:?}");
@@ -126,6 +126,23 @@ fn a_volume_that_was_deleted_and_made_anew_is_taken_for_the_new_one() {
         run(&b, publish("v", "n2")).await.unwrap();
         assert!(!b.catalogue().volume(&id("v")).unwrap().staged, "the new one is blank");
         two.check([&a, &b]).await;
+    });
+}
+
+#[test]
+fn a_volume_that_others_delete_and_make_anew_while_a_host_looks_at_it_is_looked_at_once_more() {
+    block_on(async {
+        let two = Two::new();
+        let (a, b) = two.open().await;
+        run(&a, wish("v")).await.unwrap();
+        for known in [false, true] {
+            assert_eq!(b.catalogue().volume(&id("v")).is_some(), known);
+            two.a.faults().plan(Call::ListSnapshots, 1, Fault::Refuse(ErrorKind::NotFound));
+            run(&b, take("v", "s")).await.unwrap();
+        }
+        two.a.faults().plan(Call::ListSnapshots, 1, Fault::Refuse(ErrorKind::NotFound));
+        run(&b, delete("v")).await.unwrap();
+        two.check([&b]).await;
     });
 }
 

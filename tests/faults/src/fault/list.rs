@@ -60,7 +60,7 @@ const KINDS: &[Kind] = &[
             Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
             Wire::Iscsi => on_stock_kernel(plan(
                 [Run(Storage, ALUA_STANDBY)],
-                Seconds(5),
+                Until(Node, ALUA_SEEN_STANDBY),
                 [Run(Storage, ALUA_OPTIMIZED)],
                 NoError,
                 SOON,
@@ -83,7 +83,7 @@ const KINDS: &[Kind] = &[
             Wire::NfsHard | Wire::NfsSoft => Err(ONE_ADDRESS),
             Wire::Iscsi => on_stock_kernel(plan(
                 [Run(Storage, ALUA_NON_OPTIMIZED)],
-                Until(Node, ALUA_SEEN),
+                Until(Node, ALUA_SEEN_NON_OPTIMIZED),
                 [Run(Storage, ALUA_OPTIMIZED)],
                 NoError,
                 SOON,
@@ -280,10 +280,11 @@ const ALUA_STANDBY: &str =
 const ALUA_NON_OPTIMIZED: &str = "for state in /sys/kernel/config/target/core/fileio_*/*/alua/*/alua_access_state; do echo 1 >$state; done";
 const ALUA_OPTIMIZED: &str = "for state in /sys/kernel/config/target/core/fileio_*/*/alua/*/alua_access_state; do echo 0 >$state; done";
 
-/// A kernel under load may miss the word of its storage, and looks only when it is told to.
-const ALUA_SEEN: &str = "seen() { grep -q non-optimized /sys/block/sd*/device/access_state; }
-    seen || { /run/bb/sleep 5; seen; } || { for unit in /sys/block/sd*/device/rescan; do echo 1 >$unit; done
-    /run/bb/grep . /sys/block/sd*/device/access_state >&2; false; }";
+const ALUA_SEEN_STANDBY: &str = "grep -q standby /sys/block/sd*/device/access_state";
+/// It stays so, although a node's multipath looks at its ways every 2 s.
+const ALUA_SEEN_NON_OPTIMIZED: &str = "seen() { grep . /sys/block/sd*/device/access_state >&2 &&
+        ! grep -vq non-optimized /sys/block/sd*/device/access_state; }
+    seen && sleep 10 && seen";
 
 /// Of the first of two ports.
 const ANA_INACCESSIBLE: &str =
