@@ -6,7 +6,7 @@ use rig::Guest;
 use wires::{Answer, Attach, Deed, Order};
 
 use crate::hands::{MOUNTS, detach, done, failed, mount, obey, order, unmount, volume};
-use crate::iscsi::{OPEN, bring, nothing_is_left, serve, take_away, unit, wanted};
+use crate::iscsi::{OPEN, bring, left, nothing_is_left, serve, take_away, unit, wanted};
 use crate::{LIMIT, on_rig};
 
 /// Far more than the limits below, and what a loaded machine needs: what hangs would wait for ever.
@@ -128,7 +128,7 @@ fn what_was_taken_from_this_node_goes_although_its_target_hangs() {
         let waiting = give_and_leave(node, &Order { detach: Some(3_000), ..order(detach) });
         let gone = obey(node, Deed::AtOnce(vec![abandon("a"), abandon("b")]));
         let took = began.elapsed();
-        let left = crate::iscsi::left(node);
+        let left = left(node);
         storage.cont().unwrap();
         assert_eq!(failed(held).0, "InUse");
         assert_eq!(failed(waiting).0, "Unanswered");
@@ -170,13 +170,42 @@ fn what_was_taken_from_this_node_goes_although_a_detach_waits_for_a_unit_that_is
         unmount(node, "a", "app");
         let both = [Deed::Detach { volume: volume("a") }, Deed::Abandon { volume: volume("a") }];
         let gone = give_and_leave(node, &Order { detach: Some(40_000), ..order(Deed::AtOnce(both.into())) });
-        let left = crate::iscsi::left(node);
+        let left = left(node);
         units("ln -s /sys/kernel/config/target/core/iblock_0/b $unit/b");
         configure("rm");
         let gone = done(gone);
         assert!(gone["answers"][1]["answer"].get("done").is_some(), "{gone}");
         // A session may stay: the disk of a path that has left the map is nobody's.
         assert!(!left.contains("leister-mounts/a") && !left.contains("dm-"), "{left}");
+    });
+}
+
+#[test]
+fn hands_killed_at_any_moment_of_giving_up_what_was_taken_from_this_node_go_on_where_they_were() {
+    on_rig(|rig| {
+        let (storage, node) = serve(rig);
+        let abandon = || Deed::Abandon { volume: volume("a") };
+        let mut staged_before = false;
+        // Before the sessions give up, and while the device goes.
+        for seconds in [1, 7] {
+            let route = unit(storage, OPEN, &[0, 1], 0, "rig-unit-a");
+            bring(node, Attach { staged_before, ..wanted("a", route) });
+            staged_before = true;
+            let point = mount(node, "a", "app");
+            queue(node);
+            node.exec(&format!("echo lost >{point}/f")).ok("write, to be lost");
+            unmount(node, "a", "app");
+            storage.stop().unwrap();
+            node.put("/run/order", serde_json::to_string(&order(abandon())).unwrap()).unwrap();
+            let hands = env!("CARGO_BIN_EXE_hands");
+            let killed = format!("{hands} </run/order >/run/answer & p=$!; sleep {seconds}; kill -9 $p");
+            node.exec_within(LIMIT, &killed).ok("killed");
+            let gone = obey(node, abandon());
+            let left = left(node);
+            storage.cont().unwrap();
+            done(gone);
+            assert_eq!(left, "", "killed after {seconds} s");
+        }
     });
 }
 
