@@ -105,6 +105,7 @@ pub(crate) async fn run(args: SimArgs) -> Result<(), Failure> {
         .with_max_level(tracing::Level::WARN)
         .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
+        .log_internal_errors(false)
         .init();
     let password = password(&args)?;
     let personality = match args.personality {

@@ -82,6 +82,8 @@ impl LogArgs {
                 .hint("write error, warn, info, debug or trace, or by part: info,orchestrator=debug")
         })?;
         let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+        // Who reads the log may go: to complain of that on the same stream would be a panic of whatever logs.
+        let log = log.log_internal_errors(false);
         match self.log_format {
             LogFormat::Text => log.with_ansi(std::io::stderr().is_terminal()).init(),
             LogFormat::Json => log.json().flatten_event(true).init(),

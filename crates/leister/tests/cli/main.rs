@@ -138,6 +138,18 @@ fn every_failure_has_its_code_and_its_way_out() {
 }
 
 #[test]
+fn a_server_whose_log_nobody_reads_any_more_serves_and_stops() {
+    if !may_make_pools() {
+        return;
+    }
+    let mut rig = Rig::bare();
+    rig.serve_unheard();
+    rig.ok(&["create", "volume", "v", "--size", "16MiB"]);
+    rig.ok(&["delete", "volume", "v", "--yes"]);
+    assert_eq!(rig.stop(), Some(0));
+}
+
+#[test]
 fn long_work_is_followed_to_its_end_or_to_the_users_limit() {
     let create = ["create", "volume", "db", "--size", "1GiB", "--timeout", "500ms"];
     for (operation, code, out, err) in [

@@ -43,7 +43,19 @@ impl Rig {
     }
 
     pub(crate) fn serve(&mut self, more: &[&str]) {
-        self.child = Some(self.server(more).spawn().unwrap());
+        let child = self.server(more).spawn().unwrap();
+        self.wait_for(child);
+    }
+
+    /// With nobody who reads its log.
+    pub(crate) fn serve_unheard(&mut self) {
+        let mut child = self.server(&[]).stderr(Stdio::piped()).spawn().unwrap();
+        drop(child.stderr.take());
+        self.wait_for(child);
+    }
+
+    fn wait_for(&mut self, child: Child) {
+        self.child = Some(child);
         let started = Instant::now();
         while !self.is_ready() {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
