@@ -25,11 +25,8 @@ const GUESTS: &[&str] = &["tests/rig/", "tests/wires/", "tests/site/", "tests/fa
 /// Suites that boot guests beside other things.
 const SOME_GUESTS: &[&str] = &["crates/filer", "crates/linux/conformance"];
 
-/// What a guest's kernel says when it dies of a fault of its own, seen once in some twelve runs of all suites. By its
-/// source: a program that looks at a page of zeros while user-mode Linux makes that a writable one undoes it unnoticed.
-///
-/// # Source
-/// `maybe_map` in arch/um/kernel/skas/uaccess.c, Linux 7.2.
+/// What user-mode Linux says when it dies of a fault of its own, in a copy to a program's memory: seen once in some
+/// twelve runs of all suites, with 7.2, where it wrote to its own read-only data.
 const GUEST_DIED: &str = "Kernel panic - not syncing: Segfault without recovery target";
 
 /// One test executable.

@@ -181,7 +181,7 @@ fn what_was_taken_from_this_node_goes_although_a_detach_waits_for_a_unit_that_is
 }
 
 #[test]
-fn hands_killed_at_any_moment_of_giving_up_what_was_taken_from_this_node_go_on_where_they_were() {
+fn hands_killed_while_they_give_up_what_was_taken_from_this_node_go_on_where_they_were() {
     on_rig(|rig| {
         let (storage, node) = serve(rig);
         let abandon = || Deed::Abandon { volume: volume("a") };
@@ -198,8 +198,10 @@ fn hands_killed_at_any_moment_of_giving_up_what_was_taken_from_this_node_go_on_w
             storage.stop().unwrap();
             node.put("/run/order", serde_json::to_string(&order(abandon())).unwrap()).unwrap();
             let hands = env!("CARGO_BIN_EXE_hands");
-            let killed = format!("{hands} </run/order >/run/answer & p=$!; sleep {seconds}; kill -9 $p");
-            node.exec_within(LIMIT, &killed).ok("killed");
+            let killed = format!(
+                "{hands} </run/order >/run/answer & p=$!; sleep {seconds}; kill -9 $p && [ ! -s /run/answer ]"
+            );
+            node.exec_within(LIMIT, &killed).ok("killed before they were done");
             let gone = obey(node, abandon());
             let left = left(node);
             storage.cont().unwrap();
